@@ -1,0 +1,52 @@
+"""The only place that reads a clock."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What time it is, and how much of it has passed."""
+
+    def now(self) -> datetime:
+        """Wall time, aware UTC: for people, signatures and ages of facts."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards: for deadlines and windows."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> datetime:
+        """Wall time, aware UTC."""
+        return datetime.now(UTC)  # noqa: TID251 - this is the place
+
+    def monotonic(self) -> float:
+        """Monotonic seconds."""
+        return time.monotonic()
+
+
+class ManualClock:
+    """A clock that moves when told to: for tests and simulations."""
+
+    def __init__(self, now: datetime) -> None:
+        self._now = now
+        self._monotonic = 0.0
+
+    def now(self) -> datetime:
+        """The time it was set to."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Seconds advanced so far."""
+        return self._monotonic
+
+    def advance(self, *, to: datetime) -> None:
+        """Move to an instant; monotonic time moves by the same amount, never backwards."""
+        self._monotonic += max(0.0, (to - self._now).total_seconds())
+        self._now = to

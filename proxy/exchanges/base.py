@@ -1,0 +1,158 @@
+"""What a venue's codec does: bytes in, instructions out; instructions in, signed bytes out.
+
+A codec is pure: it opens no socket, reads no clock and keeps no state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import Protocol
+
+from proxy.wire import Params, WireRequest, WireResponse
+from rules import Decision, Instruction, Reason
+
+
+class Verb(StrEnum):
+    """What a request wants, from the venue's own list of endpoints."""
+
+    READ = "read"
+    PLACE = "place"
+    TEST = "test"  # judged like PLACE, reserves nothing
+    AMEND = "amend"
+    CANCEL = "cancel"
+    MARGIN = "margin"  # leverage, margin type, position mode, position margin
+    TRANSFER = "transfer"
+    KEEP_ALIVE = "keep_alive"  # listen keys
+    OTHER = "other"  # known, mutating, neither an order nor a transfer: refused
+    UNSUPPORTED = "unsupported"  # an order on a family that is not gated yet: refused, naming the family
+    UNKNOWN = "unknown"  # not on the list: refused unless it is a plain GET under a known prefix
+
+JUDGED = frozenset({Verb.PLACE, Verb.TEST, Verb.AMEND, Verb.MARGIN})
+PASSED = frozenset({Verb.READ, Verb.CANCEL, Verb.KEEP_ALIVE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recognised:
+    """A request put in its place: which family and what it wants."""
+
+    family: str  # "/api", "/fapi", ...
+    verb: Verb
+    endpoint: str  # method and path as listed, e.g. "POST /fapi/v1/order"
+    security: str  # "none" (public), "key" (needs the key), "signed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """A request that asks for something to be judged, read once for gate, audit, rewrite and forward."""
+
+    recognised: Recognised
+    instructions: tuple[Instruction, ...]
+    params: Params
+    client_order_ids: tuple[str | None, ...] = ()  # one per instruction
+
+
+class AnswerKind(StrEnum):
+    """What a venue's answer says of an order."""
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"  # an allow-listed code: certainly not working
+    UNKNOWN = "unknown"  # anything else; the reservation stays
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderState:
+    """What an answer told of one order; `executed` and `remaining` in base units where stated."""
+
+    kind: AnswerKind
+    order_id: str | None = None
+    client_order_id: str | None = None
+    executed: Decimal | None = None
+    remaining: Decimal | None = None
+    finished: bool = False  # no longer working (filled, expired, cancelled)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An answer read: one state per instruction, and a pause the venue asked for (seconds)."""
+
+    kind: AnswerKind
+    orders: tuple[OrderState, ...] = ()
+    retry_after_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credentials:
+    """A venue key: `kind` is hmac, ed25519 or rsa; the secret is the HMAC secret or a PEM private key."""
+
+    api_key: str
+    secret: bytes = field(repr=False)
+    kind: str = "hmac"
+
+
+class Exchange(Protocol):
+    """One venue's API."""
+
+    name: str
+    families: tuple[str, ...]
+
+    def recognise(self, request: WireRequest) -> Recognised:
+        """Say what a request wants. Raises OrderNotUnderstood for a target that two readers could read differently."""
+        ...
+
+    def api_key(self, request: WireRequest) -> str | None:
+        """The key that came with the request. Raises OrderNotUnderstood if it came more than once."""
+        ...
+
+    def parse(self, request: WireRequest, recognised: Recognised) -> Parsed:
+        """Read the instructions of a judged request. Raises OrderNotUnderstood, RequestTooLarge."""
+        ...
+
+    def read_params(self, request: WireRequest) -> Params:
+        """Read the parameters strictly, for checks on requests that are not judged (custody signatures)."""
+        ...
+
+    def verify(self, request: WireRequest, params: Params, secret: bytes) -> None:
+        """Check a bot's HMAC-SHA256 signature. Raises NotAuthentic."""
+        ...
+
+    def timestamp_window(self, params: Params) -> tuple[int, Decimal]:
+        """The request's timestamp (ms) and recvWindow (ms). Raises NotAuthentic if absent or too wide."""
+        ...
+
+    def rescale(
+        self, request: WireRequest, parsed: Parsed, quantities: Sequence[Decimal | None]
+    ) -> WireRequest:
+        """Write smaller quantities in place; the signature is then wrong until `sign`."""
+        ...
+
+    def sign(self, request: WireRequest, credentials: Credentials) -> WireRequest:
+        """Replace key header and signature. Keeps every other byte and the order of parameters."""
+        ...
+
+    def read_answer(self, parsed: Parsed, response: WireResponse) -> Answer:
+        """Say what the venue did. Unparsable, unlisted and unexpected answers are UNKNOWN."""
+        ...
+
+    def refuse(self, recognised: Recognised | None, decision: Decision, decision_id: str) -> WireResponse:
+        """A block in the venue's own error shape."""
+        ...
+
+    def refuse_plain(
+        self, recognised: Recognised | None, reason: Reason, sentence: str, decision_id: str, *, status: int = 403
+    ) -> WireResponse:
+        """A refusal without a decision of the rulebook: not understood, unknown key, transfer, unknown endpoint."""
+        ...
+
+    def outcome_unknown(self, decision_id: str) -> WireResponse:
+        """The answer when bytes left and nothing came back."""
+        ...
+
+    def not_sent(self, sentence: str, decision_id: str) -> WireResponse:
+        """The answer when the venue could not be reached and nothing was sent."""
+        ...
+
+
+Hosts = Mapping[str, str]  # family -> upstream origin

@@ -1,0 +1,240 @@
+"""What is known when an order is judged, and as of when.
+
+A fact that did not arrive is `None`, never a default: a rule that needs it asks through
+`Case`, which answers with the value or raises `FactMissing` or `FactStale`. Facts are
+gathered before the rules run; rules fetch nothing.
+
+Quantities are in base units; amounts of money are in the account's currency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Generic, NamedTuple, TypeVar
+
+from rules import ess
+from rules.order import Bucket, Side
+
+T = TypeVar("T")
+
+NOTHING = Decimal(0)
+
+
+class Fact(NamedTuple, Generic[T]):
+    """A value and the instant it was true (aware UTC)."""
+
+    value: T
+    as_of: datetime
+
+
+class FactMissing(Exception):
+    """A rule needed a fact that never arrived."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is not known")
+        self.name = name
+
+
+class FactStale(Exception):
+    """A rule needed a fact that is older than its maximum age (seconds), or from the future."""
+
+    def __init__(self, name: str, age_s: Decimal, age_max_s: Decimal) -> None:
+        super().__init__(f"{name} is {age_s} s old, at most {age_max_s} s is allowed")
+        self.name = name
+        self.age_s = age_s
+        self.age_max_s = age_max_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks, as identity proved it; `confidence` (0 to 1) is the caller's own claim."""
+
+    account: str
+    exchange: str
+    strategy: str
+    bot: str
+    confidence: Decimal | None = None
+
+
+class RiskLevel(StrEnum):
+    """The global risk signal's level."""
+
+    INFO = "INFO"
+    WARNING = "WARNING"
+    CRITICAL = "CRITICAL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlobalRisk:
+    """The global risk signal: level, whether it demands the ESS to act, and why."""
+
+    level: RiskLevel
+    ess_action_required: bool = False
+    ess_tier: str | None = None
+    score: Decimal | None = None
+    issues: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a symbol costs. `mark` is always there; `bid` and `ask` where a book was read.
+
+    `conversion` turns quote currency into the account's currency (1 for dollar coins).
+    """
+
+    mark: Decimal
+    bid: Decimal | None = None
+    ask: Decimal | None = None
+    conversion: Decimal = Decimal(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """What is held: `both` is signed (one-way mode and spot), `long` and `short` are sizes (hedge mode)."""
+
+    both: Decimal = NOTHING
+    long: Decimal = NOTHING
+    short: Decimal = NOTHING
+
+    def signed(self, bucket: Bucket) -> Decimal:
+        """The bucket's position with its sign."""
+        if bucket is Bucket.BOTH:
+            return self.both
+        return self.long if bucket is Bucket.LONG else -self.short
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """Base quantity waiting to trade, per side, of one bucket."""
+
+    buy: Decimal = NOTHING
+    sell: Decimal = NOTHING
+
+    def of(self, side: Side) -> Decimal:
+        """The quantity on one side."""
+        return self.buy if side is Side.BUY else self.sell
+
+    def plus(self, side: Side, quantity: Decimal) -> Sides:
+        """The same with `quantity` more on `side`."""
+        if side is Side.BUY:
+            return Sides(buy=self.buy + quantity, sell=self.sell)
+        return Sides(buy=self.buy, sell=self.sell + quantity)
+
+
+NO_SIDES = Sides()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkingOrder:
+    """An order the venue has accepted and not yet finished; `remaining` is in base units."""
+
+    order_id: str
+    client_order_id: str | None
+    side: Side
+    bucket: Bucket
+    remaining: Decimal
+    price: Decimal | None = None
+    trigger_price: Decimal | None = None
+    reduces_by_venue: bool = False  # reduceOnly or closePosition: the venue itself keeps it from opening
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What the venue accepts for a symbol (exchangeInfo). Steps and quantities in base units."""
+
+    base_asset: str
+    quote_asset: str
+    quantity_step: Decimal
+    quantity_min: Decimal
+    quantity_max: Decimal | None = None
+    market_quantity_step: Decimal | None = None
+    market_quantity_min: Decimal | None = None
+    market_quantity_max: Decimal | None = None
+    price_tick: Decimal | None = None
+    notional_min: Decimal = NOTHING
+    notional_min_applies_to_market: bool = True
+    quote_quantity_step: Decimal = Decimal("0.00000001")
+    iceberg_parts_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SymbolFacts:
+    """What is known of one symbol on one account.
+
+    `working` and `reserved` leave out orders that the venue itself keeps from opening
+    (reduce-only, close-position): those can only shrink a position. `reserved` is what this
+    proxy has let through and not yet seen settled; it is this process's own and always fresh.
+    """
+
+    price: Fact[Price] | None = None
+    position: Fact[Position] | None = None
+    working: Mapping[Bucket, Sides] = field(default_factory=dict)
+    working_orders: Mapping[str, WorkingOrder] = field(default_factory=dict)  # by order id and by client id
+    reserved: Mapping[Bucket, Sides] = field(default_factory=dict)
+    leverage: Fact[Decimal] | None = None  # as set at the venue
+    leverage_max: Decimal | None = None  # the venue's own maximum (leverage brackets)
+    filters: Fact[Filters] | None = None
+
+    def waiting(self, bucket: Bucket) -> Sides:
+        """Working and reserved quantity together, per side."""
+        working = self.working.get(bucket, NO_SIDES)
+        reserved = self.reserved.get(bucket, NO_SIDES)
+        return Sides(buy=working.buy + reserved.buy, sell=working.sell + reserved.sell)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """Sums of worst-case notional (account's currency), working and reserved orders included."""
+
+    account: Decimal = NOTHING
+    strategy: Decimal = NOTHING
+    exchange: Decimal = NOTHING
+    total: Decimal = NOTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    """Equity at the start of the UTC day, of the ISO week, and the high-water mark; transfers since (net in)."""
+
+    day_start_equity: Decimal | None
+    week_start_equity: Decimal | None
+    high_water_mark: Decimal | None
+    day_transfers: Decimal = NOTHING
+    week_transfers: Decimal = NOTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity:
+    """What this caller has sent lately: orders in the rate window, identical ones in the duplicate window."""
+
+    orders_in_window: int = 0
+    identical_in_window: int = 0
+    client_order_id_in_use: bool = False  # an order with this client id is in flight or its fate unknown
+
+
+UNKNOWN_SYMBOL = SymbolFacts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything a judgement rests on. `now` is aware UTC."""
+
+    now: datetime
+    caller: Caller
+    stop: ess.Stop
+    symbols: Mapping[str, SymbolFacts]
+    risk: Fact[GlobalRisk] | None = None
+    equity: Fact[Decimal] | None = None
+    losses: Fact[Losses] | None = None
+    hedge_mode: Fact[bool] | None = None
+    exposure: Fact[Exposure] | None = None
+    open_positions: Fact[frozenset[tuple[str, Bucket]]] | None = None  # held, or with an opening order waiting
+    activity: Activity = Activity()
+
+    def of(self, symbol: str) -> SymbolFacts:
+        """What is known of a symbol; of an unknown one, nothing."""
+        return self.symbols.get(symbol, UNKNOWN_SYMBOL)
