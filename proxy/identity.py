@@ -1,0 +1,144 @@
+"""Who is calling: the venue's key header names a bot, and with it the account, the strategy and the mode.
+
+In custody mode the bot's own signature, timestamp window and replay are checked here too,
+before the proxy would put its own signature on anything: an attacker without a bot's secret
+must not get an order signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+
+from cachetools import TTLCache
+
+from proxy.clock import Clock
+from proxy.errors import CallerUnknown, ConfigError, NotAuthentic, OrderNotUnderstood
+from proxy.exchanges.base import Credentials, Exchange
+from proxy.wire import Params, WireRequest, read_decimal
+from rules import Caller, Reason
+
+RECV_WINDOW_MAX_MS = 60_000
+CLOCK_SKEW_AHEAD_MS = 1_000  # Binance accepts a timestamp up to one second ahead of its own clock
+REPLAY_MEMORY = 200_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """One account at one exchange, as configured.
+
+    `credentials` is the venue key the proxy holds: required in custody, optional in passthrough
+    (without it nothing can be scaled or polled).
+    """
+
+    name: str
+    exchange: str
+    mode: str  # "custody" or "passthrough"
+    credentials: Credentials | None = None
+    transfers_allowed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bot:
+    """One bot: the key it sends, and in custody the secret the proxy issued to it."""
+
+    name: str
+    key: str
+    account: Account
+    strategy: str
+    secret: bytes | None = field(default=None, repr=False)
+
+    @property
+    def in_custody(self) -> bool:
+        """True when the proxy, not the bot, holds the venue key."""
+        return self.account.mode == "custody"
+
+
+class Identities:
+    """All bots by key. Keys are compared exactly; an unknown one is refused, never guessed."""
+
+    def __init__(self, bots: Iterable[Bot], *, clock: Clock) -> None:
+        self._by_key: dict[str, Bot] = {}
+        for bot in bots:
+            if bot.key in self._by_key:
+                raise ConfigError(f"bots {self._by_key[bot.key].name!r} and {bot.name!r} have the same key")
+            if bot.in_custody and (bot.secret is None or bot.account.credentials is None):
+                raise ConfigError(f"bot {bot.name!r}: custody needs a bot secret and the account's credentials")
+            self._by_key[bot.key] = bot
+        self._clock = clock
+        # A signature lives at the venue for recvWindow around its timestamp: at most 60 s, plus skew.
+        self._sent: TTLCache[tuple[str, str], None] = TTLCache(
+            REPLAY_MEMORY, ttl=2 * RECV_WINDOW_MAX_MS / 1000 + 5, timer=clock.monotonic
+        )
+
+    def of(self, key: str | None) -> Bot:
+        """The bot that a key names. Raises CallerUnknown."""
+        bot = self._by_key.get(key or "")
+        if bot is None:
+            found = "no API key came with it" if not key else "its API key belongs to no configured bot"
+            raise CallerUnknown(f"this request is not public and {found}")
+        return bot
+
+    def check_custody(self, bot: Bot, exchange: Exchange, request: WireRequest, params: Params) -> None:
+        """Check what the venue would check, with the secret this proxy issued. Raises NotAuthentic."""
+        assert bot.secret is not None
+        exchange.verify(request, params, bot.secret)
+        timestamp_ms, window_ms = exchange.timestamp_window(params)
+        now_ms = int(self._clock.now().timestamp() * 1000)
+        age_ms = now_ms - timestamp_ms
+        if age_ms > min(window_ms, RECV_WINDOW_MAX_MS) or age_ms < -CLOCK_SKEW_AHEAD_MS:
+            raise NotAuthentic(
+                Reason.TIMESTAMP_OUTSIDE_WINDOW,
+                f"the timestamp is {age_ms} ms old, expected between -{CLOCK_SKEW_AHEAD_MS} and {window_ms} ms",
+            )
+
+    def claim(self, bot: Bot, signature: str | None) -> None:
+        """Note that an order with this signature is about to be sent. Raises NotAuthentic if it was before.
+
+        The same signature means the same bytes: a client that sends them again asks for the same order twice.
+        """
+        if signature is None:
+            return
+        if (bot.key, signature) in self._sent:
+            raise NotAuthentic(Reason.REQUEST_REPLAYED, "an order with exactly these bytes was sent before")
+        self._sent[bot.key, signature] = None
+
+    def unclaim(self, bot: Bot, signature: str | None) -> None:
+        """Forget a claim whose order certainly was not sent."""
+        if signature is not None:
+            self._sent.pop((bot.key, signature), None)
+
+
+def caller_of(bot: Bot, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
+    """The caller as rules see it. `X-Risk-Confidence` is the one thing a bot may state about itself."""
+    return Caller(
+        account=bot.account.name,
+        exchange=bot.account.exchange,
+        strategy=bot.strategy,
+        bot=bot.name,
+        confidence=_confidence(headers),
+    )
+
+
+def _confidence(headers: Iterable[tuple[bytes, bytes]]) -> Decimal | None:
+    stated = [value for name, value in headers if name.lower() == b"x-risk-confidence"]
+    if not stated:
+        return None
+    if len(stated) > 1:
+        raise OrderNotUnderstood("X-Risk-Confidence came more than once, expected one value")
+    try:
+        confidence = read_decimal(stated[0].decode("ascii"))
+    except (UnicodeDecodeError, InvalidOperation) as error:
+        raise OrderNotUnderstood("X-Risk-Confidence is not a plain decimal between 0 and 1") from error
+    if confidence > 1:
+        raise OrderNotUnderstood(f"X-Risk-Confidence is {confidence}, expected between 0 and 1")
+    return confidence
+
+
+def strategies_by_account(bots: Iterable[Bot]) -> Mapping[str, frozenset[str]]:
+    """Which strategies each account's bots run: for status and start-up checks."""
+    found: dict[str, set[str]] = {}
+    for bot in bots:
+        found.setdefault(bot.account.name, set()).add(bot.strategy)
+    return {account: frozenset(names) for account, names in found.items()}

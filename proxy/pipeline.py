@@ -1,0 +1,531 @@
+"""The path of a request, top to bottom.
+
+    recognise -> identify -> parse -> gather -> judge -> reserve -> record -> last look -> send -> settle
+
+Nothing here speaks HTTP or touches a socket: a request comes in as bytes and an answer goes out
+as bytes. Between reading exposure and reserving it there is no `await`, so two orders cannot fit
+into the same headroom. What cannot be read, judged, recorded or signed is not sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+
+import structlog
+
+from proxy.audit import Audit, decision_record
+from proxy.clock import Clock
+from proxy.errors import (
+    AuditError,
+    CallerError,
+    LastLookRefused,
+    NotAuthentic,
+    OrderNotUnderstood,
+    SigningError,
+    StoreError,
+    UpstreamSilent,
+    UpstreamUnreachable,
+)
+from proxy.ess import EssLatch
+from proxy.exchanges.base import (
+    JUDGED,
+    PASSED,
+    Answer,
+    AnswerKind,
+    Exchange,
+    Parsed,
+    Recognised,
+    Verb,
+)
+from proxy.gather import Gather
+from proxy.identity import Bot, Identities, caller_of
+from proxy.logs import order_decided
+from proxy.metrics import Metrics
+from proxy.reservations import Reservations
+from proxy.stores.policies import Policies
+from proxy.upstream import StreamedResponse, Upstream
+from proxy.wire import WireRequest, WireResponse, check_head
+from rules import Caller, Decision, Instruction, Limits, Order, Reason, Verdict, evaluate
+
+log = structlog.get_logger("riskgate.pipeline")
+
+
+class Undecided(CallerError):
+    """Something failed on our side before anything was sent. 403 like any block: a 5xx would mean "maybe sent"."""
+
+    reason = Reason.RULE_FAILED
+
+
+class AccountWatcher(Protocol):
+    """Somebody who likes to know at once that an account changed."""
+
+    def poke(self, account: str) -> None:
+        """Read the account again soon."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a pipeline is made of."""
+
+    exchange: Exchange
+    identities: Identities
+    gather: Gather
+    policies: Policies
+    reservations: Reservations
+    audit: Audit
+    latch: EssLatch
+    upstream: Upstream
+    metrics: Metrics
+    watcher: AccountWatcher
+    clock: Clock
+
+
+@dataclass(slots=True)
+class Judged:
+    """One order request on its way: what was read, who asked, what was decided."""
+
+    decision_id: str
+    bot: Bot
+    caller: Caller
+    parsed: Parsed
+    decision: Decision
+    started: float
+
+
+class Pipeline:
+    """Takes a request, answers it, and lets through only what was judged and recorded."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._exchange = parts.exchange
+        self._clock = parts.clock
+        self._process = os.urandom(3).hex()
+        self._count = 0
+        self._backoff_until: dict[str, float] = {}  # family -> monotonic second
+
+    async def handle(self, request: WireRequest) -> WireResponse | StreamedResponse:
+        """Answer one request. Every refusal is in the venue's own error shape and on record."""
+        started = self._clock.monotonic()
+        recognised: Recognised | None = None
+        try:
+            check_head(request)
+            recognised = self._exchange.recognise(request)
+            if recognised.verb in JUDGED:
+                return await self._judge(request, recognised, started)
+            if recognised.verb in PASSED:
+                return await self._pass(request, recognised)
+            return await self._refuse_or_transfer(request, recognised)
+        except CallerError as error:
+            return self._refuse(request, recognised, error)
+        except Exception as error:  # a request ends here: what could not be decided is refused, not sent
+            log.exception("request.failed", error=type(error).__name__)
+            return self._refuse(request, recognised, Undecided("riskgate could not reach a decision"))
+
+    # -- what is not judged ---------------------------------------------------------------------
+
+    async def _pass(self, request: WireRequest, recognised: Recognised) -> WireResponse | StreamedResponse:
+        """Reads, cancels and keep-alives: forwarded as they came, with the key swapped in custody."""
+        key = self._exchange.api_key(request)
+        outgoing = request
+        bot = None
+        if key is not None or recognised.security != "none" or recognised.verb is not Verb.READ:
+            bot = self._parts.identities.of(key)
+            if bot.in_custody:
+                outgoing = self._in_custody(bot, request, recognised)
+        try:
+            if recognised.verb is Verb.READ:
+                return await self._parts.upstream.stream(recognised.family, outgoing)
+            answer = await self._parts.upstream.send(recognised.family, outgoing)
+        except UpstreamUnreachable as error:
+            return self._exchange.not_sent(str(error), self._next_id())
+        except UpstreamSilent:
+            return self._exchange.outcome_unknown(self._next_id())
+        if bot is not None and recognised.verb is Verb.CANCEL:
+            self._parts.watcher.poke(bot.account.name)
+        return answer
+
+    def _in_custody(self, bot: Bot, request: WireRequest, recognised: Recognised) -> WireRequest:
+        """The request as the venue must see it: with the venue's key, and signed if the bot signed it."""
+        assert bot.account.credentials is not None
+        if recognised.security != "signed":
+            return self._exchange.rekey(request, bot.account.credentials)
+        params = self._exchange.read_params(request)
+        self._parts.identities.check_custody(bot, self._exchange, request, params)
+        return self._exchange.sign(request, bot.account.credentials)
+
+    async def _refuse_or_transfer(self, request: WireRequest, recognised: Recognised) -> WireResponse:
+        """Transfers pass where the account lists them; everything else here is refused by name."""
+        if recognised.verb is Verb.TRANSFER:
+            bot = self._parts.identities.of(self._exchange.api_key(request))
+            if bot.account.transfers_allowed:
+                outgoing = self._in_custody(bot, request, recognised) if bot.in_custody else request
+                self._record_plain("transfer", request, recognised, bot, "transfer passed: the account lists it")
+                try:
+                    return await self._parts.upstream.send(recognised.family, outgoing)
+                except UpstreamUnreachable as error:
+                    return self._exchange.not_sent(str(error), self._next_id())
+                except UpstreamSilent:
+                    return self._exchange.outcome_unknown(self._next_id())
+        reason, sentence = _refusal_of(recognised)
+        self._parts.metrics.unclassified(recognised.verb.value)
+        raise OrderNotUnderstood(sentence, reason)
+
+    def _refuse(self, request: WireRequest, recognised: Recognised | None, error: CallerError) -> WireResponse:
+        decision_id = self._next_id()
+        self._record_plain(decision_id, request, recognised, None, str(error), reason=error.reason)
+        self._parts.metrics.refused(error.reason)
+        return self._exchange.refuse_plain(
+            recognised, error.reason, str(error), decision_id, status=error.status
+        )
+
+    def _record_plain(
+        self,
+        decision_id: str,
+        request: WireRequest,
+        recognised: Recognised | None,
+        bot: Bot | None,
+        sentence: str,
+        *,
+        reason: Reason | None = None,
+    ) -> None:
+        record: dict[str, object] = {
+            "kind": "refusal" if reason is not None else "transfer",
+            "decision_id": decision_id,
+            "endpoint": recognised.endpoint if recognised else None,
+            "method": request.method[:16],
+            "reason": reason.value if reason is not None else None,
+            "sentence": sentence,
+            "bot": bot.name if bot else None,
+            "peer": request.peer,
+            "sha256": hashlib.sha256(request.target + b"\n" + request.body).hexdigest(),
+        }
+        try:
+            self._parts.audit.append(record)
+        except AuditError as error:
+            log.error("audit.unavailable", error=str(error))
+            if reason is None:  # a transfer that cannot be recorded is not sent
+                raise OrderNotUnderstood("the audit cannot be written", Reason.AUDIT_UNAVAILABLE) from error
+
+    # -- what is judged -------------------------------------------------------------------------
+
+    async def _judge(self, request: WireRequest, recognised: Recognised, started: float) -> WireResponse:
+        exchange, parts = self._exchange, self._parts
+        bot = parts.identities.of(exchange.api_key(request))
+        parsed = exchange.parse(request, recognised)
+        if bot.in_custody:
+            parts.identities.check_custody(bot, exchange, request, parsed.params)
+        caller = caller_of(bot, request.headers)
+        now = self._clock.now()
+
+        decision, limits_lost = self._decide(caller, parsed.instructions, now)
+        judged = Judged(self._next_id(), bot, caller, parsed, decision, started)
+        if decision.verdict is Verdict.BLOCK:
+            return self._block(judged)
+        if not decision.reducing:
+            if limits_lost:
+                return self._refuse_judged(judged, Reason.POLICY_UNAVAILABLE, limits_lost)
+            if wait := self._backoff(recognised.family):
+                sentence = f"the exchange asked for a pause; {wait} s of it are left"
+                return self._refuse_judged(judged, Reason.UPSTREAM_BACKOFF, sentence, status=429)
+        signature = parsed.params.get("signature")
+        parts.identities.claim(bot, signature)
+        if recognised.verb in _RESERVING:
+            parts.reservations.reserve(
+                judged.decision_id, caller, parsed.instructions, decision.quantities, now=now
+            )
+        # From here on the headroom is taken; every way out settles it.
+        return await self._carry_out(request, judged, signature)
+
+    def _decide(
+        self, caller: Caller, instructions: Sequence[Instruction], now: datetime
+    ) -> tuple[Decision, str | None]:
+        """Judge; when the policy is lost, by its last known limits, and only reductions will pass."""
+        lost: str | None = None
+        try:
+            limits = self._parts.policies.limits_for(caller.account, caller.strategy, now)
+        except StoreError as error:
+            lost = str(error)
+            limits = self._parts.policies.last_known(caller.account, caller.strategy, now) or Limits(
+                policy_revision=0, profile="unknown", capital_profile="unknown"
+            )
+        facts = self._parts.gather.facts(caller, instructions, now, limits)
+        return evaluate(instructions, facts, limits), lost
+
+    async def _carry_out(self, request: WireRequest, judged: Judged, signature: str | None) -> WireResponse:
+        parts = self._parts
+        try:
+            outgoing = self._outgoing(request, judged)
+            await self._record(judged, outgoing)
+        except SigningError as error:
+            self._give_back(judged, signature)
+            return self._refuse_judged(judged, Reason.RESIGN_UNAVAILABLE, str(error))
+        except NotAuthentic as error:
+            self._give_back(judged, signature)
+            return self._refuse_judged(judged, error.reason, str(error))
+        except AuditError as error:
+            self._give_back(judged, signature)
+            log.error("audit.unavailable", error=str(error), decision_id=judged.decision_id)
+            return self._refuse_judged(judged, Reason.AUDIT_UNAVAILABLE, "the audit cannot be written")
+        except BaseException:
+            self._give_back(judged, signature)
+            raise
+        account, reducing = judged.caller.account, judged.decision.reducing
+
+        def last_look() -> None:
+            parts.latch.last_look(account, reducing=reducing)
+
+        gate_done = self._clock.monotonic()
+        try:
+            response = await parts.upstream.send(
+                judged.parsed.recognised.family, outgoing, last_look=last_look, tracked=True
+            )
+        except LastLookRefused as error:
+            self._give_back(judged, signature)
+            return self._refuse_judged(judged, error.reason, str(error))
+        except UpstreamUnreachable as error:
+            self._give_back(judged, signature)
+            self._outcome(judged, "not_sent", detail=str(error))
+            return self._exchange.not_sent(str(error), judged.decision_id)
+        except (UpstreamSilent, asyncio.CancelledError) as error:
+            # Bytes left and nothing usable came back: the order may live. Its reservation stays.
+            self._settle(judged, Answer(kind=AnswerKind.UNKNOWN))
+            self._outcome(judged, "unknown", detail=str(error) or type(error).__name__)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            return self._exchange.outcome_unknown(judged.decision_id)
+        return self._answered(judged, response, gate_done)
+
+    def _outgoing(self, request: WireRequest, judged: Judged) -> WireRequest:
+        """The bytes to send. A scaled order is read back and compared before it may leave."""
+        bot, parsed, decision = judged.bot, judged.parsed, judged.decision
+        credentials = bot.account.credentials
+        if decision.verdict is Verdict.ALLOW:
+            return self._exchange.sign(request, credentials) if bot.in_custody and credentials else request
+        if credentials is None:
+            raise SigningError(
+                f"this order would be scaled down, but account {bot.account.name!r} has no secret to sign it again"
+            )
+        if not bot.in_custody:
+            # The venue would have checked the bot's signature; once we replace it, we must.
+            self._exchange.verify(request, parsed.params, credentials.secret)
+            window = self._exchange.timestamp_window(parsed.params)
+            if not self._in_window(*window):
+                raise NotAuthentic(Reason.TIMESTAMP_OUTSIDE_WINDOW, "the timestamp is outside its recvWindow")
+        scaled = self._exchange.sign(
+            self._exchange.rescale(request, parsed, decision.quantities), credentials
+        )
+        read_back = self._exchange.parse(scaled, parsed.recognised)
+        if not _same_but_for_quantity(parsed.instructions, read_back.instructions, decision.quantities):
+            raise SigningError("the scaled order did not read back as decided")
+        return scaled
+
+    def _in_window(self, timestamp_ms: int, window_ms: Decimal) -> bool:
+        age_ms = int(self._clock.now().timestamp() * 1000) - timestamp_ms
+        return -1000 <= age_ms <= window_ms
+
+    async def _record(self, judged: Judged, outgoing: WireRequest) -> None:
+        sequence = self._append_decision(judged, judged.decision, outgoing)
+        await self._parts.audit.durable(sequence)
+
+    def _append_decision(self, judged: Judged, decision: Decision, outgoing: WireRequest | None) -> int:
+        return self._parts.audit.append(
+            decision_record(
+                decision,
+                decision_id=judged.decision_id,
+                caller=judged.caller,
+                instructions=judged.parsed.instructions,
+                endpoint=judged.parsed.recognised.endpoint,
+                ess_epoch=self._parts.latch.epoch,
+                latency_us=int((self._clock.monotonic() - judged.started) * 1_000_000),
+                sent_sha256=_digest(outgoing) if outgoing is not None else None,
+            )
+        )
+
+    def _answered(self, judged: Judged, response: WireResponse, gate_done: float) -> WireResponse:
+        try:
+            answer = self._exchange.read_answer(judged.parsed, response)
+        except Exception as error:  # the order is out; what cannot be read of its fate is unknown, never "rejected"
+            log.exception("answer.unreadable", decision_id=judged.decision_id, error=type(error).__name__)
+            answer = Answer(kind=AnswerKind.UNKNOWN)
+        self._settle(judged, answer)
+        if answer.retry_after_s:
+            until = self._clock.monotonic() + answer.retry_after_s
+            self._backoff_until[judged.parsed.recognised.family] = until
+        upstream_s = self._clock.monotonic() - gate_done
+        self._outcome(judged, answer.kind.value, response=response, answer=answer, upstream_s=upstream_s)
+        headers = _decision_headers(judged)
+        return WireResponse(response.status, response.headers + headers, response.body, response.reason)
+
+    # -- ways out -------------------------------------------------------------------------------
+
+    def _block(self, judged: Judged) -> WireResponse:
+        self._append_or_log(judged, judged.decision)
+        self._told(judged, judged.decision, outcome="blocked")
+        return self._exchange.refuse(judged.parsed.recognised, judged.decision, judged.decision_id)
+
+    def _refuse_judged(self, judged: Judged, reason: Reason, sentence: str, *, status: int = 403) -> WireResponse:
+        """Block what the rulebook would have let through, for a reason that only the proxy can know."""
+        decision = _overruled(judged.decision, reason, sentence, ess_active=reason in _ESS_REASONS)
+        self._append_or_log(judged, decision)
+        self._told(judged, decision, outcome="blocked")
+        if status != 403:
+            return self._exchange.refuse_plain(
+                judged.parsed.recognised, reason, sentence, judged.decision_id, status=status
+            )
+        return self._exchange.refuse(judged.parsed.recognised, decision, judged.decision_id)
+
+    def _append_or_log(self, judged: Judged, decision: Decision) -> None:
+        try:
+            self._append_decision(judged, decision, None)
+        except AuditError as error:  # a block needs no record to be safe; the operator hears of it
+            log.error("audit.unavailable", error=str(error), decision_id=judged.decision_id)
+
+    def _give_back(self, judged: Judged, signature: str | None) -> None:
+        """The order certainly was not sent: its headroom and its signature are free again."""
+        self._parts.reservations.release(judged.decision_id)
+        self._parts.identities.unclaim(judged.bot, signature)
+
+    def _settle(self, judged: Judged, answer: Answer) -> None:
+        self._parts.reservations.settle(judged.decision_id, answer, at=self._clock.now())
+        self._parts.watcher.poke(judged.caller.account)
+
+    def _outcome(
+        self,
+        judged: Judged,
+        outcome: str,
+        *,
+        response: WireResponse | None = None,
+        answer: Answer | None = None,
+        upstream_s: float | None = None,
+        detail: str | None = None,
+    ) -> None:
+        record: dict[str, object] = {
+            "kind": "outcome",
+            "decision_id": judged.decision_id,
+            "outcome": outcome,
+            "status": response.status if response else None,
+            "order_ids": [order.order_id for order in answer.orders] if answer else [],
+            "upstream_ms": round(upstream_s * 1000, 3) if upstream_s is not None else None,
+        }
+        if detail:
+            record["detail"] = detail
+        try:
+            self._parts.audit.append(record)
+        except AuditError as error:  # the order is out; the operator must hear that its outcome is not on record
+            log.error("audit.unavailable", error=str(error), decision_id=judged.decision_id)
+        self._told(judged, judged.decision, outcome=outcome, upstream_s=upstream_s)
+
+    def _told(self, judged: Judged, decision: Decision, *, outcome: str, upstream_s: float | None = None) -> None:
+        """Exactly one `order.decided` line and one count per request."""
+        took_s = self._clock.monotonic() - judged.started
+        self._parts.metrics.decided(decision, judged.caller, took_s=took_s, upstream_s=upstream_s)
+        order_decided(
+            decision, judged.caller, decision_id=judged.decision_id, instructions=judged.parsed.instructions,
+            endpoint=judged.parsed.recognised.endpoint, outcome=outcome, took_s=took_s, upstream_s=upstream_s,
+        )
+
+    def _backoff(self, family: str) -> int:
+        until = self._backoff_until.get(family)
+        if until is None:
+            return 0
+        left = until - self._clock.monotonic()
+        if left <= 0:
+            del self._backoff_until[family]
+            return 0
+        return int(left) + 1
+
+    def _next_id(self) -> str:
+        self._count += 1
+        return f"{int(self._clock.now().timestamp() * 1000):011x}-{self._process}-{self._count:x}"
+
+
+_RESERVING = frozenset({Verb.PLACE, Verb.AMEND})
+_ESS_REASONS = frozenset({Reason.ESS_TRADING_HALT_ACTIVE, Reason.ESS_REDUCE_ONLY_ACTIVE})
+
+
+def _refusal_of(recognised: Recognised) -> tuple[Reason, str]:
+    match recognised.verb:
+        case Verb.TRANSFER:
+            sentence = f"{recognised.endpoint} moves funds and this account does not list transfers"
+            return Reason.TRANSFER_NOT_ALLOWED, sentence
+        case Verb.UNSUPPORTED:
+            sentence = f"{recognised.endpoint} trades on the {recognised.family} family, which is not judged yet"
+            return Reason.FAMILY_NOT_SUPPORTED, f"{sentence} and so not sent"
+        case _:
+            return Reason.ENDPOINT_UNKNOWN, f"{recognised.endpoint} is not on the list of requests that may pass"
+
+
+def _overruled(decision: Decision, reason: Reason, sentence: str, *, ess_active: bool) -> Decision:
+    return replace(
+        decision, verdict=Verdict.BLOCK, reason=reason, sentence=sentence, breach=None,
+        scale_factor=Decimal(0), ess_active=ess_active or decision.ess_active,
+    )
+
+
+def _digest(request: WireRequest) -> str:
+    return hashlib.sha256(request.target + b"\n" + request.body).hexdigest()
+
+
+def _same_but_for_quantity(
+    asked: Sequence[Instruction], read_back: Sequence[Instruction], quantities: Sequence[Decimal | None]
+) -> bool:
+    """Is what was read back the decided order: the original with the decided, smaller quantities?"""
+    if len(asked) != len(read_back) or len(asked) != len(quantities):
+        return False
+    for before, after, quantity in zip(asked, read_back, quantities, strict=True):
+        if not isinstance(before, Order) or quantity is None:
+            if before != after:
+                return False
+            continue
+        if not isinstance(after, Order):
+            return False
+        if before.quote_quantity is not None:
+            expected = replace(before, quote_quantity=quantity, iceberg_quantity=after.iceberg_quantity)
+            smaller = quantity <= before.quote_quantity
+        else:
+            expected = replace(before, quantity=quantity, iceberg_quantity=after.iceberg_quantity)
+            smaller = before.quantity is not None and quantity <= before.quantity
+        if not smaller or after != expected or _iceberg_grew(before, after):
+            return False
+    return True
+
+
+def _iceberg_grew(before: Order, after: Order) -> bool:
+    if before.iceberg_quantity is None:
+        return after.iceberg_quantity is not None
+    return after.iceberg_quantity is None or after.iceberg_quantity > before.iceberg_quantity
+
+
+def _decision_headers(judged: Judged) -> tuple[tuple[bytes, bytes], ...]:
+    """What a bot may read of the decision; its own book would be wrong without the scaled quantity."""
+    decision = judged.decision
+    headers: list[tuple[bytes, bytes]] = [
+        (b"X-Risk-Decision", decision.verdict.value.encode()),
+        (b"X-Risk-Decision-Id", judged.decision_id.encode()),
+    ]
+    if decision.verdict is Verdict.SCALE_DOWN:
+        asked = [_asked(instruction) for instruction in judged.parsed.instructions]
+        headers += [
+            (b"X-Risk-Original-Quantity", _joined(asked)),
+            (b"X-Risk-Quantity", _joined(decision.quantities)),
+            (b"X-Risk-Reason", decision.reason.value.encode()),
+        ]
+    return tuple(headers)
+
+
+def _asked(instruction: Instruction) -> Decimal | None:
+    if isinstance(instruction, Order):
+        return instruction.quantity if instruction.quantity is not None else instruction.quote_quantity
+    return None
+
+
+def _joined(quantities: Sequence[Decimal | None]) -> bytes:
+    return ",".join(format(quantity, "f") for quantity in quantities if quantity is not None).encode()
