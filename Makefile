@@ -1,0 +1,74 @@
+# Needs make, and Python 3.11 or newer with its venv module. Everything else goes into .venv.
+#
+#   make demo            see it working; ONCE=1 ends after the six steps and says whether all were right
+#   make test            style, types, and every test in its short form (under ten minutes on two cores)
+#   make test-long       the randomised runs in their long form
+#   make bench           direct, a bare passthrough and the proxy, side by side
+#   make check           style, types, and the tests that compare code and documents
+#   make clients         the environments of the real clients that the tests drive
+#   make clean           remove what these made
+
+SHELL := /bin/bash
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+JOBS ?= 2
+ONCE ?=
+PYTEST_ARGS ?=
+
+# The first of these that exists and is new enough; PYTHON=... overrides.
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python3; do \
+	if command -v $$name >/dev/null 2>&1 \
+	&& $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
+	then echo $$name; break; fi; done)
+
+.PHONY: demo test test-long bench check clean clients style types install
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n '/^#   make/s/^#   //p' Makefile
+.PHONY: help
+
+install: $(STAMP)
+
+# Made again whenever the dependencies may have changed. The first pip that knows --group is 25.1.
+$(STAMP): pyproject.toml
+	@if [ ! -x $(BIN)/python ]; then \
+		if [ -z "$(PYTHON)" ]; then \
+			echo "riskgate needs Python 3.11 or newer with its venv module (on Debian: python3-venv); none was found." >&2; \
+			echo "Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; \
+		fi; \
+		echo "making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv $(VENV); \
+	fi
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/riskgate demo $(if $(ONCE),--once)
+
+style: $(STAMP)
+	$(BIN)/ruff check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+# tests/clients/clients.mk, where it exists, adds its own recipes to this double-colon rule.
+clients:: $(STAMP)
+-include tests/clients/clients.mk
+
+test: style types clients
+	$(BIN)/python -m pytest -n $(JOBS) -q -m "not long" $(PYTEST_ARGS)
+
+test-long: clients
+	$(BIN)/python -m pytest -n $(JOBS) -q -m long --timeout 0 $(PYTEST_ARGS)
+
+check: style types
+	$(BIN)/python -m pytest -q tests/test_tidy.py tests/test_docs.py tests/test_packaging.py
+
+bench: $(STAMP)
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find proxy rules tests -name __pycache__ -type d -prune -exec rm -rf {} +

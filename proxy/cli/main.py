@@ -1,0 +1,254 @@
+"""The commands and their options; what they do lives in the modules beside, imported when needed.
+
+Exit codes: 0 done, 1 failed or unhealthy, 2 usage or configuration, 3 refused, 4 the admin
+API does not answer.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from proxy.cli.output import CommandFailed, Exit, finish, say, say_json, tell
+from proxy.errors import ConfigError
+
+app = typer.Typer(
+    name="riskgate",
+    help="A sidecar proxy that makes risk limits unavoidable for exchange APIs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+decisions_app = typer.Typer(help="Read the record of decisions.", no_args_is_help=True, rich_markup_mode=None)
+audit_app = typer.Typer(help="Check the record itself.", no_args_is_help=True, rich_markup_mode=None)
+config_app = typer.Typer(help="About the settings file.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(decisions_app, name="decisions")
+app.add_typer(audit_app, name="audit")
+app.add_typer(config_app, name="config")
+
+# typer reads these annotations at run time, and needs Optional rather than a union with None.
+Config = Annotated[
+    Optional[Path],  # noqa: UP045 - see above
+    typer.Option("--config", "-c", help="Settings file; else RISKGATE_CONFIG, else ./riskgate.yaml."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AdminUrl = Annotated[str, typer.Option("--admin-url", help="Admin address, instead of the settings file.")]
+TokenFile = Annotated[
+    Optional[Path],  # noqa: UP045 - see above
+    typer.Option("--token-file", help="Admin token file, with --admin-url."),
+]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
+Scope = Annotated[str, typer.Option("--scope", help="global, or account:NAME.")]
+Actor = Annotated[str, typer.Option("--actor", help="Who; else the login name.")]
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; the exit code."""
+    try:
+        app(args=arguments, prog_name="riskgate")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(Exit.FAILED)
+    except ConfigError as error:
+        for line in str(error).splitlines():
+            tell(f"riskgate: {line}")
+        return int(Exit.USAGE)
+    except CommandFailed as error:
+        tell(f"riskgate: {error}")
+        return int(error.code)
+    except BrokenPipeError:
+        # The reader of a pipe went away (`| head`); nothing is left to be told to anyone.
+        sys.stderr.close()
+        return int(Exit.OK)
+    return int(Exit.OK)
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End after the six steps; exit 0 only if all were right.")]
+    = False,
+    proxy_bind: Annotated[str, typer.Option(help="Where the demo proxy listens.")] = "127.0.0.1:0",
+    admin_bind: Annotated[str, typer.Option(help="Where its admin API listens.")] = "127.0.0.1:0",
+    exchange_bind: Annotated[str, typer.Option(help="Where the simulated exchange listens.")] = "127.0.0.1:0",
+    data_dir: Annotated[
+        Optional[Path],  # noqa: UP045 - see above
+        typer.Option(help="Where its data is kept; else a new temporary folder."),
+    ] = None,
+) -> None:
+    """Show it working: a simulated exchange, the proxy, and six orders through the real path."""
+    from proxy.cli import demo as demonstration
+
+    _refuse_foreign_packages()
+    binds = demonstration.Binds.parse(proxy=proxy_bind, admin=admin_bind, exchange=exchange_bind)
+    finish(demonstration.run(binds, data_dir, once=once))
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to write the files.")] = Path(),
+) -> None:
+    """Write commented settings, a policy, an admin token and one bot's key; overwrites nothing."""
+    from proxy.cli import starter
+
+    for line in starter.write(folder):
+        say(line)
+
+
+@app.command()
+def check(config: Config = None, as_json: AsJson = False) -> None:
+    """Read the settings as `run` would, say everything that is wrong, and end."""
+    from proxy.cli import checking
+
+    finish(checking.check(config, as_json=as_json))
+
+
+@app.command(name="run")
+def run_proxy(config: Config = None) -> None:
+    """Run the proxy until it is told to stop."""
+    from proxy.cli import serving
+
+    _refuse_foreign_packages()
+    finish(serving.run(serving.settings_for(config)))
+
+
+@app.command()
+def snippet(
+    client: Annotated[str, typer.Argument(help="ccxt, freqtrade, python-binance, ... ; `list` names all.")],
+    config: Config = None,
+    bot: Annotated[str, typer.Option("--bot", help="ACCOUNT/BOT whose key to name.")] = "",
+) -> None:
+    """Print what to put into a client so that every order goes through the proxy."""
+    from proxy.cli import snippets
+
+    say(snippets.snippet(client, config, bot))
+
+
+@app.command()
+def status(
+    config: Config = None, admin_url: AdminUrl = "", token_file: TokenFile = None, as_json: AsJson = False
+) -> None:
+    """Say what the running proxy says of itself; the emergency stop comes first."""
+    from proxy.cli import stopping
+
+    stopping.status(stopping.client(config, admin_url, token_file), as_json=as_json)
+
+
+@app.command()
+def halt(
+    reduce_only: Annotated[bool, typer.Option("--reduce-only", help="Still admit proven reductions.")] = False,
+    scope: Scope = "global",
+    reason: Reason = "",
+    actor: Actor = "",
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    token_file: TokenFile = None,
+) -> None:
+    """Engage the emergency stop. Cancels still pass."""
+    from proxy.cli import stopping
+
+    client = stopping.client(config, admin_url, token_file)
+    finish(stopping.halt(client, reduce_only=reduce_only, scope=scope, reason=reason, actor=actor))
+
+
+@app.command()
+def resume(
+    reason: Reason,
+    yes: Annotated[bool, typer.Option("--yes", help="Yes, let orders pass again.")] = False,
+    scope: Scope = "global",
+    actor: Actor = "",
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    token_file: TokenFile = None,
+) -> None:
+    """Release the emergency stop; needs a reason and --yes."""
+    from proxy.cli import stopping
+
+    client = stopping.client(config, admin_url, token_file)
+    finish(stopping.resume(client, scope=scope, reason=reason, actor=actor, confirmed=yes))
+
+
+@app.command()
+def health(
+    ready: Annotated[bool, typer.Option("--ready", help="Ask whether it is ready, not just alive.")] = False,
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    as_json: AsJson = False,
+) -> None:
+    """Exit 0 if the running proxy is alive (or ready), else 1; needs no token."""
+    from proxy.cli import stopping
+
+    finish(stopping.health(stopping.client(config, admin_url, None), ready=ready, as_json=as_json))
+
+
+@app.command()
+def version(as_json: AsJson = False) -> None:
+    """Print the version."""
+    from importlib.metadata import version as version_of
+
+    from proxy import __version__
+
+    if as_json:
+        python = ".".join(str(part) for part in sys.version_info[:3])
+        say_json({"riskgate": __version__, "python": python, "aiohttp": version_of("aiohttp")})
+    else:
+        say(f"riskgate {__version__}")
+
+
+@decisions_app.command("tail")
+def decisions_tail(
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many.")] = 20,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """The latest decisions, oldest first."""
+    from proxy.cli import records
+
+    records.tail(records.folder(config), count, as_json=as_json)
+
+
+@decisions_app.command("show")
+def decisions_show(
+    decision_id: Annotated[str, typer.Argument(help="The id a refusal or a log line names.")],
+    config: Config = None,
+) -> None:
+    """Everything recorded of one decision."""
+    from proxy.cli import records
+
+    records.show(records.folder(config), decision_id)
+
+
+@decisions_app.command("export")
+def decisions_export(
+    form: Annotated[str, typer.Option("--format", help="jsonl or csv.")] = "jsonl", config: Config = None
+) -> None:
+    """All decisions, oldest first."""
+    from proxy.cli import records
+
+    records.export(records.folder(config), form)
+
+
+@audit_app.command("verify")
+def audit_verify(config: Config = None, as_json: AsJson = False) -> None:
+    """Check that no record was changed, removed or reordered; exit 1 if one was."""
+    from proxy.cli import records
+
+    finish(records.verify(records.folder(config), as_json=as_json))
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the JSON schema of the settings file."""
+    from proxy.config import schema
+
+    say_json(schema())
+
+
+def _refuse_foreign_packages() -> None:
+    from proxy.cli.ownership import claimed_packages
+
+    if problem := claimed_packages():
+        raise CommandFailed(problem, Exit.USAGE)

@@ -1,0 +1,61 @@
+"""What commands print and how they end: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any, NoReturn
+
+import orjson
+import typer
+
+
+class Exit(IntEnum):
+    """How a command ended."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2  # usage or configuration
+    REFUSED = 3
+    UNREACHABLE = 4  # the admin API does not answer
+
+
+class CommandFailed(Exception):
+    """A command ends here, with a sentence for stderr."""
+
+    def __init__(self, sentence: str, code: Exit = Exit.FAILED) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def say(line: str = "") -> None:
+    """One line of the result."""
+    sys.stdout.write(f"{line}\n")
+
+
+def tell(line: str) -> None:
+    """One line beside the result."""
+    sys.stderr.write(f"{line}\n")
+
+
+def say_json(value: Any, *, indent: bool = True) -> None:  # noqa: ANN401 - any JSON value
+    """The result as JSON; decimals and times as text."""
+    options = orjson.OPT_INDENT_2 if indent else 0
+    say(orjson.dumps(value, default=str, option=options).decode())
+
+
+def finish(code: Exit) -> NoReturn:
+    """End the command with a code."""
+    raise typer.Exit(int(code))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Plain columns, as wide as their widest cell; the last one is not padded."""
+    lines = [tuple(head), *(tuple(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    rule = tuple("-" * width for width in widths)
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in (lines[0], rule, *lines[1:])
+    ]

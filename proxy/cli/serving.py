@@ -1,0 +1,66 @@
+"""`riskgate run`: the proxy in the foreground until a signal ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxy.cli.checking import read_settings
+from proxy.cli.output import Exit, tell
+from proxy.config import Settings
+from proxy.tasks import Tasks
+
+if TYPE_CHECKING:
+    from proxy.app import App
+
+
+def settings_for(config: Path | None) -> Settings:
+    """The settings, with what they amount to told on stderr; values of the environment are never shown."""
+    settings = read_settings(config)
+    for name in settings.environment_names:
+        tell(f"riskgate: the environment variable {name} overrides the settings file")
+    return settings
+
+
+def run(settings: Settings) -> Exit:
+    """Serve until TERM or INT; the second of them ends the drain."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> Exit:
+    from proxy.app import App
+
+    loop = asyncio.get_running_loop()
+    told, hurry = asyncio.Event(), asyncio.Event()
+
+    def stop() -> None:
+        (hurry if told.is_set() else told).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    app = App.from_settings(settings)
+    try:
+        await app.start()
+        tell(f"riskgate: bots connect to {app.proxy_url}; admin at {app.admin_url}")
+        tell(f"riskgate: the admin token is in {settings.admin_token_path}")
+        await told.wait()
+        tell("riskgate: stopping; a second signal stops at once")
+    finally:
+        await _stop(app, hurry)
+    return Exit.FAILED if hurry.is_set() else Exit.OK
+
+
+async def _stop(app: App, hurry: asyncio.Event) -> None:
+    """Drain; a second signal cuts it short."""
+    tasks = Tasks()
+    draining = tasks.spawn(app.stop(), name="drain")
+    hurrying = tasks.spawn(hurry.wait(), name="hurry")
+    try:
+        await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+        if draining.done():
+            await draining
+    finally:
+        await tasks.close()

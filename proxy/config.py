@@ -1,0 +1,840 @@
+"""What people set: one file, the environment, and flags, read strictly.
+
+Precedence is flag, then `RISKGATE_SECTION__KEY`, then the file, then the default. Nothing is
+ignored silently: an unknown key at any depth, a key written twice, an unset reference or a
+secret that others can read stops the start. Every scalar of a YAML file is read as text, so
+that `NO` stays a symbol and an amount keeps all its digits; the models turn text into values.
+
+A problem says where (file and key), what was found and what was expected. Values that came
+from a reference, keys and secrets are never repeated in it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import ErrorDetails
+
+from proxy.errors import ConfigError
+
+ENVIRONMENT_PREFIX = "RISKGATE_"
+CONFIG_VARIABLE = "RISKGATE_CONFIG"  # names the file itself; not a setting
+EXCHANGES_KNOWN = ("binance",)
+FAMILIES = ("api", "sapi", "fapi", "dapi", "papi", "eapi")
+FILE_BYTES_MAX = 1024 * 1024
+SECRET_FILE_BYTES_MAX = 64 * 1024
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_REFERENCE = re.compile(r"\$\{([^{}]*)\}")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")
+_SECONDS = {
+    "ms": Decimal("0.001"),
+    "s": Decimal(1),
+    "m": Decimal(60),
+    "h": Decimal(3600),
+    "d": Decimal(86400),
+}
+_HIDDEN = "(a value that is not shown)"
+
+
+class Problem(NamedTuple):
+    """One thing wrong with the settings."""
+
+    source: str  # file, environment variable or flag
+    key: str  # dotted path
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.key or '(top level)'}: found {self.found}; expected {self.expected}"
+
+
+class SettingsInvalid(ConfigError):
+    """The settings cannot be used; `problems` lists everything that was found in one reading."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+class Bind(NamedTuple):
+    """An address to listen on."""
+
+    host: str
+    port: int
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return _is_loopback(self.host)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def parse_bind(value: object) -> Bind:
+    """Read `host:port`, `[v6]:port`; the host is an IP address or `localhost`."""
+    if isinstance(value, Bind):
+        return value
+    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^\[\]:/\s]+)):([0-9]{1,5})", str(value))
+    if found is None or int(found[3]) > 65535:
+        raise ValueError("an address and port such as 127.0.0.1:8080 or [::1]:8080")
+    host = found[1] or found[2]
+    if host != "localhost":
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            raise ValueError("an IP address (or localhost) and a port, such as 127.0.0.1:8080") from None
+    return Bind(host, int(found[3]))
+
+
+def parse_duration(value: object) -> float:
+    """Read `250ms`, `5s`, `2m`, `1h`, `400d` as seconds; a bare number has no unit and is refused."""
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("a duration with its unit, such as 250ms, 5s, 2m or 1h")
+    return float(Decimal(found[1]) * _SECONDS[found[2]])
+
+
+def parse_origin(value: object) -> str:
+    """Read `scheme://host[:port]`: an origin without path, query or user."""
+    problem = ValueError("an origin such as https://api.binance.com, without path or user")
+    text = str(value).rstrip("/")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise problem from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise problem
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    if text.lower() != f"{parts.scheme}://{host}" + (f":{port}" if port is not None else ""):
+        raise problem
+    return text.lower()
+
+
+def _parse_url(value: object) -> str:
+    parts = urlsplit(str(value))
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
+        raise ValueError("a URL such as https://risk.example:8443")
+    return str(value).rstrip("/")
+
+
+def _parse_amount(value: object) -> Decimal:
+    if isinstance(value, Decimal | int) and not isinstance(value, bool):
+        value = format(Decimal(value), "f")
+    if not isinstance(value, str) or re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?", value) is None:
+        raise ValueError('a plain positive decimal in quotes, such as "10000" or "0.5"')
+    return Decimal(value)
+
+
+def _parse_family(value: object) -> str:
+    family = str(value)
+    if family.removeprefix("/") not in FAMILIES or not family.startswith("/"):
+        raise ValueError("one of " + ", ".join(f"/{name}" for name in FAMILIES))
+    return family
+
+
+def _parse_host(value: object) -> str:
+    text = str(value).lower()
+    if re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)*", text) is None:
+        raise ValueError("a host name without port, such as fapi.gate.example")
+    return text
+
+
+def _parse_name(value: object) -> str:
+    if _NAME.fullmatch(str(value)) is None:
+        raise ValueError("a name of letters, digits, - and _, at most 64 long")
+    return str(value)
+
+
+def _parse_secret(value: object) -> object:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError("a text that is not empty")
+    return value
+
+
+_TEXT = {"type": "string"}
+Address = Annotated[
+    Bind,
+    BeforeValidator(parse_bind),
+    PlainSerializer(str, when_used="json"),
+    WithJsonSchema({**_TEXT, "examples": ["127.0.0.1:8080"]}),
+]
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    PlainSerializer(lambda seconds: f"{seconds:g}s", when_used="json"),
+    WithJsonSchema({**_TEXT, "pattern": "^[0-9.]+(ms|s|m|h|d)$"}),
+]
+Origin = Annotated[str, BeforeValidator(parse_origin), WithJsonSchema({**_TEXT, "format": "uri"})]
+Url = Annotated[str, BeforeValidator(_parse_url), WithJsonSchema({**_TEXT, "format": "uri"})]
+Amount = Annotated[Decimal, BeforeValidator(_parse_amount), WithJsonSchema({**_TEXT, "examples": ["10000"]})]
+Family = Annotated[str, BeforeValidator(_parse_family)]
+HostName = Annotated[str, BeforeValidator(_parse_host)]
+Name = Annotated[str, BeforeValidator(_parse_name)]
+Secret = Annotated[SecretStr, BeforeValidator(_parse_secret)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+# --- sections -------------------------------------------------------------------------------------
+
+
+class Strict(BaseModel):
+    """The base of every section: frozen, and an unknown key is an error at every depth."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Tls(Strict):
+    """A certificate chain and its private key, both PEM files."""
+
+    cert: Path
+    key: Path
+
+
+class Listen(Strict):
+    """Where bots connect."""
+
+    bind: Address = Bind("127.0.0.1", 8080)
+    tls: Tls | None = None
+    host_families: dict[HostName, Family] = {}
+    connections_max: Count = 2000
+    drain_delay: Duration = 0.0
+    drain_timeout: Duration = 25.0
+
+
+class Admin(Strict):
+    """Where people and monitoring connect."""
+
+    bind: Address = Bind("127.0.0.1", 8099)
+    token_file: Path = Path("admin_token")
+    tls: Tls | None = None
+    allow_public: bool = False
+
+
+class Upstream(Strict):
+    """The exchange's own hosts, one per API family, and how long to wait for them."""
+
+    api: Origin = "https://api.binance.com"
+    sapi: Origin = "https://api.binance.com"
+    fapi: Origin = "https://fapi.binance.com"
+    dapi: Origin = "https://dapi.binance.com"
+    papi: Origin = "https://papi.binance.com"
+    eapi: Origin = "https://eapi.binance.com"
+    ca_file: Path | None = None
+    allow_plain_http: bool = False
+    connect_timeout: Duration = 3.0
+    total_timeout: Duration = 12.0
+    connections_max: Count = 64
+    connections_warm: Annotated[int, Field(ge=0, le=1000)] = 2
+
+    @property
+    def hosts(self) -> dict[str, str]:
+        """Family prefix (`/fapi`) to upstream origin."""
+        return {f"/{family}": str(getattr(self, family)) for family in FAMILIES}
+
+
+class Audit(Strict):
+    """How durable a decision is before its order leaves."""
+
+    sync: Literal["power", "process"] = "power"
+
+
+class Store(Strict):
+    """Where policies live."""
+
+    url: Literal["sqlite", "memory"] = "sqlite"
+    allow_memory: bool = False
+
+
+class GlobalRiskSource(Strict):
+    """The global risk signal, where this installation has one."""
+
+    source: Literal["none", "remote"] = "none"
+    url: Url | None = None
+    interval: Duration = 1.0
+
+
+class VenueCredentials(Strict):
+    """The key the exchange issued; it stays in the proxy."""
+
+    api_key: Secret
+    secret: Secret
+    kind: Literal["hmac", "ed25519", "rsa"] = "hmac"
+
+
+class Bot(Strict):
+    """One program that sends orders, known by the key it sends."""
+
+    key: Secret
+    secret: Secret | None = None
+    strategy: Name | None = None
+
+
+class Account(Strict):
+    """One account at an exchange and the bots that trade it."""
+
+    exchange: Literal["binance"] = "binance"
+    mode: Literal["custody", "passthrough"]
+    credentials: VenueCredentials | None = None
+    markets: tuple[Literal["spot", "futures"], ...] = ("spot", "futures")
+    static_equity: Amount | None = None
+    transfers_allowed: bool = False
+    bots: dict[Name, Bot] = {}
+
+
+class FeedTimes(Strict):
+    """How often accounts and markets are read."""
+
+    account_interval: Duration = 2.0
+    market_interval: Duration = 1.0
+
+
+class Log(Strict):
+    """How the program tells what it does."""
+
+    format: Literal["auto", "json", "console"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Settings(Strict):
+    """Everything that can be set. Durations are seconds, paths absolute, addresses (host, port)."""
+
+    listen: Listen = Listen()
+    admin: Admin = Admin()
+    data_dir: Path = Path("data")
+    upstream: Upstream = Upstream()
+    audit: Audit = Audit()
+    store: Store = Store()
+    policy_file: Path | None = None
+    global_risk: GlobalRiskSource = GlobalRiskSource()
+    accounts: dict[Name, Account] = {}
+    feeds: FeedTimes = FeedTimes()
+    log: Log = Log()
+
+    _source: str = PrivateAttr(default="(defaults)")
+    _environment_names: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def source(self) -> str:
+        """The file these settings came from."""
+        return self._source
+
+    @property
+    def environment_names(self) -> tuple[str, ...]:
+        """The environment variables that changed a setting; names only, for the log."""
+        return self._environment_names
+
+    @property
+    def admin_token_path(self) -> Path:
+        """Where the admin token is kept."""
+        return self.data_dir / self.admin.token_file
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of the settings file, for editors."""
+    return Settings.model_json_schema()
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+Tree = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A tree of settings under construction, and where each value came from."""
+
+    base: Path
+    sources: dict[tuple[str, ...], str]  # key path -> "file:line", variable or flag
+    hidden: set[tuple[str, ...]]  # key paths whose value came from a reference
+    default_source: str
+
+    def source_of(self, path: tuple[str, ...]) -> str:
+        """The nearest known origin of a key path."""
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.sources:
+                return self.sources[path[:length]]
+        return self.default_source
+
+    def problem(self, path: tuple[str, ...], found: str, expected: str) -> Problem:
+        return Problem(self.source_of(path), ".".join(path), found, expected)
+
+
+def load(
+    path: Path | str | None,
+    overrides: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Read the settings of `path`, the environment and `overrides` (dotted key to value, from flags).
+
+    Raises SettingsInvalid with every problem that could be found.
+    """
+    environ = os.environ if environ is None else environ
+    file = None if path is None else Path(path).absolute()
+    base = Path.cwd() if file is None else file.parent
+    reading = _Reading(base, {}, set(), "(defaults)" if file is None else str(file))
+    tree: Tree = {} if file is None else _read_file(file, reading)
+    names = _apply_environment(tree, environ, reading)
+    for key, value in (overrides or {}).items():
+        _set(tree, tuple(key.split(".")), value, f"option {key}", reading)
+    settings = _validated(tree, reading, environ)
+    settings._environment_names = names
+    return settings
+
+
+def from_mapping(tree: Mapping[str, Any], *, base: Path, source: str = "(built in)") -> Settings:
+    """Settings from values in memory, under the same rules as a file's."""
+    return _validated(dict(tree), _Reading(base, {}, set(), source), {})
+
+
+def _read_file(file: Path, reading: _Reading) -> Tree:
+    try:
+        size = file.stat().st_size
+        text = file.read_text("utf-8") if size <= FILE_BYTES_MAX else None
+    except (OSError, UnicodeDecodeError) as error:
+        found = getattr(error, "strerror", None) or "bytes that are not UTF-8"
+        raise SettingsInvalid((Problem(str(file), "", found, "a readable YAML or TOML file"),)) from None
+    if text is None:
+        raise SettingsInvalid((Problem(str(file), "", f"{size} bytes", f"at most {FILE_BYTES_MAX}"),))
+    if file.suffix == ".toml":
+        return _read_toml(text, file)
+    if file.suffix in (".yaml", ".yml"):
+        return read_yaml(text, str(file), reading.sources)
+    raise SettingsInvalid((Problem(str(file), "", f"the ending {file.suffix!r}", ".yaml, .yml or .toml"),))
+
+
+def _read_toml(text: str, file: Path) -> Tree:
+    try:
+        return tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsInvalid((Problem(str(file), "", str(error), "valid TOML"),)) from None
+
+
+def read_yaml(text: str, source: str, sources: dict[tuple[str, ...], str] | None = None) -> Tree:
+    """Read one YAML document with every scalar as text; a repeated key, a tag or a loop is refused.
+
+    `sources` receives the line of every key. An unquoted empty value is None, a quoted one is "".
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = source if mark is None else f"{source}:{mark.line + 1}"
+        raise SettingsInvalid(
+            (Problem(where, "", getattr(error, "problem", None) or "no document", "valid YAML"),)
+        ) from None
+    if root is None:
+        return {}
+    value = _YamlReader(source, sources if sources is not None else {}).value(root, ())
+    if not isinstance(value, dict):
+        raise SettingsInvalid((Problem(source, "", "a single value or list", "keys with values"),))
+    return value
+
+
+class _YamlReader:
+    """Turns YAML nodes into text, lists and dicts, remembering lines."""
+
+    def __init__(self, source: str, sources: dict[tuple[str, ...], str]) -> None:
+        self._source = source
+        self._sources = sources
+        self._open: set[int] = set()
+
+    def value(self, node: yaml.Node, path: tuple[str, ...]) -> Any:  # noqa: ANN401 - a tree of text
+        if node.tag not in _YAML_TAGS or id(node) in self._open:
+            raise self._problem(node, path, f"the tag or loop {node.tag!r}", "plain text, lists and keys")
+        if isinstance(node, yaml.ScalarNode):
+            return None if node.value == "" and node.style is None else str(node.value)
+        self._open.add(id(node))
+        try:
+            if isinstance(node, yaml.SequenceNode):
+                return [self.value(item, (*path, str(index))) for index, item in enumerate(node.value)]
+            return self._mapping(node, path)
+        finally:
+            self._open.discard(id(node))
+
+    def _mapping(self, node: yaml.Node, path: tuple[str, ...]) -> Tree:
+        tree: Tree = {}
+        for key_node, value_node in node.value:
+            key = self.value(key_node, path)
+            if not isinstance(key, str):
+                raise self._problem(key_node, path, "a list or an empty text as a key", "a word")
+            inner = (*path, key)
+            if key in tree:
+                raise self._problem(key_node, inner, "the same key a second time", "each key once")
+            self._sources[inner] = f"{self._source}:{key_node.start_mark.line + 1}"
+            tree[key] = self.value(value_node, inner)
+        return tree
+
+    def _problem(self, node: yaml.Node, path: tuple[str, ...], found: str, expected: str) -> SettingsInvalid:
+        line = node.start_mark.line + 1
+        return SettingsInvalid((Problem(f"{self._source}:{line}", ".".join(path), found, expected),))
+
+
+_YAML_TAGS = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map"))
+
+
+def _apply_environment(tree: Tree, environ: Mapping[str, str], reading: _Reading) -> tuple[str, ...]:
+    """Write `RISKGATE_A__B=value` to `a.b`; a value that starts with [ or { is read as YAML."""
+    names = sorted(name for name in environ if name.startswith(ENVIRONMENT_PREFIX))
+    names = [name for name in names if name != CONFIG_VARIABLE]
+    for name in names:
+        text = environ[name]
+        source = f"environment variable {name}"
+        value: object = text
+        if text[:1] in ("[", "{"):
+            value = read_yaml(f"value: {text}", source)["value"]
+        _set(tree, tuple(name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")), value, source, reading)
+    return tuple(names)
+
+
+def _set(tree: Tree, path: tuple[str, ...], value: object, source: str, reading: _Reading) -> None:
+    """Put a value at a key path; names already in the tree are met whatever their case."""
+    place = tree
+    spelt: list[str] = []
+    for depth, part in enumerate(path):
+        key = next((known for known in place if known.lower() == part.lower()), part)
+        spelt.append(key)
+        if depth == len(path) - 1:
+            place[key] = value
+        else:
+            if not isinstance(place.get(key), dict):
+                place[key] = {}
+            place = place[key]
+    reading.sources[tuple(spelt)] = source
+
+
+# --- references -----------------------------------------------------------------------------------
+
+
+def _resolve(value: Any, path: tuple[str, ...], context: _References) -> Any:  # noqa: ANN401 - a tree
+    if isinstance(value, dict):
+        return {key: _resolve(inner, (*path, str(key)), context) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_resolve(inner, (*path, str(index)), context) for index, inner in enumerate(value)]
+    if isinstance(value, str) and "${" in value:
+        context.reading.hidden.add(path)
+        return context.text(value, path)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class _References:
+    """What `${env:NAME}` and `${file:PATH}` stand for."""
+
+    reading: _Reading
+    environ: Mapping[str, str]
+    problems: list[Problem]
+
+    def text(self, value: str, path: tuple[str, ...]) -> str:
+        if "${" in _REFERENCE.sub("", value):
+            return self._fail(path, "an unfinished reference", "${env:NAME} or ${file:PATH}")
+        return _REFERENCE.sub(lambda found: self._one(found[1], path), value)
+
+    def _one(self, reference: str, path: tuple[str, ...]) -> str:
+        kind, _, name = reference.partition(":")
+        if kind == "env" and name:
+            if name not in self.environ:
+                return self._fail(path, f"{name}, which is not set", f"an environment variable {name}")
+            return self.environ[name]
+        if kind == "file" and name:
+            return self._file(self.reading.base / name, path)
+        return self._fail(path, f"the reference ${{{reference}}}", "${env:NAME} or ${file:PATH}")
+
+    def _file(self, file: Path, path: tuple[str, ...]) -> str:
+        try:
+            status = file.stat()
+            if problem := _too_open(status.st_mode):
+                return self._fail(path, f"{file}, {problem}", f"a secret's file: chmod 600 {file}")
+            if status.st_size > SECRET_FILE_BYTES_MAX:
+                return self._fail(path, f"{file}, {status.st_size} bytes", f"at most {SECRET_FILE_BYTES_MAX}")
+            return file.read_text("utf-8").removesuffix("\n").removesuffix("\r")
+        except (OSError, UnicodeDecodeError) as error:
+            found = getattr(error, "strerror", None) or "bytes that are not UTF-8"
+            return self._fail(path, f"{file}: {found}", "a readable text file")
+
+    def _fail(self, path: tuple[str, ...], found: str, expected: str) -> str:
+        self.problems.append(self.reading.problem(path, found, expected))
+        return ""
+
+
+def _too_open(mode: int) -> str | None:
+    """Why a secret's file mode is refused, or None; its group may read it, as mounted secrets need."""
+    if mode & stat.S_IRWXO:
+        return f"mode {stat.S_IMODE(mode):04o}, open to every user"
+    if mode & stat.S_IWGRP:
+        return f"mode {stat.S_IMODE(mode):04o}, writable by its group"
+    return None
+
+
+# --- judging --------------------------------------------------------------------------------------
+
+
+def _validated(tree: Tree, reading: _Reading, environ: Mapping[str, str]) -> Settings:
+    unresolved: list[Problem] = []
+    resolved = _resolve(tree, (), _References(reading, environ, unresolved))
+    if unresolved:
+        raise SettingsInvalid(tuple(unresolved))
+    try:
+        settings = Settings.model_validate(resolved)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        problems = tuple(_explain(detail, resolved, reading) for detail in details)
+        raise SettingsInvalid(tuple(dict.fromkeys(problems))) from None
+    settings = _absolute(settings, reading.base)
+    settings._source = reading.default_source
+    refused = tuple(
+        reading.problem(tuple(key.split(".")), found, expected)
+        for check in _CHECKS
+        for key, found, expected in check(settings)
+    )
+    if refused:
+        raise SettingsInvalid(refused)
+    return settings
+
+
+def _absolute(settings: Settings, base: Path) -> Settings:
+    """The same settings with every path made absolute; relative ones start at the settings file."""
+
+    def tls(value: Tls | None) -> Tls | None:
+        return None if value is None else Tls(cert=base / value.cert, key=base / value.key)
+
+    def path(value: Path | None) -> Path | None:
+        return None if value is None else base / value
+
+    return settings.model_copy(
+        update={
+            "data_dir": base / settings.data_dir,
+            "policy_file": path(settings.policy_file),
+            "listen": settings.listen.model_copy(update={"tls": tls(settings.listen.tls)}),
+            "admin": settings.admin.model_copy(update={"tls": tls(settings.admin.tls)}),
+            "upstream": settings.upstream.model_copy(update={"ca_file": path(settings.upstream.ca_file)}),
+        }
+    )
+
+
+Refusal = tuple[str, str, str]  # key, found, expected
+
+
+def _check_admin(settings: Settings) -> Iterator[Refusal]:
+    admin = settings.admin
+    if not (admin.bind.is_loopback or admin.tls or admin.allow_public):
+        yield (
+            "admin.bind", f"{admin.bind}, which other machines can reach, without TLS",
+            "a loopback address, admin.tls, or admin.allow_public: true",
+        )
+    if admin.bind.port != 0 and admin.bind == settings.listen.bind:
+        yield "admin.bind", f"{admin.bind}, the address bots connect to", "an address of its own"
+
+
+def _check_upstream(settings: Settings) -> Iterator[Refusal]:
+    upstream = settings.upstream
+    for prefix, origin in upstream.hosts.items():
+        parts = urlsplit(origin)
+        if parts.scheme == "http" and not (_is_loopback(parts.hostname or "") or upstream.allow_plain_http):
+            yield f"upstream.{prefix[1:]}", "plain http to another machine", (
+                "https, or upstream.allow_plain_http: true"
+            )
+    if upstream.connections_warm > upstream.connections_max:
+        yield "upstream.connections_warm", str(upstream.connections_warm), (
+            f"at most upstream.connections_max ({upstream.connections_max})"
+        )
+    if upstream.connect_timeout <= 0 or upstream.total_timeout < upstream.connect_timeout:
+        yield "upstream.total_timeout", f"{upstream.total_timeout:g}s", (
+            f"more than nothing, and not less than connect_timeout ({upstream.connect_timeout:g}s)"
+        )
+
+
+def _check_store_and_risk(settings: Settings) -> Iterator[Refusal]:
+    if settings.store.url == "memory" and not settings.store.allow_memory:
+        yield "store.url", "memory, which forgets every policy change at the next start", (
+            "sqlite, or store.allow_memory: true"
+        )
+    risk = settings.global_risk
+    if risk.source == "remote" and risk.url is None:
+        yield "global_risk.url", "nothing", "the URL of the risk signal, since global_risk.source is remote"
+    if risk.source == "none" and risk.url is not None:
+        yield "global_risk.source", "none beside a URL", "remote, or no global_risk.url"
+    for key, value in (
+        ("global_risk.interval", risk.interval),
+        ("feeds.account_interval", settings.feeds.account_interval),
+        ("feeds.market_interval", settings.feeds.market_interval),
+    ):
+        if value < 0.05:
+            yield key, f"{value:g}s", "at least 50ms"
+
+
+def _check_accounts(settings: Settings) -> Iterator[Refusal]:
+    owners: dict[str, str] = {}
+    for account_name, account in settings.accounts.items():
+        place = f"accounts.{account_name}"
+        custody = account.mode == "custody"
+        if not account.markets:
+            yield f"{place}.markets", "an empty list", "spot, futures, or both"
+        if custody and account.credentials is None:
+            yield f"{place}.credentials", "nothing", "the exchange's key and secret: custody signs for bots"
+        if account.credentials is None and account.static_equity is None:
+            yield f"{place}.static_equity", "nothing", "an amount, or credentials to read the account with"
+        venue_key = account.credentials.api_key.get_secret_value() if account.credentials else None
+        for bot_name, bot in account.bots.items():
+            here = f"{place}.bots.{bot_name}"
+            key = bot.key.get_secret_value()
+            if key in owners:
+                yield f"{here}.key", f"the key of {owners[key]}", "a key of its own: the key says who asks"
+            owners[key] = here
+            if custody and bot.secret is None:
+                yield f"{here}.secret", "nothing", "the secret the proxy issued to this bot"
+            if custody and key == venue_key:
+                yield f"{here}.key", "the exchange's own key", "a key the proxy issued, or mode: passthrough"
+            if not custody and bot.secret is not None:
+                yield f"{here}.secret", "a secret", "none: a passthrough bot signs for the exchange itself"
+
+
+def _check_files(settings: Settings) -> Iterator[Refusal]:
+    wanted: list[tuple[str, Path | None]] = [
+        ("policy_file", settings.policy_file),
+        ("upstream.ca_file", settings.upstream.ca_file),
+    ]
+    for section, tls in (("listen", settings.listen.tls), ("admin", settings.admin.tls)):
+        if tls is not None:
+            wanted += [(f"{section}.tls.cert", tls.cert), (f"{section}.tls.key", tls.key)]
+    for key, file in wanted:
+        if file is None:
+            continue
+        if not file.is_file():
+            yield key, f"{file}, which is not a file", "a readable file"
+        elif key.endswith(".key") and (problem := _too_open(file.stat().st_mode)):
+            yield key, f"{file}, {problem}", f"a secret's file: chmod 600 {file}"
+
+
+_CHECKS: tuple[Callable[[Settings], Iterator[Refusal]], ...] = (
+    _check_admin, _check_upstream, _check_store_and_risk, _check_accounts, _check_files,
+)  # fmt: skip
+
+
+# --- explaining -----------------------------------------------------------------------------------
+
+_EXPECTED = {
+    "missing": "a value; the key is required",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "model_type": "keys with values",
+    "dict_type": "keys with values",
+    "tuple_type": "a list",
+    "path_type": "a path",
+}
+
+
+def _explain(detail: ErrorDetails, tree: Tree, reading: _Reading) -> Problem:
+    """Say a pydantic finding in our words: where, found, expected."""
+    path = tuple(str(part) for part in detail["loc"] if part != "[key]")
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        return reading.problem(path, f"the unknown key {path[-1]!r}", _known_keys(path))
+    found = "nothing" if kind == "missing" else _shown(_at(tree, path), path, reading)
+    if kind == "value_error":
+        expected = detail["msg"].removeprefix("Value error, ")
+    elif kind == "literal_error":
+        expected = str(detail["ctx"]["expected"])
+    else:
+        expected = _EXPECTED.get(kind) or detail["msg"].removeprefix("Input should be ").lower()
+    return reading.problem(path, found, expected)
+
+
+def _shown(value: object, path: tuple[str, ...], reading: _Reading) -> str:
+    if value is None:
+        return "nothing"
+    if path in reading.hidden or path[-1:] in (("secret",), ("key",), ("api_key",)):
+        return _HIDDEN
+    if isinstance(value, dict | list | tuple):
+        return "keys with values" if isinstance(value, dict) else "a list"
+    return repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:80]}..."
+
+
+def _at(tree: object, path: tuple[str, ...]) -> object:
+    for part in path:
+        if isinstance(tree, dict):
+            tree = tree.get(part)
+        elif isinstance(tree, list | tuple) and part.isdigit() and int(part) < len(tree):
+            tree = tree[int(part)]
+        else:
+            return None
+    return tree
+
+
+def _known_keys(path: tuple[str, ...]) -> str:
+    """The keys that are known where an unknown one stands, and the nearest of them."""
+    from difflib import get_close_matches  # only when something is wrong
+
+    model: object = Settings
+    for part in path[:-1]:
+        model = _inner(model, part)
+    known = list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    near = get_close_matches(path[-1], known, n=1)
+    return (f"{near[0]!r}? known here: " if near else "one of ") + ", ".join(known)
+
+
+def _inner(model: object, part: str) -> object:
+    """The type that stands under a key of a type: a field's section, or a dict's value."""
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        field = model.model_fields.get(part)
+        annotation: object = None if field is None else field.annotation
+    else:
+        annotation = get_args(model)[1] if get_origin(model) is dict else None
+    if get_origin(annotation) in (Union, UnionType):
+        annotation = next((arm for arm in get_args(annotation) if arm is not type(None)), None)
+    return annotation
+
+
+def fields(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[str]:
+    """Every setting's dotted path, with `NAME` where a name of the user's own stands."""
+    for name in model.model_fields:
+        inner = _inner(model, name)
+        path = f"{prefix}{name}"
+        if get_origin(inner) is dict and isinstance(value := get_args(inner)[1], type):
+            inner, path = value, f"{path}.NAME"
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from fields(inner, f"{path}.")
+        else:
+            yield f"{prefix}{name}"
