@@ -1,15 +1,28 @@
-"""What applies to an order: the tightest of risk mode, capital profile, account and strategy.
+"""What applies to an order: the tightest of risk mode, capital profile, account, strategy and symbol.
 
 `None` means that no limit of that kind applies. Fractions are fractions of equity
 (0.015 is 1.5 %), money is in the account's currency, ages and windows are in seconds.
+
+Layers become one set of limits in `effective`, here and nowhere else. Every layer states
+some limits; `TIGHTER` says for each limit which of two values is the stricter one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from operator import and_, or_
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from rules.profile import AccountPolicy, GlobalPolicy, Overrides
+
+ORDER_RATE_WINDOW_S = Decimal(10)
+DUPLICATE_WINDOW_S = Decimal(2)
 
 
 class RiskSource(StrEnum):
@@ -71,9 +84,9 @@ class Limits:
     order_quantity_max: Decimal | None = None
     order_notional_max: Decimal | None = None
     order_rate_max: int | None = None  # orders per rate window
-    order_rate_window_s: Decimal = Decimal(10)
+    order_rate_window_s: Decimal = ORDER_RATE_WINDOW_S
     duplicates_max: int | None = None  # identical orders per duplicate window
-    duplicate_window_s: Decimal = Decimal(2)
+    duplicate_window_s: Decimal = DUPLICATE_WINDOW_S
 
     slippage: Decimal = Decimal("0.005")  # a market order is priced this much worse than the book
     scaling_allowed: bool = False
@@ -86,3 +99,283 @@ class Limits:
     def of(self, symbol: str) -> Limits:
         """The limits for one symbol."""
         return self.by_symbol.get(symbol, self)
+
+
+class PolicyGap(LookupError):
+    """The policy says nothing about what was asked for: no such account, or no such profile."""
+
+
+class Layer(NamedTuple):
+    """One layer of the policy: where it stands in the document and the limits it states."""
+
+    source: str
+    stated: Mapping[str, object]
+
+
+# --- which of two values is stricter ----------------------------------------------------------
+
+_RISK_SOURCES = (RiskSource.REQUIRED, RiskSource.PROFILE_CHECKS_ONLY, RiskSource.NONE)  # strictest first
+
+
+def _stricter_source(one: RiskSource, other: RiskSource) -> RiskSource:
+    return min(one, other, key=_RISK_SOURCES.index)
+
+
+# Fewer orders in a longer window is at least as strict as either of two rates, so a count takes
+# the lowest and its window the highest.
+TIGHTER: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
+    {
+        "strategies": and_,
+        "symbols": and_,
+        "confidence_min": max,
+        "confidence_required": or_,
+        "leverage_max": min,
+        "margin_changes_allowed": and_,
+        "trade_notional_fraction_max": min,
+        "trade_stop_loss_fraction_max": min,
+        "loss_daily_max": min,
+        "loss_weekly_max": min,
+        "drawdown_max": min,
+        "new_positions_allowed": and_,
+        "open_positions_max": min,
+        "position_notional_max": min,
+        "exposure_symbol_max": min,
+        "exposure_strategy_max": min,
+        "exposure_account_max": min,
+        "exposure_exchange_max": min,
+        "exposure_total_max": min,
+        "price_floor": max,
+        "price_ceiling": min,
+        "collar_up": min,
+        "collar_down": min,
+        "order_quantity_max": min,
+        "order_notional_max": min,
+        "order_rate_max": min,
+        "order_rate_window_s": max,
+        "duplicates_max": min,
+        "duplicate_window_s": max,
+        "slippage": max,
+        "scaling_allowed": and_,
+        "warning_factor": min,
+        "critical_allows_reducing": and_,
+        "risk_source": _stricter_source,
+    }
+)
+
+_WINDOWS = {"order_rate_window_s": "order_rate_max", "duplicate_window_s": "duplicates_max"}
+
+
+# --- from layers to limits --------------------------------------------------------------------
+
+_OF_RISK_PROFILE = {
+    "leverage_max": ("leverage_max",),
+    "trade_risk_max": ("trade_notional_fraction_max", "trade_stop_loss_fraction_max"),
+    "drawdown_daily_max": ("loss_daily_max",),
+    "open_positions_max": ("open_positions_max",),
+    "position_notional_max": ("position_notional_max",),
+    "confidence_min": ("confidence_min",),
+    "new_positions_allowed": ("new_positions_allowed",),
+}
+_OF_CAPITAL_PROFILE = {
+    "leverage_max": ("leverage_max",),
+    "trade_risk_max": ("trade_notional_fraction_max", "trade_stop_loss_fraction_max"),
+    "loss_daily_max": ("loss_daily_max",),
+    "loss_weekly_max": ("loss_weekly_max",),
+    "open_positions_max": ("open_positions_max",),
+}
+_OF_OVERRIDES = {
+    "leverage_max": ("leverage_max",),
+    # A stop's loss is never allowed to be larger than the order itself may be.
+    "trade_risk_max": ("trade_notional_fraction_max", "trade_stop_loss_fraction_max"),
+    "trade_stop_loss_max": ("trade_stop_loss_fraction_max",),
+    "loss_daily_max": ("loss_daily_max",),
+    "loss_weekly_max": ("loss_weekly_max",),
+    "drawdown_max": ("drawdown_max",),
+    "open_positions_max": ("open_positions_max",),
+    "confidence_min": ("confidence_min",),
+    "confidence_required": ("confidence_required",),
+    "new_positions_allowed": ("new_positions_allowed",),
+    "margin_changes_allowed": ("margin_changes_allowed",),
+    "slippage": ("slippage",),
+    "warning_factor": ("warning_factor",),
+}
+_OF_SIZE = {
+    name: (name,)
+    for name in (
+        "order_notional_max", "order_quantity_max", "position_notional_max", "exposure_symbol_max",
+        "exposure_strategy_max", "exposure_account_max", "exposure_exchange_max", "exposure_total_max",
+    )
+}
+_OF_PRICE = {
+    "floor": ("price_floor",),
+    "ceiling": ("price_ceiling",),
+    "collar_up": ("collar_up",),
+    "collar_down": ("collar_down",),
+}
+_OF_RATE = {name: (name,) for name in ("order_rate_max", "duplicates_max")}
+
+
+def effective(policy: GlobalPolicy, *, revision: int, account: str, strategy: str, now: datetime) -> Limits:
+    """The limits in force for an account and a strategy at an instant (aware UTC)."""
+    return effective_with_sources(policy, revision=revision, account=account, strategy=strategy, now=now)[0]
+
+
+def effective_with_sources(
+    policy: GlobalPolicy, *, revision: int, account: str, strategy: str, now: datetime
+) -> tuple[Limits, Mapping[str, str]]:
+    """The limits in force, and which layer of the document set each of them.
+
+    Limits of a symbol are named `by_symbol.<symbol>.<limit>`, where they differ from the account's.
+    """
+    owner = policy.accounts.get(account)
+    if owner is None:
+        raise PolicyGap(f"no policy for account {account!r}, expected one of {', '.join(policy.accounts) or 'none'}")
+    layers = list(_layers(policy, account, owner, strategy))
+    common: dict[str, Any] = {
+        "policy_revision": revision,
+        "profile": policy.active_mode,
+        "capital_profile": owner.capital_profile,
+        "risk_source": _risk_source(policy, now),
+        "ages": Ages(**{name: getattr(policy.ages, name) for name in type(policy.ages).model_fields}),
+    }
+    stated, sources = tightest(layers)
+    by_symbol = {}
+    for symbol in sorted({*policy.symbols, *owner.by_symbol}):
+        of_symbol, symbol_sources = tightest([*layers, *_symbol_layers(policy, account, owner, symbol)])
+        by_symbol[symbol] = Limits(**common, **of_symbol)
+        sources |= {
+            f"by_symbol.{symbol}.{name}": source
+            for name, source in symbol_sources.items()
+            if source != sources.get(name)
+        }
+    limits = Limits(**common, **stated, by_symbol=MappingProxyType(by_symbol))
+    return limits, MappingProxyType({**sources, "risk_source": "risk_source"})
+
+
+def tightest(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The strictest value of every limit that some layer states, and the layer it comes from."""
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for source, stated in layers:
+        for name, value in stated.items():
+            if name not in values:
+                values[name], sources[name] = value, source
+                continue
+            strictest = TIGHTER[name](values[name], value)
+            if strictest == values[name]:
+                continue  # of equals, the first layer is named
+            # Whitelists narrow each other: then both layers set the limit.
+            sources[name] = source if strictest == value else f"{sources[name]} and {source}"
+            values[name] = strictest
+    return values, sources
+
+
+def _risk_source(policy: GlobalPolicy, now: datetime) -> RiskSource:
+    """The degraded mode ends by itself; after that the signal is required again."""
+    setting = policy.risk_source
+    if setting.until is not None and now >= setting.until:
+        return RiskSource.REQUIRED
+    return setting.kind
+
+
+def _layers(policy: GlobalPolicy, account: str, owner: AccountPolicy, strategy: str) -> Iterator[Layer]:
+    """The layers that hold for every symbol, from the widest to the narrowest."""
+    mode = policy.risk_profiles.get(policy.active_mode)
+    capital = policy.capital_profiles.get(owner.capital_profile)
+    if mode is None or capital is None:
+        raise PolicyGap(f"no risk profile {policy.active_mode!r} or no capital profile {owner.capital_profile!r}")
+    yield Layer(f"risk_profiles.{mode.name}", _stated(mode, _OF_RISK_PROFILE))
+    yield Layer(f"capital_profiles.{capital.name}", _stated(capital, _OF_CAPITAL_PROFILE))
+    yield Layer(
+        "defaults",
+        {
+            **_overrides(policy.defaults),
+            **_whitelists(policy.defaults.strategies, policy.defaults.symbols),
+            **_scaling(policy.defaults.scaling),
+        },
+    )
+    yield Layer(
+        f"accounts.{account}",
+        {
+            **_overrides(owner),
+            **_whitelists(owner.strategies, owner.symbols),
+            **_scaling(owner.scaling),
+            "critical_allows_reducing": owner.critical_allows_reducing,
+        },
+    )
+    if (own := policy.strategies.get(strategy)) is not None:
+        yield Layer(
+            f"strategies.{strategy}", {**_overrides(own), **_whitelists("any", own.symbols), **_scaling(own.scaling)}
+        )
+
+
+def _symbol_layers(policy: GlobalPolicy, account: str, owner: AccountPolicy, symbol: str) -> Iterator[Layer]:
+    for source, own in (
+        (f"symbols.{symbol}", policy.symbols.get(symbol)),
+        (f"accounts.{account}.by_symbol.{symbol}", owner.by_symbol.get(symbol)),
+    ):
+        if own is not None:
+            yield Layer(source, {**_overrides(own), **_scaling(own.scaling)})
+
+
+def _stated(written: object, names: Mapping[str, tuple[str, ...]]) -> dict[str, object]:
+    """What a section states, under the names of `Limits`."""
+    return {
+        limit: value
+        for name, limits in names.items()
+        if (value := getattr(written, name)) is not None
+        for limit in limits
+    }
+
+
+def _overrides(written: Overrides) -> dict[str, object]:
+    stated = _stated(written, _OF_OVERRIDES)
+    # Both may state the stop's loss: the tighter one holds.
+    if written.trade_risk_max is not None and written.trade_stop_loss_max is not None:
+        stated["trade_stop_loss_fraction_max"] = min(written.trade_risk_max, written.trade_stop_loss_max)
+    rate = written.rate
+    stated |= _stated(written.size, _OF_SIZE) | _stated(written.price, _OF_PRICE) | _stated(rate, _OF_RATE)
+    # A limit without its window takes the usual one, so that layers compare like with like.
+    if rate.order_rate_max is not None:
+        stated["order_rate_window_s"] = rate.order_rate_window_s or ORDER_RATE_WINDOW_S
+    if rate.duplicates_max is not None:
+        stated["duplicate_window_s"] = rate.duplicate_window_s or DUPLICATE_WINDOW_S
+    return stated
+
+
+def _whitelists(strategies: frozenset[str] | str, symbols: frozenset[str] | str) -> dict[str, object]:
+    """Lists as they are; 'any' states nothing."""
+    named = {"strategies": strategies, "symbols": symbols}
+    return {name: listed for name, listed in named.items() if not isinstance(listed, str)}
+
+
+def _scaling(scaling: str | None) -> dict[str, object]:
+    return {} if scaling is None else {"scaling_allowed": scaling == "allowed"}
+
+
+# --- comparing limits -------------------------------------------------------------------------
+
+
+def looser(one: Limits, other: Limits) -> tuple[str, ...]:
+    """The limits in which `one` admits something that `other` does not, also for single symbols."""
+    found = [name for name in TIGHTER if _is_looser(name, one, other)]
+    found += [f"ages.{age.name}" for age in fields(Ages) if getattr(one.ages, age.name) > getattr(other.ages, age.name)]
+    for symbol in sorted({*one.by_symbol, *other.by_symbol}):
+        found += [
+            f"by_symbol.{symbol}.{name}" for name in TIGHTER if _is_looser(name, one.of(symbol), other.of(symbol))
+        ]
+    return tuple(found)
+
+
+def no_looser(one: Limits, other: Limits) -> bool:
+    """Whether `one` admits nothing that `other` does not."""
+    return not looser(one, other)
+
+
+def _is_looser(name: str, one: Limits, other: Limits) -> bool:
+    mine, theirs = getattr(one, name), getattr(other, name)
+    if name in _WINDOWS and getattr(other, _WINDOWS[name]) is None:
+        return False  # the window of a rate that is not limited binds nobody
+    if theirs is None or mine is None:
+        return theirs is not None
+    return bool(TIGHTER[name](mine, theirs) != mine)

@@ -1,0 +1,709 @@
+"""What people write about limits: profiles, accounts, strategies and symbols, in one document.
+
+Everything is strict, frozen and refuses unknown keys at every depth, because a mistyped
+limit that is ignored is no limit. A limit is a positive magnitude. A share of equity carries
+its unit: "1.5%", or the unit in the key (`trade_risk_max_fraction: "0.015"`,
+`trade_risk_max_percent: "1.5"`); a bare number could be read as either and is refused.
+
+How the layers become one set of limits is in `rules/limits.py` and nowhere else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias, TypeVar, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    StringConstraints,
+    ValidationError,
+    WrapSerializer,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from rules.limits import RiskSource
+
+# 15 + 12 digits stay exact in the 28 digits of decimal arithmetic, also when a percentage becomes a fraction.
+PLAIN_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,12})?", re.ASCII)
+LEVERAGE_HIGHEST = 125
+ANY: Literal["any"] = "any"
+
+V = TypeVar("V")
+
+
+# --- reading values ---------------------------------------------------------------------------
+
+
+def _expected(what: str) -> PydanticCustomError:
+    """An error that `explain` turns into "found ..., expected <what>"."""
+    return PydanticCustomError("expected", "expected {expected}", {"expected": what})
+
+
+def _wrong(sentence: str) -> PydanticCustomError:
+    """An error of a whole section; the sentence itself names what was found and expected."""
+    return PydanticCustomError("section", "{sentence}", {"sentence": sentence})
+
+
+def _number(given: object, what: str) -> Decimal:
+    """A plain non-negative number, exact; binary floats and exponents are refused."""
+    text = ""
+    if isinstance(given, str):
+        text = given
+    elif isinstance(given, int) and not isinstance(given, bool):
+        text = str(given)
+    elif isinstance(given, Decimal) and given.is_finite():
+        text = format(given, "f")
+    elif isinstance(given, float):
+        raise _expected(f"{what}, written as a string so that no digit is lost")
+    if text.startswith("-"):
+        raise _expected(f"{what}; limits are positive magnitudes")
+    if not PLAIN_NUMBER.fullmatch(text):
+        raise _expected(what)
+    return Decimal(text)
+
+
+def _between(low: int | str, high: int | str, what: str) -> Callable[[object], Decimal]:
+    lowest, highest = Decimal(low), Decimal(high)
+
+    def read(given: object) -> Decimal:
+        number = _number(given, what)
+        if not lowest <= number <= highest:
+            raise _expected(what)
+        return number
+
+    return read
+
+
+def _above_nothing(what: str, highest: Decimal | None = None) -> Callable[[object], Decimal]:
+    def read(given: object) -> Decimal:
+        number = _number(given, what)
+        if not number > 0 or (highest is not None and number > highest):
+            raise _expected(what)
+        return number
+
+    return read
+
+
+class Stated(NamedTuple):
+    """A share whose unit stands in its key: the key as written, the unit and the value."""
+
+    key: str
+    unit: str  # "fraction" or "percent"
+    value: object
+
+
+SHARE = "a share of equity with its unit"
+
+
+def _fraction(given: object) -> Decimal:
+    """A share in (0, 1] with its unit; internally always a fraction."""
+    if isinstance(given, Stated):
+        what = f"{given.key} to be above 0 and at most {100 if given.unit == 'percent' else 1}"
+        number = _number(given.value, what)
+        share = number.scaleb(-2) if given.unit == "percent" else number
+    elif isinstance(given, str) and given.endswith("%"):
+        what = "a percentage above 0% and at most 100%, like '1.5%'"
+        share = _number(given.removesuffix("%").rstrip(" "), what).scaleb(-2)
+    else:
+        raise _expected(
+            f"{SHARE}, as a bare number can be read two ways: write '1.5%',"
+            " or put the unit into the key (..._percent: '1.5' or ..._fraction: '0.015')"
+        )
+    if not 0 < share <= 1:
+        raise _expected(what)
+    return share
+
+
+def _confidence(given: object) -> Decimal:
+    what = "a confidence from 0 to 1, like '0.65'"
+    if isinstance(given, str) and given.endswith("%"):
+        number = _number(given.removesuffix("%"), what).scaleb(-2)
+    else:
+        number = _number(given, what)
+    if number > 1:
+        raise _expected(what)
+    return number
+
+
+def _counting(lowest: int, highest: int | None = None) -> Callable[[object], int]:
+    what = f"a whole number of at least {lowest}" if highest is None else f"a whole number from {lowest} to {highest}"
+
+    def read(given: object) -> int:
+        number = _number(given, what)
+        if number != number.to_integral_value() or number < lowest or (highest is not None and number > highest):
+            raise _expected(what)
+        return int(number)
+
+    return read
+
+
+def _flag(given: object) -> bool:
+    """True or false; as words too, because strictly read YAML holds only strings."""
+    if isinstance(given, bool):
+        return given
+    if given in ("true", "false"):
+        return given == "true"
+    raise _expected("true or false")
+
+
+def _instant(given: object) -> datetime:
+    what = "an instant with its offset, like '2026-01-31T18:00:00Z'"
+    instant = given
+    if isinstance(given, str):
+        try:
+            instant = datetime.fromisoformat(given)
+        except ValueError:
+            raise _expected(what) from None
+    if not isinstance(instant, datetime) or instant.tzinfo is None:
+        raise _expected(what)
+    return instant.astimezone(UTC)
+
+
+def _whitelist(given: object) -> frozenset[str] | Literal["any"]:
+    what = "'any', or a list of names (an empty list admits none)"
+    if given == ANY:
+        return ANY
+    if not isinstance(given, list | tuple | set | frozenset):
+        raise _expected(what)
+    for name in given:
+        # "any" or "*" inside a list would look like a wildcard and silently match nothing.
+        if not isinstance(name, str) or not re.fullmatch(r"\S{1,64}", name) or name in (ANY, "*"):
+            raise _expected(f"{what}; {name!r} is no name")
+    return frozenset(given)
+
+
+def _plain(number: Decimal) -> str:
+    return format(number, "f")
+
+
+def _percentage(share: Decimal) -> str:
+    return format(share.scaleb(2), "f") + "%"
+
+
+_AS_TEXT = PlainSerializer(_plain, return_type=str)
+
+Money: TypeAlias = Annotated[
+    Decimal, BeforeValidator(_above_nothing("a positive amount written as a string, like '300'")), _AS_TEXT
+]
+Amount: TypeAlias = Annotated[
+    Decimal, BeforeValidator(_above_nothing("a positive number written as a string, like '0.5'")), _AS_TEXT
+]
+Seconds: TypeAlias = Annotated[
+    Decimal, BeforeValidator(_above_nothing("a positive number of seconds, like '5'")), _AS_TEXT
+]
+Leverage: TypeAlias = Annotated[
+    Decimal,
+    BeforeValidator(_between(1, LEVERAGE_HIGHEST, f"a leverage from 1 to {LEVERAGE_HIGHEST}, like '5'")),
+    _AS_TEXT,
+]
+Factor: TypeAlias = Annotated[
+    Decimal, BeforeValidator(_above_nothing("a factor above 0 and at most 1, like '0.5'", Decimal(1))), _AS_TEXT
+]
+ServedFactor: TypeAlias = Annotated[
+    Decimal, BeforeValidator(_above_nothing("a factor above 0 and at most 2, like '1.0'", Decimal(2))), _AS_TEXT
+]
+Fraction: TypeAlias = Annotated[
+    Decimal, SHARE, BeforeValidator(_fraction), PlainSerializer(_percentage, return_type=str)
+]
+Confidence: TypeAlias = Annotated[Decimal, BeforeValidator(_confidence), _AS_TEXT]
+Positions: TypeAlias = Annotated[int, BeforeValidator(_counting(0, 100))]
+Count: TypeAlias = Annotated[int, BeforeValidator(_counting(1))]
+Flag: TypeAlias = Annotated[bool, BeforeValidator(_flag)]
+Instant: TypeAlias = Annotated[
+    datetime, BeforeValidator(_instant), PlainSerializer(datetime.isoformat, return_type=str)
+]
+Whitelist: TypeAlias = Annotated[
+    frozenset[str] | Literal["any"],
+    PlainValidator(_whitelist),
+    PlainSerializer(lambda names: names if names == ANY else sorted(names)),
+]
+Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^\S{1,64}$")]
+Frozen: TypeAlias = Annotated[
+    Mapping[Name, V],
+    AfterValidator(lambda named: MappingProxyType(dict(named))),
+    WrapSerializer(lambda named, handler: handler(dict(named))),
+]
+
+
+# --- models -----------------------------------------------------------------------------------
+
+
+def _is_fraction(annotation: object) -> bool:
+    return SHARE in getattr(annotation, "__metadata__", ()) or any(
+        _is_fraction(part) for part in get_args(annotation) if part is not annotation
+    )
+
+
+@cache
+def _fractions(model: type[BaseModel]) -> frozenset[str]:
+    """The fields of a model that are shares and may carry their unit in the key."""
+    return frozenset(
+        name
+        for name, field in model.model_fields.items()
+        if SHARE in field.metadata or _is_fraction(field.annotation)
+    )
+
+
+class Written(BaseModel):
+    """Base of everything people write."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _units_in_keys(cls, given: object) -> object:
+        """Take `x_percent` and `x_fraction` for `x`; stating a share twice is refused."""
+        if not isinstance(given, Mapping):
+            return given
+        read: dict[Any, object] = dict(given)
+        for name in _fractions(cls):
+            keys = [key for key in (name, f"{name}_fraction", f"{name}_percent") if key in read]
+            if len(keys) > 1:
+                raise _wrong(f"found {' and '.join(keys)}, expected one of them")
+            if keys and keys[0] != name:
+                key = keys[0]
+                read[name] = Stated(key, key.rpartition("_")[2], read.pop(key))
+        return read
+
+
+class RiskProfile(Written):
+    """A risk mode: what everybody may do while it is active.
+
+    `scaling_factor` and `leverage_min` are served to clients; the gate never enlarges an order.
+    """
+
+    name: Name
+    leverage_max: Leverage
+    leverage_min: Leverage = Decimal(1)
+    trade_risk_max: Fraction  # one order's notional / equity
+    drawdown_daily_max: Fraction
+    open_positions_max: Positions
+    position_notional_max: Money
+    confidence_min: Confidence
+    new_positions_allowed: Flag = True
+    scaling_factor: ServedFactor = Decimal(1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.leverage_min > self.leverage_max:
+            raise _wrong(
+                f"found leverage_min {self.leverage_min} above leverage_max {self.leverage_max}, expected at most that"
+            )
+        return self
+
+
+class CapitalProfile(Written):
+    """A rung of the capital ladder: what an account may do at its stage."""
+
+    name: Name
+    loss_daily_max: Fraction
+    loss_weekly_max: Fraction
+    trade_risk_max: Fraction
+    open_positions_max: Positions
+    leverage_max: Leverage
+
+
+class SizeLimits(Written):
+    """How large an order, a position and the sums of positions may be (account's currency; quantity in base units)."""
+
+    order_notional_max: Money | None = None
+    order_quantity_max: Amount | None = None
+    position_notional_max: Money | None = None
+    exposure_symbol_max: Money | None = None
+    exposure_strategy_max: Money | None = None
+    exposure_account_max: Money | None = None
+    exposure_exchange_max: Money | None = None
+    exposure_total_max: Money | None = None
+
+
+class PriceLimits(Written):
+    """Which prices are plausible. Collars are shares of the reference price."""
+
+    floor: Amount | None = None
+    ceiling: Amount | None = None
+    collar_up: Fraction | None = None
+    collar_down: Fraction | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.floor is not None and self.ceiling is not None and self.floor > self.ceiling:
+            raise _wrong(f"found floor {self.floor} above ceiling {self.ceiling}, expected at most that")
+        return self
+
+
+class RateLimits(Written):
+    """How many orders, and how many identical ones, per window of seconds."""
+
+    order_rate_max: Count | None = None
+    order_rate_window_s: Seconds | None = None
+    duplicates_max: Count | None = None
+    duplicate_window_s: Seconds | None = None
+
+    @model_validator(mode="after")
+    def _windows_have_a_limit(self) -> Self:
+        for window, limit in (("order_rate_window_s", "order_rate_max"), ("duplicate_window_s", "duplicates_max")):
+            if getattr(self, window) is not None and getattr(self, limit) is None:
+                raise _wrong(f"found {window} alone, expected {limit} beside it")
+        return self
+
+
+class Overrides(Written):
+    """Limits that a layer states on top of the profiles. The tightest wins, so they only ever tighten."""
+
+    leverage_max: Leverage | None = None
+    trade_risk_max: Fraction | None = None  # one order's notional / equity
+    trade_stop_loss_max: Fraction | None = None  # one order's loss at its stop / equity
+    loss_daily_max: Fraction | None = None
+    loss_weekly_max: Fraction | None = None
+    drawdown_max: Fraction | None = None  # from the high-water mark
+    open_positions_max: Positions | None = None
+    confidence_min: Confidence | None = None
+    confidence_required: Flag | None = None
+    new_positions_allowed: Flag | None = None
+    margin_changes_allowed: Flag | None = None
+    slippage: Fraction | None = None  # a higher one is stricter: market orders are priced worse
+    warning_factor: Factor | None = None
+    size: SizeLimits = SizeLimits()
+    price: PriceLimits = PriceLimits()
+    rate: RateLimits = RateLimits()
+
+
+class SymbolPolicy(Overrides):
+    """What holds for one symbol on top of everything else."""
+
+    scaling: Literal["off"] | None = None
+
+
+class StrategyPolicy(Overrides):
+    """What holds for one strategy on every account."""
+
+    symbols: Whitelist = ANY
+    scaling: Literal["off"] | None = None
+
+
+class AccountPolicy(Overrides):
+    """What holds for one account. Both whitelists must be written: 'any', or a list."""
+
+    capital_profile: Name = "micro"
+    strategies: Whitelist
+    symbols: Whitelist
+    scaling: Literal["allowed", "off"] = "off"
+    critical_allows_reducing: Flag = False
+    by_symbol: Frozen[SymbolPolicy] = Field(default_factory=dict, validate_default=True)
+
+
+class Defaults(Overrides):
+    """What holds for every account. `slippage` and `warning_factor` start here; other layers tighten them."""
+
+    slippage: Fraction = Decimal("0.005")
+    warning_factor: Factor = Decimal("0.5")
+    strategies: Whitelist = ANY
+    symbols: Whitelist = ANY
+    scaling: Literal["off"] | None = None
+
+
+class AgesPolicy(Written):
+    """The oldest a fact may be, in seconds."""
+
+    price_s: Seconds = Decimal(5)
+    account_s: Seconds = Decimal(10)
+    risk_s: Seconds = Decimal(5)
+    leverage_s: Seconds = Decimal(300)
+    filters_s: Seconds = Decimal(86400)
+
+
+class RiskSourcePolicy(Written):
+    """How the global risk signal binds. `profile_checks_only` lapses to `required` at `until`."""
+
+    kind: Annotated[
+        RiskSource, BeforeValidator(lambda given: _risk_source(given)), PlainSerializer(str, return_type=str)
+    ] = RiskSource.REQUIRED
+    until: Instant | None = None
+
+    @model_validator(mode="after")
+    def _limited_in_time(self) -> Self:
+        degraded = self.kind is RiskSource.PROFILE_CHECKS_ONLY
+        if degraded and self.until is None:
+            raise _wrong("found profile_checks_only without until, expected the instant at which it ends")
+        if not degraded and self.until is not None:
+            raise _wrong(f"found until with {self.kind}, expected it only with profile_checks_only")
+        return self
+
+
+def _risk_source(given: object) -> RiskSource:
+    if isinstance(given, str) and given in set(RiskSource):
+        return RiskSource(given)
+    raise _expected("one of " + ", ".join(RiskSource))
+
+
+MODE_ALIASES: Mapping[str, str] = MappingProxyType({"AGGRESSIVE": "AGGRESSIVE_SMALL_ACCOUNT"})
+
+RISK_PROFILES: Mapping[str, RiskProfile] = MappingProxyType(
+    {
+        name: RiskProfile.model_validate(
+            {
+                "name": name, "leverage_max": leverage, "leverage_min": lowest, "trade_risk_max": trade,
+                "drawdown_daily_max": drawdown, "open_positions_max": positions, "position_notional_max": notional,
+                "confidence_min": confidence, "scaling_factor": scaling,
+            }
+        )
+        for name, leverage, lowest, trade, drawdown, positions, notional, confidence, scaling in (
+            ("AGGRESSIVE_SMALL_ACCOUNT", 7, 2, "3%", "6%", 15, "300", "0.60", "1.5"),
+            ("NORMAL", 5, 1, "1.5%", "5%", 30, "1000", "0.65", "1.0"),
+            ("DEFENSIVE", 3, 1, "0.75%", "3%", 10, "500", "0.75", "0.7"),
+        )
+    }
+)
+
+CAPITAL_PROFILES: Mapping[str, CapitalProfile] = MappingProxyType(
+    {
+        name: CapitalProfile.model_validate(
+            {
+                "name": name, "loss_daily_max": daily, "loss_weekly_max": weekly, "trade_risk_max": trade,
+                "open_positions_max": positions, "leverage_max": leverage,
+            }
+        )
+        for name, daily, weekly, trade, positions, leverage in (
+            ("micro", "0.5%", "2%", "0.2%", 2, 1),
+            ("low", "1%", "3.5%", "0.5%", 3, 2),
+            ("normal", "2%", "7%", "1%", 5, 3),
+            ("aggressive", "3.5%", "12%", "2%", 8, 5),
+        )
+    }
+)
+CAPITAL_LADDER = tuple(CAPITAL_PROFILES)
+
+
+class GlobalPolicy(Written):
+    """The whole document. Its revision is kept by the store, beside it.
+
+    Listed profiles are all there are: a document that lists risk profiles without
+    AGGRESSIVE_SMALL_ACCOUNT cannot be switched to it. Left out, the built-in ones apply.
+    """
+
+    active_mode: Name
+    risk_profiles: Frozen[RiskProfile] = Field(default_factory=lambda: RISK_PROFILES)
+    capital_profiles: Frozen[CapitalProfile] = Field(default_factory=lambda: CAPITAL_PROFILES)
+    defaults: Defaults = Defaults()
+    accounts: Frozen[AccountPolicy] = Field(default_factory=dict, validate_default=True)
+    strategies: Frozen[StrategyPolicy] = Field(default_factory=dict, validate_default=True)
+    symbols: Frozen[SymbolPolicy] = Field(default_factory=dict, validate_default=True)
+    ages: AgesPolicy = AgesPolicy()
+    risk_source: RiskSourcePolicy = RiskSourcePolicy()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_from_keys(cls, given: object) -> object:
+        """Write each profile's key into it as its name, and an alias of a mode as the mode."""
+        if not isinstance(given, Mapping):
+            return given
+        read = dict(given)
+        for section in ("risk_profiles", "capital_profiles"):
+            if isinstance(profiles := read.get(section), Mapping):
+                read[section] = {
+                    key: {"name": key, **profile} if isinstance(profile, Mapping) else profile
+                    for key, profile in profiles.items()
+                }
+        if isinstance(mode := read.get("active_mode"), str):
+            read["active_mode"] = MODE_ALIASES.get(mode, mode)
+        return read
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        for section in (self.risk_profiles, self.capital_profiles):
+            for key, profile in section.items():
+                if profile.name != key:
+                    raise _wrong(f"found the profile {key!r} with the name {profile.name!r}, expected one name")
+                if key in MODE_ALIASES:
+                    raise _wrong(f"found a profile {key!r}, expected another name: it stands for {MODE_ALIASES[key]}")
+        if self.active_mode not in self.risk_profiles:
+            raise _wrong(f"active_mode: found {self.active_mode!r}, expected one of {_listed(self.risk_profiles)}")
+        for name, account in self.accounts.items():
+            if account.capital_profile not in self.capital_profiles:
+                raise _wrong(
+                    f"accounts.{name}.capital_profile: found {account.capital_profile!r},"
+                    f" expected one of {_listed(self.capital_profiles)}"
+                )
+        return self
+
+    @property
+    def risk_profile(self) -> RiskProfile:
+        """The active risk profile."""
+        return self.risk_profiles[self.active_mode]
+
+    def mode_named(self, name: str) -> str | None:
+        """The canonical name of a mode or of its alias; None if there is no such profile."""
+        canonical = MODE_ALIASES.get(name, name)
+        return canonical if canonical in self.risk_profiles else None
+
+
+def default_policy(**changes: object) -> GlobalPolicy:
+    """The built-in policy (mode NORMAL, no accounts) with sections replaced."""
+    return GlobalPolicy.model_validate({"active_mode": "NORMAL", **changes})
+
+
+def _listed(names: Mapping[str, object]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+# --- explaining -------------------------------------------------------------------------------
+
+
+def explain(error: ValidationError, model: type[BaseModel] | None = None) -> list[str]:
+    """One line per error: the path, what was found and what was expected."""
+    root = model or _MODELS.get(error.title)
+    lines = []
+    for problem in error.errors(include_url=False):
+        place = ".".join(str(step) for step in problem["loc"] if step != "[key]") or "the document"
+        if problem["type"] == "section":
+            sentence = problem["ctx"]["sentence"]
+            path = ".".join(str(step) for step in problem["loc"])
+            lines.append(f"{path}: {sentence}" if path else sentence)
+        elif problem["type"] == "missing":
+            lines.append(f"{place}: found nothing, expected a value{_meaning(root, problem['loc'])}")
+        elif problem["type"] == "extra_forbidden":
+            lines.append(f"{place}: found an unknown key, expected {_neighbours(root, problem['loc'])}")
+        elif problem["type"] == "expected":
+            lines.append(f"{place}: found {_shown(problem['input'])}, expected {problem['ctx']['expected']}")
+        else:
+            message = problem["msg"].removeprefix("Input should be ")
+            lines.append(f"{place}: found {_shown(problem['input'])}, expected {message}")
+    return lines
+
+
+def _shown(found: object) -> str:
+    if isinstance(found, Stated):
+        return f"{found.key} {found.value!r}"
+    if isinstance(found, Mapping):
+        return "a section"
+    if isinstance(found, Decimal):
+        return format(found, "f")[:60]
+    text = repr(found)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
+
+
+def _model_at(root: type[BaseModel] | None, path: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The model that stands at a path, walking through optional values and mappings by name."""
+    here, named = root, False
+    for step in path:
+        if here is None:
+            return None
+        if named:  # the key of a mapping: the model is already its value's
+            named = False
+            continue
+        field = here.model_fields.get(str(step))
+        if field is None:
+            return None
+        here = next(_models_in(field.annotation), None)
+        named = "Mapping" in str(field.annotation)
+    return here
+
+
+def _neighbours(root: type[BaseModel] | None, path: tuple[int | str, ...]) -> str:
+    owner = _model_at(root, path[:-1])
+    if owner is None:
+        return "a known one"
+    known = list(owner.model_fields)
+    close = difflib.get_close_matches(str(path[-1]), known, n=1)
+    return f"{close[0]}?" if close else "one of " + ", ".join(known)
+
+
+def _meaning(root: type[BaseModel] | None, path: tuple[int | str, ...]) -> str:
+    owner = _model_at(root, path[:-1])
+    field = owner.model_fields.get(str(path[-1])) if owner else None
+    if field is not None and any(isinstance(part, PlainValidator) for part in field.metadata):
+        return ": 'any', or a list of names (an empty list admits none)"
+    return ""
+
+
+_MODELS: dict[str, type[BaseModel]] = {
+    model.__name__: model
+    for model in (
+        RiskProfile, CapitalProfile, SizeLimits, PriceLimits, RateLimits, Overrides, SymbolPolicy, StrategyPolicy,
+        AccountPolicy, Defaults, AgesPolicy, RiskSourcePolicy, GlobalPolicy,
+    )
+}
+
+
+# --- warnings ---------------------------------------------------------------------------------
+
+# AGGRESSIVE_SMALL_ACCOUNT has lower money and position caps than NORMAL by design: the account is
+# small. So only shares, leverage and confidence are compared between those two.
+_RELATIVE = ("leverage_max", "trade_risk_max", "drawdown_daily_max")
+_ABSOLUTE = ("open_positions_max", "position_notional_max")
+_CAPITAL = ("loss_daily_max", "loss_weekly_max", "trade_risk_max", "open_positions_max", "leverage_max")
+
+
+def warnings(policy: GlobalPolicy) -> list[str]:
+    """What is allowed and yet probably not meant; nothing here stops a policy from applying."""
+    found = [
+        *_mode_order(policy, "DEFENSIVE", "NORMAL", (*_RELATIVE, *_ABSOLUTE)),
+        *_mode_order(policy, "NORMAL", "AGGRESSIVE_SMALL_ACCOUNT", _RELATIVE),
+    ]
+    rungs = [policy.capital_profiles[name] for name in CAPITAL_LADDER if name in policy.capital_profiles]
+    for lower, higher in pairwise(rungs):
+        found += [
+            f"capital_profiles.{lower.name}.{name} {getattr(lower, name)} is looser than"
+            f" {higher.name}'s {getattr(higher, name)}"
+            for name in _CAPITAL
+            if getattr(lower, name) > getattr(higher, name)
+        ]
+    for path, layer in _layers_over_all_symbols(policy):
+        found += [
+            f"{path}.{section}.{name} applies to every symbol, whose prices differ; write it under by_symbol or symbols"
+            for section, name in (("price", "floor"), ("price", "ceiling"), ("size", "order_quantity_max"))
+            if getattr(getattr(layer, section), name) is not None
+        ]
+    for name, account in policy.accounts.items():
+        found += [
+            f"accounts.{name}.by_symbol.{symbol} has no effect: the account's symbols do not list it"
+            for symbol in account.by_symbol
+            if account.symbols != ANY and symbol not in account.symbols
+        ]
+    return found
+
+
+def _mode_order(policy: GlobalPolicy, strict: str, loose: str, names: tuple[str, ...]) -> Iterator[str]:
+    if strict not in policy.risk_profiles or loose not in policy.risk_profiles:
+        return
+    tighter, wider = policy.risk_profiles[strict], policy.risk_profiles[loose]
+    for name in names:
+        if getattr(tighter, name) > getattr(wider, name):
+            yield (
+                f"risk_profiles.{strict}.{name} {getattr(tighter, name)} is looser than"
+                f" {loose}'s {getattr(wider, name)}"
+            )
+    if tighter.confidence_min < wider.confidence_min:
+        yield (
+            f"risk_profiles.{strict}.confidence_min {tighter.confidence_min} is looser than"
+            f" {loose}'s {wider.confidence_min}"
+        )
+    if tighter.new_positions_allowed and not wider.new_positions_allowed:
+        yield f"risk_profiles.{strict} allows new positions and {loose} does not"
+
+
+def _layers_over_all_symbols(policy: GlobalPolicy) -> Iterator[tuple[str, Overrides]]:
+    yield "defaults", policy.defaults
+    yield from ((f"accounts.{name}", account) for name, account in policy.accounts.items())
+    yield from ((f"strategies.{name}", strategy) for name, strategy in policy.strategies.items())
