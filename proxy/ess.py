@@ -1,0 +1,539 @@
+"""The emergency stop's latch: in memory for every order, on disk for the next start.
+
+Engaging sets memory first, which cannot fail, then the file, then waits for what had
+already passed the last look; only then is it answered. Releasing goes the other way round:
+the file first, then memory. So at every instant memory is at least as strict as what
+somebody was told.
+
+The file has two slots of 4 KiB that exist from `riskgate init` on. Both are overwritten in
+place, one after the other: a full disk does not keep anybody from halting, and a torn or
+damaged slot leaves the other. A file that is missing or cannot be read means HALT.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import re
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import orjson
+import structlog
+
+from proxy.clock import Clock
+from proxy.errors import ConfigError, LastLookRefused, ProxyError, RevisionConflict
+from proxy.tasks import Tasks
+from rules import CLEAR, EssAct, EssLevel, Reason, Stop, strictest
+from rules.ess import after
+
+log = structlog.get_logger("riskgate.ess")
+
+GLOBAL = "global"
+SLOT_BYTES = 4096
+HALT_FILE = "HALT"
+FLUSH_TIMEOUT_S = 2.0
+ANSWER_TIMEOUT_S = 0.25
+WRITE_TIMEOUT_S = 2.0  # a disk that hangs must not keep the caller from being told
+_SCOPE = re.compile(r"global|account:[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_MAGIC = b"riskgate-ess-1 "
+_TEXT_MAX = 400  # characters of a reason or actor that are kept
+_ENGAGE = {EssLevel.REDUCE_ONLY: EssAct.ENGAGE_REDUCE_ONLY, EssLevel.HALT: EssAct.ENGAGE_HALT}
+
+
+class StopRequestInvalid(ProxyError):
+    """A request to engage or release that cannot be carried out as written."""
+
+    status = 422
+
+
+class StopHeld(ProxyError):
+    """Something else still holds the stop; releasing it here would not last."""
+
+    status = 409
+
+
+class StopNotStored(ProxyError):
+    """The stop could not be released because that could not be written down; it stays engaged."""
+
+    status = 500
+
+
+class Drained(NamedTuple):
+    """What became of sends that had passed the last look: still unanswered, and cut off unsent."""
+
+    in_flight_unanswered: int
+    aborted: int
+
+
+class DrainedLike(Protocol):
+    """The part of the upstream's drain report that is passed on."""
+
+    @property
+    def in_flight_unanswered(self) -> int:
+        """Orders handed to a socket that the venue has not answered yet."""
+        ...
+
+    @property
+    def aborted(self) -> int:
+        """Orders cut off before all their bytes were handed over."""
+        ...
+
+
+class Drain(Protocol):
+    """Waits until no order that passed the last look can still be on its way to a socket."""
+
+    async def __call__(self, *, flush_timeout_s: float, answer_timeout_s: float) -> DrainedLike:
+        """Wait at most `flush_timeout_s` for bytes to leave, and `answer_timeout_s` for answers."""
+        ...
+
+
+class Engaged(NamedTuple):
+    """What engaging achieved. With a `problem` the stop holds here, but not all of it could be done."""
+
+    stop: Stop
+    epoch: int
+    in_flight_unanswered: int
+    aborted: int
+    durable: bool
+    took_ms: float
+    changed: bool
+    problem: str = ""
+
+
+class _Stored(NamedTuple):
+    """The content of a slot."""
+
+    epoch: int
+    stops: tuple[Stop, ...]
+
+    @property
+    def strictness(self) -> tuple[int, int]:
+        """Newest first; of equal epochs the stricter."""
+        return self.epoch, sum(stop.level for stop in self.stops)
+
+
+class EssLatch:
+    """The stop in force, for one process."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock,
+        drain: Drain | None,
+        epoch: int,
+        stops: tuple[Stop, ...],
+    ) -> None:
+        self.path = path
+        self.drain = drain
+        self.epoch = epoch
+        self.listeners: list[Callable[[Stop], None]] = []  # told after each change, in the event loop
+        self._clock = clock
+        self._stops: dict[str, Stop] = {GLOBAL: CLEAR} | {stop.scope: stop for stop in stops}
+        self._global = CLEAR
+        self._by_account: dict[str, Stop] = {}
+        self._combine()
+        self._order = asyncio.Lock()  # of writes and releases; latching memory does not wait for it
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ess-write")
+        self._stored_epoch = epoch
+        self._unwritten = False
+
+    @classmethod
+    def open(cls, path: Path, *, clock: Clock, drain: Drain | None) -> EssLatch:
+        """Read the stored stop. Missing, empty or unreadable is HALT, and the reason says which."""
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return cls._halted(path, clock, drain, f"there is no emergency stop file at {path}")
+        except OSError as error:
+            return cls._halted(path, clock, drain, f"the emergency stop file cannot be read: {error}")
+        slots = [_read_slot(content[at : at + SLOT_BYTES]) for at in (0, SLOT_BYTES)]
+        valid = [slot for slot in slots if slot is not None]
+        if not valid:
+            _keep_copy(path, content)
+            return cls._halted(path, clock, drain, f"both halves of the emergency stop file {path} are damaged")
+        newest = max(valid, key=lambda slot: slot.strictness)
+        latch = cls(path, clock=clock, drain=drain, epoch=newest.epoch, stops=newest.stops)
+        if len(valid) == 1:
+            log.warning("ess.slot_damaged", path=str(path), epoch=newest.epoch)
+            latch._unwritten = True  # the next look at the disk writes both halves again
+        return latch
+
+    @classmethod
+    def _halted(cls, path: Path, clock: Clock, drain: Drain | None, reason: str) -> EssLatch:
+        # Epochs only grow, and how far they had grown is not known: the time is larger than any count.
+        now = clock.now()
+        epoch = int(now.timestamp())
+        stop = Stop(
+            level=EssLevel.HALT,
+            scope=GLOBAL,
+            reason=reason,
+            actor="riskgate",
+            source="start",
+            since=now,
+            epoch=epoch,
+        )
+        log.error("ess.unreadable", path=str(path), reason=reason)
+        return cls(path, clock=clock, drain=drain, epoch=epoch, stops=(stop,))
+
+    # -- reading
+
+    def governing(self, account: str) -> Stop:
+        """The strictest of the global stop and the account's own."""
+        return self._by_account.get(account, self._global)
+
+    def stops(self) -> tuple[Stop, ...]:
+        """The global stop, and every account's that is engaged."""
+        return tuple(self._stops.values())
+
+    def stop_of(self, scope: str) -> Stop:
+        """One scope's own stop."""
+        return self._stops.get(scope) or replace(CLEAR, scope=scope)
+
+    @property
+    def durable(self) -> bool:
+        """Whether what is in force here would also be in force after a restart."""
+        return not self._unwritten
+
+    def last_look(self, account: str, *, reducing: bool) -> None:
+        """Raise LastLookRefused if the stop in force does not let this order go."""
+        stop = self._by_account.get(account, self._global)
+        level = stop.level
+        if level is EssLevel.CLEAR or (reducing and level is EssLevel.REDUCE_ONLY):
+            return
+        refused = LastLookRefused(f"the emergency stop was engaged before the order left: {stop.reason}")
+        if level is EssLevel.REDUCE_ONLY:
+            refused.reason = Reason.ESS_REDUCE_ONLY_ACTIVE
+        raise refused
+
+    # -- engaging
+
+    def trip(self, *, level: EssLevel, scope: str, actor: str, reason: str, source: str) -> bool:
+        """Set the latch in memory, now; `engage` does the rest. Returns whether anything is new."""
+        check_scope(scope)
+        if level not in _ENGAGE:
+            raise StopRequestInvalid("engaging needs level REDUCE_ONLY or HALT; to clear, release")
+        before = self.stop_of(scope)
+        reached = after(before.level, _ENGAGE[level])
+        by = _short(actor) or "unknown", _short(reason) or "no reason given"
+        if reached is before.level and (before.actor, before.reason) == by:
+            return False
+        self.epoch += 1
+        if reached is before.level:
+            # Who stopped first stays on record, but a release meant for that stop no longer fits.
+            stop = replace(before, epoch=self.epoch)
+        else:
+            stop = Stop(
+                level=reached,
+                scope=scope,
+                actor=by[0],
+                reason=by[1],
+                source=source,
+                since=self._clock.now(),
+                epoch=self.epoch,
+            )
+        self._set(stop)
+        log.warning("ess.engaged", level=stop.level.name, scope=scope, actor=by[0], reason=by[1], source=source)
+        return True
+
+    async def engage(self, *, level: EssLevel, scope: str, actor: str, reason: str, source: str) -> Engaged:
+        """Stop now; return when it is stored and nothing that was let through can still be leaving."""
+        begun = self._clock.monotonic()
+        changed = self.trip(level=level, scope=scope, actor=actor, reason=reason, source=source)
+        problems = []
+        durable = await self._store()
+        if not durable:
+            problems.append("halted here, but not stored: a restart would forget it")
+        unanswered = aborted = 0
+        if self.drain is not None:
+            try:
+                drained = await self.drain(flush_timeout_s=FLUSH_TIMEOUT_S, answer_timeout_s=ANSWER_TIMEOUT_S)
+                unanswered, aborted = drained.in_flight_unanswered, drained.aborted
+            except Exception as error:  # noqa: BLE001 - the latch holds whatever happened; the caller is told
+                log.error("ess.drain_failed", error=repr(error))
+                problems.append("orders already on their way could not be waited for")
+        stop = self.stop_of(scope)
+        return Engaged(
+            stop=stop,
+            epoch=stop.epoch,
+            in_flight_unanswered=unanswered,
+            aborted=aborted,
+            durable=durable,
+            took_ms=(self._clock.monotonic() - begun) * 1000,
+            changed=changed,
+            problem="; ".join(problems),
+        )
+
+    # -- releasing
+
+    async def release(self, *, scope: str, actor: str, reason: str, expected_epoch: int) -> Stop:
+        """Clear one scope, in a person's name.
+
+        Raises StopRequestInvalid without actor or reason, RevisionConflict if the stop is not the
+        one the person has seen, StopHeld while the HALT file lies there, and StopNotStored if the
+        disk refuses; in every case the stop stays.
+        """
+        check_scope(scope)
+        actor, reason = _short(actor), _short(reason)
+        if not actor or not reason:
+            raise StopRequestInvalid("releasing the emergency stop needs an actor and a reason")
+        async with self._order:
+            self._check_releasable(scope, expected_epoch)
+            self.epoch += 1
+            released = Stop(
+                level=EssLevel.CLEAR,
+                scope=scope,
+                actor=actor,
+                reason=reason,
+                source="api",
+                since=self._clock.now(),
+                epoch=self.epoch,
+            )
+            stored = await self._write(_Stored(self.epoch, self._with(released)))
+            try:
+                if not stored:
+                    raise StopNotStored("the release could not be stored; the emergency stop stays engaged")
+                self._check_releasable(scope, expected_epoch)  # somebody may have engaged meanwhile
+            except ProxyError:
+                # The file may now say less than what is in force: write what is in force over it.
+                self.epoch += 1
+                self._unwritten = True
+                await self._write_current()
+                raise
+            self._set(released)
+        log.warning("ess.released", scope=scope, actor=actor, reason=reason, epoch=released.epoch)
+        return released
+
+    def _check_releasable(self, scope: str, expected_epoch: int) -> None:
+        stop = self.stop_of(scope)
+        if stop.epoch != expected_epoch:
+            raise RevisionConflict(
+                f"the {scope} stop is at epoch {stop.epoch}, the release was meant for epoch {expected_epoch}: "
+                "look at it again"
+            )
+        if scope == GLOBAL and (halt_file := self.path.parent / HALT_FILE).exists():
+            raise StopHeld(f"the file {halt_file} holds the stop: remove it, then release")
+
+    # -- memory
+
+    def _with(self, stop: Stop) -> tuple[Stop, ...]:
+        stops = self._stops | {stop.scope: stop}
+        if stop.level is EssLevel.CLEAR and stop.scope != GLOBAL:
+            del stops[stop.scope]
+        return tuple(stops.values())
+
+    def _set(self, stop: Stop) -> None:
+        self._stops = {each.scope: each for each in self._with(stop)}
+        self._combine()
+        for listener in self.listeners:
+            listener(stop)
+
+    def _combine(self) -> None:
+        self._global = self._stops[GLOBAL]
+        self._by_account = {
+            scope.removeprefix("account:"): strictest(self._global, stop)
+            for scope, stop in self._stops.items()
+            if scope != GLOBAL
+        }
+
+    # -- the file
+
+    async def _store(self) -> bool:
+        """Bring what is in force to disk, unless it is there."""
+        async with self._order:
+            return await self._write_current()
+
+    async def _write_current(self) -> bool:
+        if self.epoch == self._stored_epoch and not self._unwritten:
+            return True
+        return await self._write(_Stored(self.epoch, self.stops()))
+
+    async def _write(self, stored: _Stored) -> bool:
+        loop = asyncio.get_running_loop()
+        writing = loop.run_in_executor(self._thread, partial(_write_file, self.path, stored))
+        try:
+            await asyncio.wait_for(asyncio.shield(writing), WRITE_TIMEOUT_S)
+        except (OSError, TimeoutError) as error:
+            writing.add_done_callback(_forget)
+            self._unwritten = True
+            log.error("ess.not_stored", path=str(self.path), epoch=stored.epoch, error=repr(error))
+            return False
+        self._stored_epoch = stored.epoch
+        self._unwritten = False
+        return True
+
+    # -- the second way to stop
+
+    async def watch(self, *, every_s: float = 0.5) -> None:
+        """Run until cancelled: engage when a file named HALT appears, and repeat writes that failed."""
+        halt_file = self.path.parent / HALT_FILE
+        while True:
+            if halt_file.exists() and self._global.level is not EssLevel.HALT:
+                await self.engage(
+                    level=EssLevel.HALT,
+                    scope=GLOBAL,
+                    actor="file",
+                    reason=f"the file {HALT_FILE} appeared",
+                    source="file",
+                )
+            elif self._unwritten:
+                await self._store()
+            await asyncio.sleep(every_s)
+
+    def close(self) -> None:
+        """End the writing thread; what it has begun is finished."""
+        self._thread.shutdown(wait=True)
+
+
+def halt_on_signal(
+    latch: EssLatch, tasks: Tasks, loop: asyncio.AbstractEventLoop, number: int = signal.SIGUSR1
+) -> None:
+    """Engage a global HALT whenever the process receives the signal."""
+
+    def halt() -> None:
+        named = {
+            "level": EssLevel.HALT,
+            "scope": GLOBAL,
+            "actor": "signal",
+            "reason": f"the process received {signal.Signals(number).name}",
+            "source": "signal",
+        }
+        tasks.spawn(latch.engage(**named), name="ess-signal")  # type: ignore[arg-type]
+
+    loop.add_signal_handler(number, halt)
+
+
+def check_scope(scope: str) -> None:
+    """Raise StopRequestInvalid unless `scope` is "global" or "account:<name>"."""
+    if not _SCOPE.fullmatch(scope):
+        raise StopRequestInvalid(f'a scope is "global" or "account:<name>", found {scope[:80]!r}')
+
+
+def initialise(path: Path, *, clock: Clock) -> None:
+    """Write the first state, CLEAR at epoch 1. Only `riskgate init` may: it refuses an existing file."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    first = Stop(
+        level=EssLevel.CLEAR, actor="riskgate", reason="initialised", source="init", since=clock.now(), epoch=1
+    )
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise ConfigError(f"{path} exists: an emergency stop is never initialised twice") from None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(_slot(_Stored(1, (first,))) * 2)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync_directory(path.parent)
+
+
+def _forget(writing: asyncio.Future[None]) -> None:
+    if not writing.cancelled():
+        writing.exception()  # told already: the wait for it ended
+
+
+def _short(text: str) -> str:
+    """One line of text that can surely be stored."""
+    return " ".join(text.encode("utf-8", "replace").decode().split())[:_TEXT_MAX]
+
+
+def _write_file(path: Path, stored: _Stored) -> None:
+    """Write both slots in place, one surely on disk before the other is touched."""
+    slot = _slot(stored)
+    created = not path.exists()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        for at in (0, SLOT_BYTES):
+            if os.pwrite(descriptor, slot, at) != len(slot):
+                raise OSError("a slot could not be written whole")
+            os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+    if created:
+        _sync_directory(path.parent)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _keep_copy(path: Path, content: bytes) -> None:
+    """Keep what could not be read for whoever has to find out why."""
+    with contextlib.suppress(OSError):
+        copy = path.with_name(f"{path.name}.damaged")
+        descriptor = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+
+
+def _slot(stored: _Stored) -> bytes:
+    """A slot's bytes: magic, checksum, content, padding."""
+    for text_max in (_TEXT_MAX, 60, 0):
+        content = _content(stored.epoch, stored.stops, text_max)
+        if len(content) <= _CONTENT_MAX:
+            break
+    else:
+        # More engaged accounts than a slot can name: after a restart all of them, and all others,
+        # are held by the strictest.
+        worst = replace(strictest(*stored.stops), scope=GLOBAL, reason="many accounts were stopped")
+        content = _content(stored.epoch, (worst,), 60)
+    line = _MAGIC + hashlib.sha256(content).hexdigest().encode() + b" " + content + b"\n"
+    return line.ljust(SLOT_BYTES, b" ")
+
+
+_CONTENT_MAX = SLOT_BYTES - len(_MAGIC) - 64 - 2
+
+
+def _content(epoch: int, stops: tuple[Stop, ...], text_max: int) -> bytes:
+    rows = [
+        {
+            "level": stop.level.name,
+            "scope": stop.scope,
+            "reason": stop.reason[:text_max],
+            "actor": stop.actor[:text_max],
+            "source": stop.source,
+            "since": stop.since,
+            "epoch": stop.epoch,
+        }
+        for stop in stops
+    ]
+    return orjson.dumps({"epoch": epoch, "stops": rows}, option=orjson.OPT_UTC_Z)
+
+
+def _read_slot(slot: bytes) -> _Stored | None:
+    """A slot's content, or None if it is not exactly what was once written."""
+    line = slot.rstrip(b" ")
+    if len(slot) != SLOT_BYTES or not line.startswith(_MAGIC) or not line.endswith(b"\n"):
+        return None
+    checksum, _, content = line[len(_MAGIC) : -1].partition(b" ")
+    if hashlib.sha256(content).hexdigest().encode() != checksum:
+        return None
+    try:
+        stored = orjson.loads(content)
+        stops = tuple(
+            Stop(
+                level=EssLevel[row["level"]],
+                scope=row["scope"],
+                reason=row["reason"],
+                actor=row["actor"],
+                source=row["source"],
+                since=datetime.fromisoformat(row["since"]) if row["since"] else None,
+                epoch=int(row["epoch"]),
+            )
+            for row in stored["stops"]
+        )
+        return _Stored(int(stored["epoch"]), stops)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return None
