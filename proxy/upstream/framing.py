@@ -1,0 +1,164 @@
+"""The bytes of a request as the venue gets them, and which header fields cross the proxy.
+
+The client's own framing is never forwarded: fields that speak of a connection end here, and
+Content-Length is written from the body that was judged. Everything else passes in order, in the
+case and with the bytes it came in.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from proxy.errors import ConfigError, OrderNotUnderstood
+from proxy.wire import WireRequest
+
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_METHOD = re.compile(r"[A-Z]{1,20}")
+_TARGET = re.compile(rb"/[^\x00-\x20\x7f]*")
+
+_HOP_BY_HOP = frozenset(
+    {b"keep-alive", b"te", b"trailer", b"trailers", b"transfer-encoding", b"upgrade", b"http2-settings"}
+)
+# Who the bot is and how it got here is nobody's business upstream; x-risk-* speaks to the gate only.
+_NOT_FORWARDED = frozenset({b"host", b"forwarded", b"via", b"expect", b"x-real-ip"})
+_NOT_FORWARDED_PREFIXES = (b"proxy-", b"x-forwarded-", b"x-risk-")
+
+# Methods whose empty body a server may want to see declared.
+_DECLARES_EMPTY_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+_CLASSIFIED_MAX = 1024  # distinct names remembered; bots use a few dozen
+
+
+class Field(Enum):
+    """What becomes of a header field."""
+
+    PASSES = "passes"
+    ENDS_HERE = "ends_here"
+    LENGTH = "length"
+    CONNECTION = "connection"
+
+
+class Origin(NamedTuple):
+    """Where a family's requests go: fixed by configuration, never by a request."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Origin:
+        """Read `https://api.example.com[:port]`. Raises ConfigError for anything else."""
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError as error:
+            raise ConfigError(f"upstream origin {text!r} cannot be read: {error}") from error
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.path not in ("", "/")
+            or parts.username is not None
+            or parts.query
+            or parts.fragment
+        ):
+            raise ConfigError(f"upstream origin is {text!r}, expected https://host or https://host:port")
+        return cls(parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80))
+
+    @property
+    def host_header(self) -> bytes:
+        """The Host field: without the port where it is the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        own_port = 443 if self.scheme == "https" else 80
+        return (host if self.port == own_port else f"{host}:{self.port}").encode("ascii")
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+_classified: dict[bytes, Field] = {}
+
+
+def classify(name: bytes) -> Field:
+    """Say what becomes of a field, by its name. Raises OrderNotUnderstood if it is not a name."""
+    known = _classified.get(name)
+    if known is not None:
+        return known
+    if not _TOKEN.fullmatch(name):
+        raise OrderNotUnderstood("a header name holds bytes that no header name may hold", status=400)
+    lower = name.lower()
+    if lower == b"content-length":
+        field = Field.LENGTH
+    elif lower == b"connection":
+        field = Field.CONNECTION
+    elif (
+        lower in _HOP_BY_HOP or lower in _NOT_FORWARDED or lower.startswith(_NOT_FORWARDED_PREFIXES)
+    ):
+        field = Field.ENDS_HERE
+    else:
+        field = Field.PASSES
+    if len(_classified) < _CLASSIFIED_MAX:
+        _classified[name] = field
+    return field
+
+
+def connection_options(headers: tuple[tuple[bytes, bytes], ...]) -> frozenset[bytes]:
+    """The lower-case options of all Connection fields."""
+    return frozenset(
+        option.strip().lower()
+        for name, value in headers
+        if name.lower() == b"connection"
+        for option in value.split(b",")
+    )
+
+
+def request_bytes(request: WireRequest, host: bytes) -> bytes:
+    """One buffer: request line with the raw target, the fields that cross, our own length, the body.
+
+    Raises OrderNotUnderstood for what would not be read as exactly this one request.
+    """
+    body = request.body
+    lines = [
+        b"%b %b HTTP/1.1" % (_method(request.method), _target(request.target)),
+        b"Host: %b" % host,
+    ]
+    named: frozenset[bytes] | None = None
+    length_written = False
+    for name, value in request.headers:
+        field = classify(name)
+        if field is Field.PASSES:
+            lines.append(b"%b: %b" % (name, value))
+        elif field is Field.LENGTH and not length_written:
+            # Where the client had it and as it spelt the name, but with the number we count.
+            lines.append(b"%b: %d" % (name, len(body)))
+            length_written = True
+        elif field is Field.CONNECTION:
+            named = connection_options(request.headers)
+    if not length_written and (body or request.method in _DECLARES_EMPTY_BODY):
+        lines.append(b"Content-Length: %d" % len(body))
+    if named is not None and not named <= {b"close", b"keep-alive"}:
+        lines[2:] = [line for line in lines[2:] if line.partition(b":")[0].lower() not in named]
+    head = b"\r\n".join(lines)
+    # A line feed inside a value would be a header, or a request, of its own.
+    breaks = len(lines) - 1
+    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
+        raise OrderNotUnderstood("a header value holds CR, LF or NUL", status=400)
+    return b"%b\r\n\r\n%b" % (head, body)
+
+
+def _method(method: str) -> bytes:
+    if not _METHOD.fullmatch(method):
+        raise OrderNotUnderstood(f"the method is {method[:20]!r}, expected capital letters", status=400)
+    return method.encode("ascii")
+
+
+def _target(target: bytes) -> bytes:
+    if not _TARGET.fullmatch(target):
+        raise OrderNotUnderstood(
+            "the request target is not a path starting with / and free of blanks and control bytes",
+            status=400,
+        )
+    return target
