@@ -11,6 +11,7 @@
     │  ├─ StoreUnavailable        last known good within its age, then block
     │  ├─ ProfileNotFound         block
     │  ├─ RevisionConflict        the second writer is told
+    │  ├─ PolicyInvalid           the writer is told, line by line; nothing changed
     │  └─ StoredDataInvalid       block; never a default in its place
     ├─ UpstreamError              after an allow
     │  ├─ UpstreamUnreachable     certainly not sent
@@ -93,6 +94,16 @@ class RevisionConflict(StoreError):
     """Somebody else changed the policy first."""
 
     status = 409
+
+
+class PolicyInvalid(StoreError):
+    """A proposed policy that cannot be used; `problems` has one line per error. Nothing changed."""
+
+    status = 422
+
+    def __init__(self, message: str, problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.problems = problems or (message,)
 
 
 class StoredDataInvalid(StoreError):

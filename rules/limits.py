@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from rules.profile import AccountPolicy, GlobalPolicy, Overrides
+    from rules.profile import AccountPolicy, GlobalPolicy, Overrides, RiskProfile
 
 ORDER_RATE_WINDOW_S = Decimal(10)
 DUPLICATE_WINDOW_S = Decimal(2)
@@ -284,7 +284,7 @@ def _layers(policy: GlobalPolicy, account: str, owner: AccountPolicy, strategy: 
     capital = policy.capital_profiles.get(owner.capital_profile)
     if mode is None or capital is None:
         raise PolicyGap(f"no risk profile {policy.active_mode!r} or no capital profile {owner.capital_profile!r}")
-    yield Layer(f"risk_profiles.{mode.name}", _stated(mode, _OF_RISK_PROFILE))
+    yield Layer(f"risk_profiles.{mode.name}", of_risk_profile(mode))
     yield Layer(f"capital_profiles.{capital.name}", _stated(capital, _OF_CAPITAL_PROFILE))
     yield Layer(
         "defaults",
@@ -316,6 +316,11 @@ def _symbol_layers(policy: GlobalPolicy, account: str, owner: AccountPolicy, sym
     ):
         if own is not None:
             yield Layer(source, {**_overrides(own), **_scaling(own.scaling)})
+
+
+def of_risk_profile(profile: RiskProfile) -> dict[str, object]:
+    """What a risk profile states, under the names of `Limits`: to compare one mode with another."""
+    return _stated(profile, _OF_RISK_PROFILE)
 
 
 def _stated(written: object, names: Mapping[str, tuple[str, ...]]) -> dict[str, object]:

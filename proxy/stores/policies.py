@@ -1,0 +1,212 @@
+"""The policy as the order path reads it: from memory, with a bound on how old it may be.
+
+A change made through the store arrives in the same step; one made elsewhere arrives with the
+next poll. When the store cannot be read the last known policy serves until its maximum age,
+then new exposure is refused. No looser value ever takes its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import structlog
+from cachetools import LRUCache
+from pydantic import BaseModel
+
+from proxy.clock import Clock
+from proxy.errors import ProfileNotFound, StoredDataInvalid, StoreError, StoreUnavailable
+from proxy.stores.base import PolicyStore, StoredPolicy
+from proxy.tasks import Tasks
+from rules.limits import Limits, PolicyGap, effective
+from rules.profile import GlobalPolicy, RiskProfile
+
+log = structlog.get_logger("riskgate.policies")
+
+CACHED_LIMITS_MAX = 4096
+_NO_DEFAULT = object()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RiskModeConfig:
+    """The active risk mode under the names that clients know; shares are fractions."""
+
+    mode: str
+    max_leverage: Decimal
+    max_risk_pct_per_trade: Decimal
+    max_daily_drawdown: Decimal
+    max_positions: int
+    global_min_confidence: Decimal
+    scaling_factor: Decimal
+    position_size_cap: Decimal
+
+
+class Policies:
+    """Answers from memory; `start` reads the store and keeps reading it."""
+
+    def __init__(
+        self, store: PolicyStore, *, clock: Clock, poll_s: float = 5.0, age_max_s: float = 60.0, timeout_s: float = 2.0
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._poll_s = poll_s
+        self._age_max_s = age_max_s
+        self._timeout_s = timeout_s
+        self._stored: StoredPolicy | None = None
+        self._read_at = float("-inf")  # monotonic instant from which the age counts
+        self._invalid: StoredDataInvalid | None = None
+        self._lapses_at: datetime | None = None  # when the degraded risk source ends by itself
+        self._limits: LRUCache[tuple[int, str, str, bool], Limits] = LRUCache(CACHED_LIMITS_MAX)
+        self._unsubscribe = store.subscribe(self._take)
+        self._tasks = Tasks()
+
+    async def start(self) -> None:
+        """Read the store once, failing loudly, then keep polling it."""
+        await self.refresh()
+        self._tasks.spawn(self._poll(), name="policies.poll")
+
+    async def close(self) -> None:
+        """Stop polling and listening; the store itself is its opener's to close."""
+        self._unsubscribe()
+        await self._tasks.close()
+
+    async def refresh(self) -> None:
+        """Read the store now. Damaged data blocks from this moment on; an outage does after the maximum age."""
+        began_at = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                stored = await self._store.get()
+        except TimeoutError:
+            raise StoreUnavailable(f"the policy store did not answer within {self._timeout_s} s") from None
+        except StoredDataInvalid as error:
+            self._invalid = error
+            raise
+        self._take(stored, as_of=began_at)
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll_s)
+            try:
+                await self.refresh()
+            except StoreError as error:
+                # The last known policy serves until its maximum age; `current` refuses after that.
+                log.error("store.unavailable", error=str(error), age_s=round(self.age_s, 3))
+            except Exception as error:  # noqa: BLE001 - one failed read must not end the polling; its age shows it
+                log.error("store.failed", error=repr(error), age_s=round(self.age_s, 3))
+
+    def _take(self, stored: StoredPolicy, as_of: float | None = None) -> None:
+        """Use `stored` from now on, unless it is not newer than what is known."""
+        known = self._stored
+        if known is not None and stored.revision < known.revision:
+            # A read that began before a change, or a store put back to an older copy: neither is fresh news.
+            log.warning("policy.older_revision", found=stored.revision, known=known.revision)
+            return
+        if known is not None and stored.revision == known.revision and not _same(stored, known):
+            self._invalid = StoredDataInvalid(f"revision {stored.revision} of the policy changed without a new number")
+            raise self._invalid
+        if known is None or stored.revision > known.revision:
+            self._stored = stored
+            self._lapses_at = stored.policy.risk_source.until
+            self._limits.clear()
+        self._invalid = None
+        self._read_at = max(self._read_at, self._clock.monotonic() if as_of is None else as_of)
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since the store last confirmed the policy."""
+        return self._clock.monotonic() - self._read_at
+
+    @property
+    def current(self) -> StoredPolicy:
+        """The policy in force; StoreUnavailable past its maximum age, StoredDataInvalid if the store is damaged."""
+        if self._invalid is not None:
+            raise self._invalid
+        if self._stored is None:
+            raise StoreUnavailable("the policy was never read")
+        if (age_s := self.age_s) > self._age_max_s:
+            raise StoreUnavailable(f"the policy was read {age_s:.1f} s ago, at most {self._age_max_s} s is allowed")
+        return self._stored
+
+    def limits_for(self, account: str, strategy: str, now: datetime) -> Limits:
+        """The limits of an account and strategy, from memory. Unknown accounts are ProfileNotFound."""
+        return self._limits_of(self.current, account, strategy, now)
+
+    def exit_limits_for(self, account: str, strategy: str, now: datetime) -> Limits | None:
+        """The last known limits however old: only to judge what provably only reduces, never new exposure."""
+        return None if self._stored is None else self._limits_of(self._stored, account, strategy, now)
+
+    def _limits_of(self, stored: StoredPolicy, account: str, strategy: str, now: datetime) -> Limits:
+        lapsed = self._lapses_at is not None and now >= self._lapses_at
+        key = (stored.revision, account, strategy, lapsed)
+        try:
+            return self._limits[key]
+        except KeyError:
+            pass
+        try:
+            limits = effective(stored.policy, revision=stored.revision, account=account, strategy=strategy, now=now)
+        except PolicyGap as error:
+            raise ProfileNotFound(str(error)) from error
+        self._limits[key] = limits
+        return limits
+
+    def get_active_risk_profile(self) -> RiskProfile:
+        """The active risk profile."""
+        return self.current.policy.risk_profile
+
+    def get_active_risk_profile_name(self) -> str:
+        """The active risk profile's name."""
+        return self.current.policy.active_mode
+
+    def get_active_risk_config(self) -> RiskModeConfig:
+        """The active risk mode under the names that clients know."""
+        return risk_config(self.current.policy)
+
+    def get_value(self, path: str, default: Any = _NO_DEFAULT) -> Any:  # noqa: ANN401 - as many types as the document
+        """A value by its dotted path: `risk.max_leverage`, or a place in the document, `accounts.main.symbols`.
+
+        `default` answers for a path that does not exist, never for a store that cannot be read.
+        """
+        policy = self.current.policy
+        section, _, name = path.partition(".")
+        here: Any = risk_config(policy) if section == "risk" else policy
+        for step in name.split(".") if section == "risk" else path.split("."):
+            here = _step(here, step)
+            if here is _NO_DEFAULT:
+                if default is _NO_DEFAULT:
+                    raise ProfileNotFound(f"found no policy value {path!r}, expected risk.<name> or a document path")
+                return default
+        return here
+
+
+def _same(one: StoredPolicy, other: StoredPolicy) -> bool:
+    return one.policy is other.policy or one.policy == other.policy
+
+
+def risk_config(policy: GlobalPolicy) -> RiskModeConfig:
+    """The active risk mode of a policy under the names that clients know."""
+    profile = policy.risk_profile
+    return RiskModeConfig(
+        mode=profile.name,
+        max_leverage=profile.leverage_max,
+        max_risk_pct_per_trade=profile.trade_risk_max,
+        max_daily_drawdown=profile.drawdown_daily_max,
+        max_positions=profile.open_positions_max,
+        global_min_confidence=profile.confidence_min,
+        scaling_factor=profile.scaling_factor,
+        position_size_cap=profile.position_notional_max,
+    )
+
+
+def _step(here: Any, name: str) -> Any:  # noqa: ANN401 - as get_value
+    """One step into the document: a key of a mapping or a field of a section; methods are out of reach."""
+    if isinstance(here, Mapping):
+        return here.get(name, _NO_DEFAULT)
+    if isinstance(here, BaseModel):
+        return getattr(here, name) if name in type(here).model_fields else _NO_DEFAULT
+    if isinstance(here, RiskModeConfig):
+        return getattr(here, name) if name in RiskModeConfig.__slots__ else _NO_DEFAULT
+    return _NO_DEFAULT
