@@ -47,7 +47,7 @@ FAMILIES = ("api", "sapi", "fapi", "dapi", "papi", "eapi")
 FILE_BYTES_MAX = 1024 * 1024
 SECRET_FILE_BYTES_MAX = 64 * 1024
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)")
 _SECONDS = {
@@ -179,7 +179,7 @@ def _parse_host(value: object) -> str:
 
 def _parse_name(value: object) -> str:
     if _NAME.fullmatch(str(value)) is None:
-        raise ValueError("a name of letters, digits, - and _, at most 64 long")
+        raise ValueError("a name of letters, digits, - and _, beginning with a letter or digit, at most 64 long")
     return str(value)
 
 
@@ -367,6 +367,16 @@ class Settings(Strict):
         """Where the admin token is kept."""
         return self.data_dir / self.admin.token_file
 
+    @property
+    def audit_dir(self) -> Path:
+        """The folder of audit segments."""
+        return self.data_dir / "audit"
+
+    @property
+    def ess_path(self) -> Path:
+        """The emergency stop's file; a file named HALT beside it engages the stop."""
+        return self.data_dir / "ess"
+
 
 def schema() -> dict[str, Any]:
     """The JSON schema of the settings file, for editors."""
@@ -423,6 +433,11 @@ def load(
 def from_mapping(tree: Mapping[str, Any], *, base: Path, source: str = "(built in)") -> Settings:
     """Settings from values in memory, under the same rules as a file's."""
     return _validated(dict(tree), _Reading(base, {}, set(), source), {})
+
+
+def read_document(file: Path) -> Tree:
+    """A YAML or TOML file as text, lists and keys, under the same rules as the settings; for policies."""
+    return _read_file(file, _Reading(file.parent, {}, set(), str(file)))
 
 
 def _read_file(file: Path, reading: _Reading) -> Tree:

@@ -39,6 +39,7 @@ class AdminClient:
 
     url: str
     token_file: Path | None
+    data_dir: Path | None = None
     ca_file: Path | None = None
 
     @classmethod
@@ -50,7 +51,9 @@ class AdminClient:
         address = f"{host}:{bind.port}" if host else str(bind)
         tls = settings.admin.tls
         scheme = "https" if tls else "http"
-        return cls(f"{scheme}://{address}", settings.admin_token_path, tls.cert if tls else None)
+        return cls(
+            f"{scheme}://{address}", settings.admin_token_path, settings.data_dir, tls.cert if tls else None
+        )
 
     def get(self, path: str) -> Any:  # noqa: ANN401 - any JSON value
         """What the API answers to a question."""

@@ -11,6 +11,7 @@ from proxy.cli.output import CommandFailed, Exit
 SETTINGS_NAME = "riskgate.yaml"
 POLICY_NAME = "policy.yaml"
 DATA_NAME = "data"
+ESS_NAME = "ess"
 BOT_KEY_NAME = "bot_grid1_key"
 BOT_SECRET_NAME = "bot_grid1_secret"  # noqa: S105 - a file name
 
@@ -58,27 +59,53 @@ accounts:
         strategy: grid
 """
 
+POLICY_TEXT = """\
+# riskgate policy: which limits apply. It fills a new store; later changes go through the admin API.
+# The tightest of risk mode, capital profile, defaults, account, strategy and symbol applies. Shares of equity
+# carry their unit ("1.5%"), amounts are in the account's currency, and docs/policies.md describes every key.
+
+active_mode: NORMAL             # NORMAL, DEFENSIVE or AGGRESSIVE_SMALL_ACCOUNT
+
+risk_source:
+  kind: none                    # required, once global_risk.source in riskgate.yaml is remote
+
+accounts:
+  main:
+    capital_profile: micro      # micro, low, normal, aggressive: losses, single trades, positions, leverage
+    strategies: [grid]          # any, or a list; an empty list admits none
+    symbols: [BTCUSDT, ETHUSDT]
+    scaling: "off"              # allowed: an order that is only too large is made smaller instead of blocked
+    price:
+      collar_up: 2%             # a buy at most this much above the market, a sell at most this much below
+      collar_down: 2%
+    rate:
+      order_rate_max: 50        # orders per window
+      order_rate_window_s: 10
+      duplicates_max: 3         # identical orders per window
+      duplicate_window_s: 2
+"""
+
 
 def write(folder: Path) -> list[str]:
     """Write the files; what to do next, line by line. Refuses if any of them is already there."""
     from proxy import ess
-    from proxy.stores import policy_text
+    from proxy.clock import SystemClock
 
     data = folder / DATA_NAME
     files = {
         folder / SETTINGS_NAME: (SETTINGS_TEXT, 0o644),
-        folder / POLICY_NAME: (policy_text(), 0o644),
+        folder / POLICY_NAME: (POLICY_TEXT, 0o644),
         data / "admin_token": (secrets.token_urlsafe(32) + "\n", 0o600),
         data / BOT_KEY_NAME: (secrets.token_hex(32) + "\n", 0o600),
         data / BOT_SECRET_NAME: (secrets.token_hex(32) + "\n", 0o600),
     }
-    if present := [str(file) for file in files if file.exists()]:
+    if present := [str(file) for file in (*files, data / ESS_NAME) if file.exists()]:
         raise CommandFailed(f"nothing was written: {', '.join(present)} already there", Exit.REFUSED)
     folder.mkdir(parents=True, exist_ok=True)
     data.mkdir(mode=0o700, exist_ok=True)
     for file, (text, mode) in files.items():
-        _write_new(file, text, mode)
-    ess.initialise(data)
+        write_new(file, text, mode)
+    ess.initialise(data / ESS_NAME, clock=SystemClock())
     return [
         f"wrote {', '.join(str(file) for file in files)} and the emergency stop, clear, in {data}",
         "next: export BINANCE_KEY=... BINANCE_SECRET=...",
@@ -88,7 +115,7 @@ def write(folder: Path) -> list[str]:
     ]
 
 
-def _write_new(file: Path, text: str, mode: int) -> None:
+def write_new(file: Path, text: str, mode: int) -> None:
     """Create a file that did not exist; it never has a wider mode, not even for an instant."""
     handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(handle, "w", encoding="utf-8") as out:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,9 @@ LEVELS_ALLOW = {
 def client(config: Path | None, admin_url: str, token_file: Path | None) -> AdminClient:
     """The admin API that the options name, else the one of the settings file."""
     if admin_url:
-        return AdminClient(admin_url.rstrip("/"), token_file)
+        return AdminClient(admin_url.rstrip("/"), token_file, token_file.parent if token_file else None)
     found = AdminClient.of(read_settings(config))
-    return found if token_file is None else AdminClient(found.url, token_file, found.ca_file)
+    return found if token_file is None else replace(found, token_file=token_file)
 
 
 def _actor(given: str) -> str:
@@ -88,9 +89,9 @@ def halt(admin: AdminClient, *, reduce_only: bool, scope: str, reason: str, acto
 
 
 def _leave_halt_file(admin: AdminClient, body: dict[str, str]) -> str:
-    if admin.token_file is None:
+    if admin.data_dir is None:
         return "riskgate: NOT HALTED: without a data folder (--config or --token-file) no HALT file can be left."
-    file = admin.token_file.parent / HALT_FILE
+    file = admin.data_dir / HALT_FILE
     left = {**body, "at": _now().isoformat()}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
