@@ -6,8 +6,23 @@ two readers could read differently is refused, never resolved.
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from decimal import Decimal
+from typing import Any, NamedTuple, NoReturn
+from urllib.parse import unquote_to_bytes
+
+from proxy.errors import OrderNotUnderstood, RequestTooLarge
+
+TARGET_BYTES_MAX = 8 * 1024
+BODY_BYTES_MAX = 64 * 1024
+VALUE_BYTES_MAX = 16 * 1024
+PARAMS_MAX = 60
+HEADERS_MAX = 100
+JSON_CHARACTERS_MAX = 64 * 1024
+JSON_DEPTH_MAX = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +79,336 @@ class Params:
             if item.name == name:
                 return item.value
         return None
+
+    def find(self, name: str) -> Param | None:
+        """The parameter with its span, or None."""
+        for item in self.items:
+            if item.name == name:
+                return item
+        return None
+
+
+# --- the head: method, target and headers, for every request of any verb ---------------------
+
+METHODS = frozenset({"GET", "POST", "PUT", "DELETE"})
+
+_PATH = re.compile(rb"(?:/[A-Za-z0-9_-]+)+")
+# Visible ASCII without the fragment mark and the backslash, which readers of targets disagree on.
+_QUERY = re.compile(rb"[!\"$-\[\]-~]*")
+_HEADER_NAME = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+
+# A header that stands twice is read by one side first and by the other last.
+_ONCE = frozenset({
+    b"host", b"content-length", b"content-type", b"content-encoding", b"transfer-encoding", b"x-mbx-apikey",
+    b"connection",
+})
+# Headers that ask for another path, verb or protocol than the one judged.
+_REWRITES = frozenset({
+    b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-method",
+    b"x-original-url", b"x-original-uri", b"x-original-method", b"x-rewrite-url", b"x-rewrite-uri",
+    b"x-override-url", b"x-forwarded-uri", b"x-forwarded-method", b"x-forwarded-path", b"x-forwarded-prefix",
+    b"upgrade", b"http2-settings", b"trailer",
+})
+_CONNECTION_WORDS = frozenset({b"keep-alive", b"close"})
+_WATCHED = _ONCE | _REWRITES | frozenset({b"expect"})
+
+# Said by the bot or by something before it; neither read here nor passed to the venue.
+DROPPED_HEADERS = frozenset({
+    b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port",
+    b"x-forwarded-server", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip", b"via",
+})
+DROPPED_PREFIX = b"x-risk-"
+
+
+def is_dropped(name: bytes) -> bool:
+    """Whether a header is neither read nor passed on: forwarding claims and our own `X-Risk-` names."""
+    lowered = name.lower().replace(b"_", b"-")
+    return lowered in DROPPED_HEADERS or lowered.startswith(DROPPED_PREFIX)
+
+
+def check_head(request: WireRequest) -> None:
+    """Refuse a method, target or header that two readers could read differently.
+
+    Every request passes here first, cancels and reads too: what is not plain is not recognised.
+    """
+    if request.method not in METHODS:
+        raise OrderNotUnderstood(
+            f"the method is {_shown(request.method)}, expected one of GET, POST, PUT, DELETE", status=405
+        )
+    _check_target(request.target)
+    if len(request.body) > BODY_BYTES_MAX:
+        raise RequestTooLarge(f"the body has {len(request.body)} bytes, at most {BODY_BYTES_MAX} are read")
+    if request.body and request.method == "GET":
+        raise OrderNotUnderstood("a GET came with a body; parameters of a GET stand in the query")
+    _check_headers(request.headers)
+
+
+def _check_target(target: bytes) -> None:
+    if len(target) > TARGET_BYTES_MAX:
+        raise RequestTooLarge(f"the target has {len(target)} bytes, at most {TARGET_BYTES_MAX} are read")
+    path, _, query = target.partition(b"?")
+    if _PATH.fullmatch(path) is None:
+        raise OrderNotUnderstood(
+            f"the path is {_shown(path)}, expected segments of letters, digits, '-' and '_' after single slashes"
+        )
+    if _QUERY.fullmatch(query) is None:
+        raise OrderNotUnderstood("the query has a character that must be percent-encoded")
+
+
+def _check_headers(headers: Sequence[tuple[bytes, bytes]]) -> None:
+    if len(headers) > HEADERS_MAX:
+        raise RequestTooLarge(f"{len(headers)} headers came, at most {HEADERS_MAX} are read")
+    seen: set[bytes] = set()
+    for raw_name, value in headers:
+        name = raw_name.lower()
+        if name in _WATCHED:
+            _check_header(name, value, seen)
+            seen.add(name)
+        elif _HEADER_NAME.fullmatch(raw_name) is None:
+            raise OrderNotUnderstood(f"a header's name is {_shown(raw_name)}, which is not a token")
+        elif b"_" in name and name.replace(b"_", b"-") in _WATCHED:
+            # Some servers read an underscore and a dash as the same name.
+            raise OrderNotUnderstood(f"the header {_shown(name)} looks like one with dashes")
+        if b"\n" in value or b"\r" in value or b"\0" in value:
+            raise OrderNotUnderstood(f"the header {_shown(raw_name)} has a line break or NUL in its value")
+    if b"content-length" in seen and b"transfer-encoding" in seen:
+        raise OrderNotUnderstood("Content-Length and Transfer-Encoding came together; one of them is wrong")
+
+
+def _check_header(name: bytes, value: bytes, seen: set[bytes]) -> None:
+    if name in _REWRITES:
+        raise OrderNotUnderstood(f"the header {_shown(name)} asks for another request than the one judged")
+    if name in seen:
+        raise OrderNotUnderstood(f"the header {_shown(name)} came more than once")
+    if name == b"connection":
+        words = {word.strip() for word in value.lower().split(b",")}
+        if not words <= _CONNECTION_WORDS:
+            raise OrderNotUnderstood(f"the header connection says {_shown(value)}, expected keep-alive or close")
+    elif name == b"content-encoding" and value.strip().lower() != b"identity":
+        raise OrderNotUnderstood(
+            f"the body is encoded as {_shown(value)}; only plain bodies are read", status=415
+        )
+    elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+        raise OrderNotUnderstood(f"the transfer encoding is {_shown(value)}; only chunked is read")
+    elif name == b"expect":
+        raise OrderNotUnderstood(f"the request expects {_shown(value)}, which is not given", status=417)
+
+
+def header(request: WireRequest, name: bytes) -> bytes | None:
+    """The value of a header (`name` in lower case), or None. Raises OrderNotUnderstood if it came twice."""
+    found = [value for key, value in request.headers if key.lower() == name]
+    if len(found) > 1:
+        raise OrderNotUnderstood(f"the header {_shown(name)} came more than once")
+    return found[0] if found else None
+
+
+# --- parameters: query and form body -----------------------------------------------------------
+
+_FORM = b"application/x-www-form-urlencoded"
+_FORMS = frozenset({_FORM, _FORM + b";charset=utf-8", _FORM + b"; charset=utf-8"})
+_RAW = re.compile(rb"[!-:<-~]*")  # visible ASCII; ";" separates pairs for some readers, so it is left out
+_NAME = re.compile(r"[A-Za-z0-9_]{1,40}")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def read_params(request: WireRequest) -> Params:
+    """Read query and form body strictly.
+
+    Names are plain ASCII and occur once, compared without case, over query and body together.
+    Values are valid UTF-8 without control characters; `+` and `%20` in a value are a space.
+    """
+    items: list[Param] = []
+    _read_pairs(request.query, "query", items)
+    if request.body:
+        if len(request.body) > BODY_BYTES_MAX:
+            raise RequestTooLarge(f"the body has {len(request.body)} bytes, at most {BODY_BYTES_MAX} are read")
+        _check_form(request)
+        _read_pairs(request.body, "body", items)
+    if len(items) > PARAMS_MAX:
+        raise RequestTooLarge(f"{len(items)} parameters came, at most {PARAMS_MAX} are read")
+    if len({item.name.lower() for item in items}) != len(items):
+        raise OrderNotUnderstood(f"the parameter {_repeated(items)} came more than once")
+    return Params(items=tuple(items))
+
+
+def _check_form(request: WireRequest) -> None:
+    found = header(request, b"content-type")
+    if found is None:
+        raise OrderNotUnderstood("a body came without Content-Type, expected application/x-www-form-urlencoded")
+    if found != _FORM and found.strip().lower() not in _FORMS:
+        raise OrderNotUnderstood(
+            f"the body's Content-Type is {_shown(found)}, expected application/x-www-form-urlencoded in UTF-8",
+            status=415,
+        )
+
+
+def _read_pairs(raw: bytes, place: str, items: list[Param]) -> None:
+    if not raw:
+        return
+    if _RAW.fullmatch(raw) is None:
+        raise OrderNotUnderstood(f"the {place} has a character that must be percent-encoded")
+    offset = 0
+    for pair in raw.decode("ascii").split("&"):
+        name, equals, value = pair.partition("=")
+        if not equals or "=" in value:
+            raise OrderNotUnderstood(f"the {place} has {_shown(pair)} where one name=value was expected")
+        if _NAME.fullmatch(name) is None:
+            raise OrderNotUnderstood(f"a parameter is named {_shown(name)}, expected letters, digits and '_' only")
+        if name == "_method":
+            raise OrderNotUnderstood("the parameter _method asks for another request than the one judged")
+        start = offset + len(name) + 1
+        offset += len(pair) + 1
+        if "%" in value or "+" in value:
+            value = _decoded(name, value)
+        elif len(value) > VALUE_BYTES_MAX:
+            raise RequestTooLarge(f"the parameter {name} has {len(value)} bytes, at most {VALUE_BYTES_MAX}")
+        items.append(Param(name, value, place, start, offset - 1))
+
+
+def _decoded(name: str, value: str) -> str:
+    if len(value) > VALUE_BYTES_MAX:
+        raise RequestTooLarge(f"the parameter {name} has {len(value)} bytes, at most {VALUE_BYTES_MAX}")
+    if _BAD_ESCAPE.search(value) is not None:
+        raise OrderNotUnderstood(f"the parameter {name} has a percent sign that two hex digits do not follow")
+    try:
+        text = unquote_to_bytes(value.replace("+", " ")).decode("utf-8")
+    except UnicodeDecodeError:
+        raise OrderNotUnderstood(f"the parameter {name} is not valid UTF-8") from None
+    if not text.isprintable():
+        raise OrderNotUnderstood(f"the parameter {name} has a control or invisible character")
+    return text
+
+
+def _repeated(items: Sequence[Param]) -> str:
+    seen: set[str] = set()
+    for item in items:
+        if item.name.lower() in seen:
+            return item.name
+        seen.add(item.name.lower())
+    return ""
+
+
+# --- values ------------------------------------------------------------------------------------
+
+_DECIMAL = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?")
+_EXPONENT = re.compile(r"[0-9.]{1,40}[eE][+-]?[0-9]{1,4}")
+_WORDS_OF_TRUTH = {"true": True, "True": True, "false": False, "False": False}
+
+
+def read_decimal(text: str, name: str = "the number") -> Decimal:
+    """A number as venues write it: up to 20 ASCII digits and up to 20 decimals, nothing else.
+
+    The pattern comes before any arithmetic: `int(Decimal("1e4000000"))` takes minutes.
+    """
+    if _DECIMAL.fullmatch(text) is None:
+        hint = ""
+        if _EXPONENT.fullmatch(text) is not None:
+            hint = "; a float written by Python looks like this when small, send a plain decimal"
+        raise OrderNotUnderstood(f"{name} is {_shown(text)}, expected a plain decimal such as 0.00001{hint}")
+    return Decimal(text)
+
+
+def read_bool(text: str, name: str = "the flag") -> bool:
+    """`true` or `false`, or as Python clients write them `True` and `False`; no other spelling counts."""
+    found = _WORDS_OF_TRUTH.get(text)
+    if found is None:
+        raise OrderNotUnderstood(f"{name} is {_shown(text)}, expected true or false")
+    return found
+
+
+# --- JSON --------------------------------------------------------------------------------------
+
+
+class NumberText(str):
+    """A JSON number as it was written."""
+
+    __slots__ = ()
+
+
+def loads(
+    text: str | bytes, *, characters_max: int = JSON_CHARACTERS_MAX, depth_max: int = JSON_DEPTH_MAX
+) -> Any:  # noqa: ANN401 - JSON is any of six types; the caller narrows it
+    """Read JSON strictly: whole numbers as `int`, all others as exact `Decimal`, never `float`.
+
+    Refused with OrderNotUnderstood: repeated keys, NaN and Infinity, numbers of more than 40
+    digits or exponents beyond 30, lone surrogates, invalid UTF-8, nesting and size over the limits.
+    """
+    return _load(text, characters_max, depth_max, _whole, _fraction)
+
+
+def loads_as_written(
+    text: str | bytes, *, characters_max: int = VALUE_BYTES_MAX, depth_max: int = JSON_DEPTH_MAX
+) -> Any:  # noqa: ANN401 - as loads
+    """The same, with every number left as the text that was sent (`NumberText`)."""
+    return _load(text, characters_max, depth_max, NumberText, NumberText)
+
+
+def _load(text: str | bytes, characters_max: int, depth_max: int, whole: Any, fraction: Any) -> Any:  # noqa: ANN401 - as loads
+    if len(text) > characters_max:
+        raise OrderNotUnderstood(f"the JSON has {len(text)} characters, at most {characters_max} are read")
+    try:
+        # Given bytes, the library would guess UTF-16 and UTF-32 as well.
+        source = text.decode("utf-8") if isinstance(text, bytes) else text
+        loaded = json.loads(  # noqa: TID251 - this is the place
+            source, parse_int=whole, parse_float=fraction, parse_constant=_constant, object_pairs_hook=_pairs
+        )
+        if "\\u" in source or not source.isascii():
+            json.dumps(loaded, default=str, ensure_ascii=False).encode("utf-8")
+    except OrderNotUnderstood:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise OrderNotUnderstood(f"the JSON could not be read: {type(error).__name__}") from None
+    if source.count("[") + source.count("{") > depth_max and _depth(loaded) > depth_max:
+        raise OrderNotUnderstood(f"the JSON nests deeper than {depth_max}")
+    return loaded
+
+
+def _whole(text: str) -> int:
+    if len(text) > 40:
+        raise OrderNotUnderstood("a JSON number has more than 40 digits")
+    return int(text)
+
+
+def _fraction(text: str) -> Decimal:
+    if len(text) > 80:
+        raise OrderNotUnderstood("a JSON number has more than 80 characters")
+    number = Decimal(text)
+    if number and not -30 <= number.adjusted() <= 40:
+        raise OrderNotUnderstood("a JSON number has an exponent beyond what money needs")
+    # A zero with a huge exponent stalls arithmetic as well as any other.
+    return number or Decimal(0)
+
+
+def _constant(text: str) -> NoReturn:
+    raise OrderNotUnderstood(f"the JSON has {text}, which is no number")
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise OrderNotUnderstood("a JSON object repeats a key")
+    return found
+
+
+def _depth(loaded: object) -> int:
+    level: list[object] = [loaded]
+    depth = 0
+    while level:
+        below: list[object] = []
+        containers = 0
+        for item in level:
+            if isinstance(item, dict):
+                containers += 1
+                below.extend(item.values())
+            elif isinstance(item, list):
+                containers += 1
+                below.extend(item)
+        depth += containers > 0
+        level = below
+    return depth
+
+
+def _shown(found: str | bytes) -> str:
+    """What was found, short enough for a message and safe to print."""
+    text = found.decode("latin-1") if isinstance(found, bytes) else found
+    return ascii(text if len(text) <= 60 else text[:57] + "...")

@@ -98,6 +98,10 @@ class Exchange(Protocol):
     name: str
     families: tuple[str, ...]
 
+    def family_of(self, path: bytes) -> str | None:
+        """The family a raw path belongs to, or None."""
+        ...
+
     def recognise(self, request: WireRequest) -> Recognised:
         """Say what a request wants. Raises OrderNotUnderstood for a target that two readers could read differently."""
         ...
@@ -132,6 +136,10 @@ class Exchange(Protocol):
         """Replace key header and signature. Keeps every other byte and the order of parameters."""
         ...
 
+    def rekey(self, request: WireRequest, credentials: Credentials) -> WireRequest:
+        """Replace the key header's value, for requests that carry a key and no signature."""
+        ...
+
     def read_answer(self, parsed: Parsed, response: WireResponse) -> Answer:
         """Say what the venue did. Unparsable, unlisted and unexpected answers are UNKNOWN."""
         ...
@@ -141,7 +149,14 @@ class Exchange(Protocol):
         ...
 
     def refuse_plain(
-        self, recognised: Recognised | None, reason: Reason, sentence: str, decision_id: str, *, status: int = 403
+        self,
+        recognised: Recognised | None,
+        reason: Reason,
+        sentence: str,
+        decision_id: str,
+        *,
+        status: int = 403,
+        retry_after_s: int | None = None,
     ) -> WireResponse:
         """A refusal without a decision of the rulebook: not understood, unknown key, transfer, unknown endpoint."""
         ...
