@@ -1,0 +1,742 @@
+"""What is known of every account and market: the feeds write here, `gather` reads.
+
+The sums that limits ask for (worst-case exposure per symbol, strategy, account, exchange and
+over all) are kept up to date on every write, so that reading them costs the same with ten
+orders as with five thousand. Nothing in here waits, and nothing is guessed: what a feed has
+not delivered is missing.
+
+Positions are kept per *instrument*: the symbol of a contract, the base asset of a spot pair,
+because BTCUSDT and BTCUSDC sell the same coins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from typing import NamedTuple
+
+from rules import (
+    Bucket,
+    Exposure,
+    Fact,
+    Filters,
+    Market,
+    Position,
+    Price,
+    Side,
+    Sides,
+    SymbolFacts,
+    WorkingOrder,
+)
+
+ZERO = Decimal(0)
+ONE = Decimal(1)
+CENT_OF_CENTS = Decimal("0.00000001")
+UNKNOWN = Decimal("Infinity")  # a sum of which a part is not known: above every limit
+FLAT = Position()
+NO_SIDES = Sides()
+DOLLAR_COINS = ("USDT", "USDC", "FDUSD", "USD", "USD1", "TUSD", "BUSD")  # in order of preference for valuing
+
+
+class Working(NamedTuple):
+    """A working order as a feed read it; orders of one `group` exclude each other (OCO)."""
+
+    symbol: str
+    order: WorkingOrder
+    group: str | None = None
+
+
+class Quote(NamedTuple):
+    """What a market feed read of one symbol, in quote currency."""
+
+    mark: Decimal
+    bid: Decimal | None = None
+    ask: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountPlace:
+    """An account as configured: where it trades, and its equity where no feed can read it."""
+
+    name: str
+    exchange: str
+    markets: frozenset[Market]
+    equity_static: Decimal | None = None
+
+
+def only_closes(side: Side, bucket: Bucket, *, reduce_only: bool, close_position: bool) -> bool:
+    """Whether the venue itself keeps such an order from opening anything.
+
+    A leg of hedge mode cannot pass through zero, so selling LONG and buying SHORT only close.
+    """
+    if reduce_only or close_position:
+        return True
+    return (bucket is Bucket.LONG and side is Side.SELL) or (bucket is Bucket.SHORT and side is Side.BUY)
+
+
+def worst_case(position: Position, waiting: Mapping[Bucket, Sides]) -> Decimal:
+    """The largest size the position can reach if the worse side of what waits fills; sides never net."""
+    both = waiting.get(Bucket.BOTH, NO_SIDES)
+    size = max(ZERO, position.both + both.buy, both.sell - position.both)
+    long = waiting.get(Bucket.LONG)
+    short = waiting.get(Bucket.SHORT)
+    size += position.long if long is None else position.long + long.buy
+    size += position.short if short is None else position.short + short.sell
+    return size
+
+
+def _money(amount: Decimal) -> Decimal | None:
+    """Rounded up to eight places, so that sums stay exact however often they are adjusted."""
+    try:
+        return amount.quantize(CENT_OF_CENTS, rounding=ROUND_CEILING)
+    except InvalidOperation:
+        return None  # beyond every real amount: not known
+
+
+def _merged(working: Mapping[Bucket, Sides], reserved: Mapping[Bucket, Sides]) -> Mapping[Bucket, Sides]:
+    if not reserved:
+        return working
+    if not working:
+        return reserved
+    merged = dict(working)
+    for bucket, sides in reserved.items():
+        known = merged.get(bucket, NO_SIDES)
+        merged[bucket] = Sides(buy=known.buy + sides.buy, sell=known.sell + sides.sell)
+    return merged
+
+
+class _Line:
+    """One instrument of one account: what is held and waiting, and what it counts for."""
+
+    __slots__ = (
+        "attributed", "held_value", "instrument", "notional", "open", "position", "price", "reserved",
+        "shares", "unattributed", "unpriced", "wallet", "working", "worst",
+    )
+
+    def __init__(self, wallet: _Wallet, instrument: str, price: Decimal | None) -> None:
+        self.wallet = wallet
+        self.instrument = instrument
+        self.price = price  # account currency per base unit
+        self.position = FLAT
+        self.working: Mapping[Bucket, Sides] = {}
+        self.reserved: dict[Bucket, Sides] = {}
+        self.worst = ZERO
+        self.notional = ZERO
+        self.held_value = ZERO
+        self.unpriced = False
+        self.attributed: dict[str, Decimal] = {}  # strategy -> base quantity let through since flat
+        self.shares: dict[str, Decimal] = {}  # strategy -> money counted for it
+        self.unattributed = ZERO
+        self.open: frozenset[Bucket] = frozenset()
+
+
+class _Venue:
+    """Prices and filters of one market of one exchange, shared by its accounts."""
+
+    __slots__ = ("filters", "filters_as_of", "lines", "prices", "prices_as_of", "valued_by", "values", "values_for")
+
+    def __init__(self) -> None:
+        self.prices: dict[str, Fact[Price]] = {}
+        self.prices_as_of: datetime | None = None
+        self.filters: Mapping[str, Filters] = {}
+        self.filters_as_of: datetime | None = None
+        self.valued_by: dict[str, str] = {}  # spot: base asset -> the symbol that prices it
+        self.values_for: dict[str, str] = {}  # and the other way round
+        self.values: dict[str, Decimal] = {}  # instrument -> account currency per base unit
+        self.lines: dict[str, dict[str, _Line]] = {}  # instrument -> account -> line
+
+
+class _Wallet:
+    """One account on one market."""
+
+    __slots__ = (
+        "account", "available", "cash", "equity", "exposure", "hedge_mode", "held_value", "leverage",
+        "leverage_as_of", "leverage_max", "lines", "market", "orders", "positions", "snapshot_as_of", "unpriced",
+        "venue",
+    )
+
+    def __init__(self, account: _Account, market: Market, venue: _Venue) -> None:
+        self.account = account
+        self.market = market
+        self.venue = venue
+        self.equity: Fact[Decimal] | None = None
+        self.available: Fact[Decimal] | None = None
+        self.cash = ZERO
+        self.held_value = ZERO
+        self.exposure = ZERO
+        self.unpriced = 0
+        self.hedge_mode: Fact[bool] | None = None
+        self.leverage: Mapping[str, Decimal] = {}
+        self.leverage_as_of: datetime | None = None
+        self.leverage_max: Mapping[str, Decimal] = {}
+        self.lines: dict[str, _Line] = {}
+        self.positions: Mapping[str, Position] = {}
+        self.orders: Mapping[str, Mapping[str, WorkingOrder]] = {}
+        self.snapshot_as_of: datetime | None = None
+
+
+class _Account:
+    """All that is known of one account."""
+
+    __slots__ = ("open", "open_frozen", "place", "shares", "unattributed", "wallets")
+
+    def __init__(self, place: AccountPlace) -> None:
+        self.place = place
+        self.wallets: dict[Market, _Wallet] = {}
+        self.shares: dict[str, Decimal] = {}
+        self.unattributed = ZERO
+        self.open: set[tuple[str, Bucket]] = set()
+        self.open_frozen: frozenset[tuple[str, Bucket]] | None = frozenset()
+
+
+class Book:
+    """The memory of the proxy: feeds and reservations write, `gather` reads.
+
+    `peers_age_max_s` bounds how old another account's positions may be before sums over
+    accounts (exchange, total) are unknown, which is above every limit. A coin worth less than
+    `dust`, or named in `coins_ignored` (a fee token), is held but is no open position.
+    """
+
+    def __init__(
+        self,
+        accounts: Iterable[AccountPlace],
+        *,
+        peers_age_max_s: int = 60,
+        dust: Decimal = Decimal(5),
+        coins_ignored: frozenset[str] = frozenset(),
+    ) -> None:
+        self._venues: dict[tuple[str, Market], _Venue] = {}
+        self._accounts: dict[str, _Account] = {}
+        self._exchange: dict[str, Decimal] = {}
+        self._total = ZERO
+        self._peers_age_max = timedelta(seconds=peers_age_max_s)
+        self._dust = dust
+        self._coins_ignored = coins_ignored
+        # Per exchange, and over all under None: the oldest snapshot, and how many lines lack a price.
+        self._oldest: dict[str | None, datetime | None] = {}
+        self._unpriced: dict[str | None, int] = {None: 0}
+        for place in accounts:
+            self.add(place)
+
+    def add(self, place: AccountPlace) -> None:
+        """Know of an account; nothing of it is known yet."""
+        if place.name in self._accounts:
+            raise ValueError(f"account {place.name!r} is in the book already")
+        account = _Account(place)
+        for market in sorted(place.markets):
+            account.wallets[market] = _Wallet(account, market, self._venue(place.exchange, market))
+        self._accounts[place.name] = account
+        self._exchange.setdefault(place.exchange, ZERO)
+        self._unpriced.setdefault(place.exchange, 0)
+        self._find_oldest(place.exchange)
+
+    @property
+    def accounts(self) -> tuple[AccountPlace, ...]:
+        """Every account in the book."""
+        return tuple(account.place for account in self._accounts.values())
+
+    # Reading: constant time, however much the book holds.
+
+    def equity(self, account: str, now: datetime) -> Fact[Decimal] | None:
+        """The account's equity over all its wallets, as old as the oldest part of it.
+
+        Summed over wallets, so that moving money between them is neither a loss nor a gain.
+        """
+        known = self._accounts.get(account)
+        if known is None:
+            return None
+        if known.place.equity_static is not None:
+            return Fact(known.place.equity_static, now)
+        value = ZERO
+        as_of: datetime | None = None
+        for wallet in known.wallets.values():
+            part = self._wallet_equity(wallet)
+            if part is None:
+                return None
+            value += part.value
+            as_of = part.as_of if as_of is None or part.as_of < as_of else as_of
+        return None if as_of is None else Fact(value, as_of)
+
+    def available(self, account: str, market: Market) -> Fact[Decimal] | None:
+        """What the venue says may still be used as margin; contracts only."""
+        wallet = self._wallet(account, market)
+        return None if wallet is None else wallet.available
+
+    def hedge_mode(self, account: str, market: Market, now: datetime) -> Fact[bool] | None:
+        """Whether positions are kept per leg; spot has no legs."""
+        wallet = self._wallet(account, market)
+        if wallet is None:
+            return None
+        return Fact(value=False, as_of=now) if market is Market.SPOT else wallet.hedge_mode
+
+    def symbol(self, account: str, market: Market, symbol: str, now: datetime) -> SymbolFacts:
+        """What is known of one symbol on one account, reservations included."""
+        wallet = self._wallet(account, market)
+        if wallet is None:
+            return SymbolFacts()
+        venue = wallet.venue
+        instrument = self._instrument(venue, market, symbol)
+        line = None if instrument is None else wallet.lines.get(instrument)
+        position: Fact[Position] | None = None
+        if wallet.snapshot_as_of is not None and instrument is not None:
+            # The venue lists what is held; what a complete answer leaves out is flat.
+            position = Fact(wallet.positions.get(instrument, FLAT), wallet.snapshot_as_of)
+        filters = venue.filters.get(symbol)
+        leverage: Fact[Decimal] | None = None
+        leverage_max: Decimal | None = ONE
+        if market is Market.SPOT:
+            leverage = Fact(ONE, now)  # without margin orders a coin cannot be levered
+        else:
+            leverage_max = wallet.leverage_max.get(symbol)
+            set_to = wallet.leverage.get(symbol)
+            if set_to is not None and wallet.leverage_as_of is not None:
+                leverage = Fact(set_to, wallet.leverage_as_of)
+        return SymbolFacts(
+            price=venue.prices.get(symbol),
+            position=position,
+            working=line.working if line is not None else {},
+            working_orders=wallet.orders.get(symbol, {}),
+            reserved=line.reserved if line is not None else {},
+            leverage=leverage,
+            leverage_max=leverage_max,
+            filters=None if filters is None or venue.filters_as_of is None else Fact(filters, venue.filters_as_of),
+        )
+
+    def exposure(self, account: str, strategy: str, now: datetime) -> Fact[Exposure] | None:
+        """Worst-case sums. Missing while a position or price of this account is.
+
+        Sums over other accounts are `UNKNOWN` (infinite) while a part of theirs is missing or old.
+        What no strategy of this process opened counts for every strategy.
+        """
+        known = self._accounts.get(account)
+        if known is None:
+            return None
+        value = ZERO
+        as_of: datetime | None = None
+        for wallet in known.wallets.values():
+            part = self._exposure_as_of(wallet)
+            if part is None:
+                return None
+            value += wallet.exposure
+            as_of = part if as_of is None or part < as_of else as_of
+        if as_of is None:
+            return None
+        exchange = known.place.exchange
+        sums = Exposure(
+            account=value,
+            strategy=known.shares.get(strategy, ZERO) + known.unattributed,
+            exchange=self._exchange[exchange] if self._is_known(exchange, now) else UNKNOWN,
+            total=self._total if self._is_known(None, now) else UNKNOWN,
+        )
+        return Fact(sums, as_of)
+
+    def symbol_notional(self, account: str, market: Market, symbol: str) -> Decimal | None:
+        """Worst-case notional of one symbol (spot: its base asset), or None without a price."""
+        wallet = self._wallet(account, market)
+        instrument = None if wallet is None else self._instrument(wallet.venue, market, symbol)
+        if wallet is None or instrument is None or wallet.snapshot_as_of is None:
+            return None
+        line = wallet.lines.get(instrument)
+        if line is None:
+            return ZERO
+        return None if line.unpriced else line.notional
+
+    def open_positions(
+        self, account: str, market: Market, symbols: Iterable[str]
+    ) -> Fact[frozenset[tuple[str, Bucket]]] | None:
+        """What is held or has an opening order waiting.
+
+        Coins are held by asset; `symbols` says under which pair the asker knows them.
+        """
+        known = self._accounts.get(account)
+        if known is None or not known.wallets:
+            return None
+        as_of: datetime | None = None
+        for wallet in known.wallets.values():
+            if wallet.snapshot_as_of is None:
+                return None
+            as_of = wallet.snapshot_as_of if as_of is None or wallet.snapshot_as_of < as_of else as_of
+        held = known.open_frozen
+        if held is None:
+            held = known.open_frozen = frozenset(known.open)
+        if market is Market.SPOT and Market.SPOT in known.wallets:
+            venue = known.wallets[Market.SPOT].venue
+            for symbol in symbols:
+                coin = (self._instrument(venue, market, symbol) or symbol, Bucket.BOTH)
+                if coin in held:
+                    held = (held - {coin}) | {(symbol, Bucket.BOTH)}
+        return None if as_of is None else Fact(held, as_of)
+
+    def positions(self, account: str, market: Market) -> Fact[Mapping[str, Position]] | None:
+        """Everything held on one market, by instrument; None before the first snapshot."""
+        wallet = self._wallet(account, market)
+        if wallet is None or wallet.snapshot_as_of is None:
+            return None
+        return Fact(wallet.positions, wallet.snapshot_as_of)
+
+    def price(self, exchange: str, market: Market, symbol: str) -> Fact[Price] | None:
+        """The symbol's price, where its quote currency can be valued."""
+        return self._venue(exchange, market).prices.get(symbol)
+
+    def filters_known(self, exchange: str, market: Market) -> bool:
+        """Whether exchangeInfo has been read; spot positions cannot be placed before."""
+        return self._venue(exchange, market).filters_as_of is not None
+
+    def instrument(self, account: str, market: Market, symbol: str) -> str:
+        """What a symbol's position is kept under; the symbol itself where the venue's list is not known."""
+        wallet = self._wallet(account, market)
+        return (None if wallet is None else self._instrument(wallet.venue, market, symbol)) or symbol
+
+    # Writing: by the feeds.
+
+    def apply_snapshot(
+        self,
+        account: str,
+        market: Market,
+        *,
+        as_of: datetime,
+        positions: Mapping[str, Position],
+        orders: Sequence[Working],
+    ) -> None:
+        """Take a complete reading of positions (spot: balances by asset) and working orders.
+
+        Orders must have been read before positions: a fill in between is then counted twice
+        for a moment, never missed.
+        """
+        wallet = self._wallets_of(account, market)
+        if wallet.snapshot_as_of is not None and as_of < wallet.snapshot_as_of:
+            return
+        sums, by_symbol = self._sum_orders(wallet, orders)
+        wallet.orders = by_symbol
+        wallet.snapshot_as_of = as_of
+        wallet.positions = positions
+        if market is Market.SPOT:
+            wallet.cash = sum((positions[coin].both for coin in DOLLAR_COINS if coin in positions), ZERO)
+        for instrument in {*wallet.lines, *positions, *sums}:
+            position = positions.get(instrument, FLAT)
+            if market is Market.SPOT and instrument in DOLLAR_COINS:
+                position = FLAT  # money, not exposure
+            line = self._line(wallet, instrument)
+            line.position = position
+            line.working = sums.get(instrument, {})
+            self._revalue(line)
+        self._find_oldest(wallet.account.place.exchange)
+
+    def apply_equity(
+        self, account: str, market: Market, *, equity: Decimal, available: Decimal | None, as_of: datetime
+    ) -> None:
+        """Take the wallet's equity as the venue states it (contracts)."""
+        wallet = self._wallets_of(account, market)
+        if wallet.equity is None or as_of >= wallet.equity.as_of:
+            wallet.equity = Fact(equity, as_of)
+            wallet.available = None if available is None else Fact(available, as_of)
+
+    def apply_hedge_mode(self, account: str, *, hedge_mode: bool, as_of: datetime) -> None:
+        """Take the position mode."""
+        self._wallets_of(account, Market.LINEAR).hedge_mode = Fact(hedge_mode, as_of)
+
+    def apply_leverage(self, account: str, leverage: Mapping[str, Decimal], *, as_of: datetime) -> None:
+        """Take the leverage set per symbol, all symbols at once."""
+        wallet = self._wallets_of(account, Market.LINEAR)
+        wallet.leverage = leverage
+        wallet.leverage_as_of = as_of
+
+    def apply_leverage_max(self, account: str, leverage_max: Mapping[str, Decimal]) -> None:
+        """Take the venue's own maximum per symbol."""
+        self._wallets_of(account, Market.LINEAR).leverage_max = leverage_max
+
+    def apply_filters(
+        self,
+        exchange: str,
+        market: Market,
+        filters: Mapping[str, Filters],
+        *,
+        as_of: datetime,
+        trading: frozenset[str] | None = None,
+    ) -> None:
+        """Take exchangeInfo. `trading` names the symbols that trade now; only those value a coin."""
+        venue = self._venue(exchange, market)
+        venue.filters = filters
+        venue.filters_as_of = as_of
+        if market is not Market.SPOT:
+            return
+        rank = {coin: place for place, coin in enumerate(DOLLAR_COINS)}
+        best: dict[str, tuple[int, str]] = {}
+        for symbol, found in filters.items():
+            if trading is not None and symbol not in trading:
+                continue
+            choice = (rank.get(found.quote_asset, len(rank)), symbol)
+            if found.base_asset not in best or choice < best[found.base_asset]:
+                best[found.base_asset] = choice
+        venue.valued_by = {asset: symbol for asset, (_, symbol) in best.items()}
+        venue.values_for = {symbol: asset for asset, symbol in venue.valued_by.items()}
+        for lines in venue.lines.values():
+            for line in list(lines.values()):
+                self._revalue(line)
+
+    def apply_prices(
+        self, exchange: str, market: Market, quotes: Mapping[str, Quote], *, as_of: datetime, complete: bool = False
+    ) -> None:
+        """Take prices. A `complete` reading drops the price of every symbol it does not name."""
+        venue = self._venue(exchange, market)
+        later: list[tuple[str, Quote, str]] = []
+        for symbol, quote in quotes.items():
+            quoted_in = self._quote_asset(venue, symbol)
+            if quoted_in in DOLLAR_COINS:
+                self._set_price(venue, market, symbol, quote, ONE, as_of)
+            elif quoted_in is not None:
+                later.append((symbol, quote, quoted_in))
+        # What is quoted in another coin is worth what that coin is worth, so those come second.
+        for symbol, quote, coin in later:
+            worth = venue.prices.get(coin + "USDT")
+            if worth is None:
+                self._drop_price(venue, market, symbol)
+            else:
+                self._set_price(venue, market, symbol, quote, worth.value.mark, min(as_of, worth.as_of))
+        if complete:
+            for symbol in [symbol for symbol in venue.prices if symbol not in quotes]:
+                self._drop_price(venue, market, symbol)
+            venue.prices_as_of = as_of
+
+    # Writing: by the reservations.
+
+    def shift_reserved(
+        self, account: str, market: Market, instrument: str, bucket: Bucket, side: Side, quantity: Decimal
+    ) -> None:
+        """Add to what is reserved, or take away with a negative quantity; sums follow at once."""
+        wallet = self._wallets_of(account, market)
+        line = self._line(wallet, instrument)
+        reserved = dict(line.reserved)  # facts already handed out keep the mapping they saw
+        sides = reserved.get(bucket, NO_SIDES).plus(side, quantity)
+        if sides.buy < 0 or sides.sell < 0:
+            raise ValueError(f"more was released than reserved of {instrument}: {sides}")
+        if sides.buy or sides.sell:
+            reserved[bucket] = sides
+        else:
+            reserved.pop(bucket, None)
+        line.reserved = reserved
+        self._revalue(line)
+
+    def attribute(
+        self, account: str, market: Market, instrument: str, strategy: str, quantity: Decimal
+    ) -> None:
+        """Remember that a strategy was let through to open so much (negative: it was not opened after all)."""
+        line = self._line(self._wallets_of(account, market), instrument)
+        left = line.attributed.get(strategy, ZERO) + quantity
+        if left > 0:
+            line.attributed[strategy] = left
+        else:
+            line.attributed.pop(strategy, None)
+        self._revalue(line)
+
+    # Inside.
+
+    def _venue(self, exchange: str, market: Market) -> _Venue:
+        venue = self._venues.get((exchange, market))
+        if venue is None:
+            venue = self._venues[exchange, market] = _Venue()
+        return venue
+
+    def _wallet(self, account: str, market: Market) -> _Wallet | None:
+        known = self._accounts.get(account)
+        return None if known is None else known.wallets.get(market)
+
+    def _wallets_of(self, account: str, market: Market) -> _Wallet:
+        wallet = self._wallet(account, market)
+        if wallet is None:
+            raise KeyError(f"account {account!r} with market {market.value} is not in the book")
+        return wallet
+
+    @staticmethod
+    def _instrument(venue: _Venue, market: Market, symbol: str) -> str | None:
+        if market is not Market.SPOT:
+            return symbol
+        filters = venue.filters.get(symbol)
+        return None if filters is None else filters.base_asset
+
+    @staticmethod
+    def _quote_asset(venue: _Venue, symbol: str) -> str | None:
+        filters = venue.filters.get(symbol)
+        return None if filters is None else filters.quote_asset
+
+    def _wallet_equity(self, wallet: _Wallet) -> Fact[Decimal] | None:
+        if wallet.market is not Market.SPOT:
+            return wallet.equity
+        priced_at = wallet.venue.prices_as_of
+        if wallet.snapshot_as_of is None or priced_at is None or wallet.unpriced:
+            return None
+        return Fact(wallet.cash + wallet.held_value, min(wallet.snapshot_as_of, priced_at))
+
+    @staticmethod
+    def _exposure_as_of(wallet: _Wallet) -> datetime | None:
+        if wallet.snapshot_as_of is None or wallet.unpriced:
+            return None
+        if not wallet.lines:
+            return wallet.snapshot_as_of  # nothing is held, so no price is needed
+        priced_at = wallet.venue.prices_as_of
+        return None if priced_at is None else min(wallet.snapshot_as_of, priced_at)
+
+    def _is_known(self, exchange: str | None, now: datetime) -> bool:
+        oldest = self._oldest.get(exchange)
+        return oldest is not None and now - oldest <= self._peers_age_max and not self._unpriced[exchange]
+
+    def _find_oldest(self, exchange: str) -> None:
+        for scope in (exchange, None):
+            instants = [
+                wallet.snapshot_as_of
+                for account in self._accounts.values()
+                if scope is None or account.place.exchange == scope
+                for wallet in account.wallets.values()
+            ]
+            known = [instant for instant in instants if instant is not None]
+            self._oldest[scope] = min(known) if known and len(known) == len(instants) else None
+
+    def _line(self, wallet: _Wallet, instrument: str) -> _Line:
+        line = wallet.lines.get(instrument)
+        if line is None:
+            line = _Line(wallet, instrument, wallet.venue.values.get(instrument))
+            wallet.lines[instrument] = line
+            wallet.venue.lines.setdefault(instrument, {})[wallet.account.place.name] = line
+        return line
+
+    def _sum_orders(
+        self, wallet: _Wallet, orders: Sequence[Working]
+    ) -> tuple[dict[str, dict[Bucket, Sides]], dict[str, dict[str, WorkingOrder]]]:
+        sums: dict[str, dict[Bucket, Sides]] = {}
+        by_symbol: dict[str, dict[str, WorkingOrder]] = {}
+        groups: dict[tuple[str, str, Bucket, Side], Decimal] = {}
+        for symbol, order, group in orders:
+            known = by_symbol.setdefault(symbol, {})
+            known[order.order_id] = order
+            if order.client_order_id is not None:
+                known[order.client_order_id] = order
+            if order.reduces_by_venue:
+                continue
+            instrument = self._instrument(wallet.venue, wallet.market, symbol) or symbol
+            quantity = order.remaining
+            if group is not None:
+                # Of orders that exclude each other only the largest can add to the position.
+                key = (group, instrument, order.bucket, order.side)
+                largest = max(groups.get(key, ZERO), quantity)
+                quantity = largest - groups.get(key, ZERO)
+                groups[key] = largest
+            buckets = sums.setdefault(instrument, {})
+            buckets[order.bucket] = buckets.get(order.bucket, NO_SIDES).plus(order.side, quantity)
+        return sums, by_symbol
+
+    def _set_price(
+        self, venue: _Venue, market: Market, symbol: str, quote: Quote, conversion: Decimal, as_of: datetime
+    ) -> None:
+        known = venue.prices.get(symbol)
+        if known is not None and as_of < known.as_of:
+            return
+        venue.prices[symbol] = Fact(
+            Price(mark=quote.mark, bid=quote.bid, ask=quote.ask, conversion=conversion), as_of
+        )
+        instrument = venue.values_for.get(symbol) if market is Market.SPOT else symbol
+        if instrument is not None:
+            self._value(venue, instrument, quote.mark * conversion)
+
+    def _drop_price(self, venue: _Venue, market: Market, symbol: str) -> None:
+        venue.prices.pop(symbol, None)
+        instrument = venue.values_for.get(symbol) if market is Market.SPOT else symbol
+        if instrument is not None:
+            self._value(venue, instrument, None)
+
+    def _value(self, venue: _Venue, instrument: str, value: Decimal | None) -> None:
+        if venue.values.get(instrument) == value:
+            return
+        if value is None:
+            venue.values.pop(instrument, None)
+        else:
+            venue.values[instrument] = value
+        for line in list(venue.lines.get(instrument, {}).values()):
+            line.price = value
+            self._revalue(line)
+
+    def _revalue(self, line: _Line) -> None:
+        """Bring one line's figures, and every sum they are part of, up to date."""
+        wallet = line.wallet
+        account = wallet.account
+        line.worst = worst = worst_case(line.position, _merged(line.working, line.reserved))
+        price = line.price
+        if price is None and wallet.market is Market.SPOT and self._untradable(wallet.venue, line.instrument):
+            price = ZERO  # a coin without a market cannot be bought here and is worth nothing for certain
+        notional = None if price is None else _money(worst * price)
+        held = ZERO
+        if wallet.market is Market.SPOT and price is not None:
+            held = _money(line.position.both * price) or ZERO
+        unpriced = notional is None and worst != 0
+        if unpriced is not line.unpriced:
+            step = 1 if unpriced else -1
+            wallet.unpriced += step
+            self._unpriced[account.place.exchange] += step
+            self._unpriced[None] += step
+            line.unpriced = unpriced
+        counted = notional or ZERO
+        change = counted - line.notional
+        if change:
+            wallet.exposure += change
+            self._exchange[account.place.exchange] += change
+            self._total += change
+            line.notional = counted
+        wallet.held_value += held - line.held_value
+        line.held_value = held
+        self._share(line, price or ZERO)
+        self._mark_open(line, held, priced=price is not None)
+        if not worst and not line.reserved and not line.working and line.position == FLAT:
+            self._forget(line)
+
+    @staticmethod
+    def _untradable(venue: _Venue, instrument: str) -> bool:
+        return venue.filters_as_of is not None and instrument not in venue.valued_by
+
+    @staticmethod
+    def _share(line: _Line, price: Decimal) -> None:
+        """Count the line for the strategies that opened it; what none did counts for all."""
+        account = line.wallet.account
+        if not line.worst:
+            line.attributed.clear()  # flat with nothing waiting: whoever opened it has closed it
+        shares: dict[str, Decimal] = {}
+        claimed = ZERO
+        for strategy, quantity in line.attributed.items():
+            claimed += quantity
+            shares[strategy] = _money(min(quantity, line.worst) * price) or ZERO
+        for strategy in {*line.shares, *shares}:
+            account.shares[strategy] = (
+                account.shares.get(strategy, ZERO) + shares.get(strategy, ZERO) - line.shares.get(strategy, ZERO)
+            )
+            if not account.shares[strategy]:
+                del account.shares[strategy]
+        line.shares = shares
+        unattributed = _money(max(ZERO, line.worst - claimed) * price) or ZERO
+        account.unattributed += unattributed - line.unattributed
+        line.unattributed = unattributed
+
+    def _mark_open(self, line: _Line, held: Decimal, *, priced: bool) -> None:
+        account = line.wallet.account
+        waiting = (*line.working.items(), *line.reserved.items())
+        buckets = {bucket for bucket, sides in waiting if sides.buy or sides.sell}
+        is_dust = line.wallet.market is Market.SPOT and (
+            (priced and held < self._dust) or line.instrument in self._coins_ignored
+        )
+        if not is_dust:
+            buckets |= {bucket for bucket in Bucket if line.position.signed(bucket)}
+        if buckets == line.open:
+            return
+        account.open -= {(line.instrument, bucket) for bucket in line.open}
+        account.open |= {(line.instrument, bucket) for bucket in buckets}
+        account.open_frozen = None
+        line.open = frozenset(buckets)
+
+    @staticmethod
+    def _forget(line: _Line) -> None:
+        wallet = line.wallet
+        wallet.lines.pop(line.instrument, None)
+        lines = wallet.venue.lines.get(line.instrument)
+        if lines is not None:
+            lines.pop(wallet.account.place.name, None)
+            if not lines:
+                del wallet.venue.lines[line.instrument]

@@ -1,0 +1,110 @@
+"""Builds the facts of one request from memory, without waiting for anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol
+
+from proxy.book import Book
+from proxy.clock import Clock
+from proxy.reservations import Reservations
+from rules import (
+    Caller,
+    Fact,
+    Facts,
+    GlobalRisk,
+    Instruction,
+    LeverageChange,
+    Limits,
+    Losses,
+    MarginChange,
+    Market,
+    Order,
+    Stop,
+    SymbolFacts,
+)
+
+
+class Latch(Protocol):
+    """Where the emergency stop's state is read."""
+
+    def governing(self, account: str) -> Stop:
+        """The strictest stop that applies to an account."""
+        ...
+
+
+class RiskReader(Protocol):
+    """Where the global risk signal is read."""
+
+    def latest(self) -> Fact[GlobalRisk] | None:
+        """The newest valid signal, however old; None before the first."""
+        ...
+
+
+class LossReader(Protocol):
+    """Where the equity at the start of day and week is read."""
+
+    def losses(self, account: str, equity: Fact[Decimal] | None, now: datetime) -> Fact[Losses] | None:
+        """What losses are measured from; None where that is not known."""
+        ...
+
+
+class Gather:
+    """Everything a judgement rests on, for one request."""
+
+    def __init__(
+        self,
+        book: Book,
+        reservations: Reservations,
+        risk_feed: RiskReader | None,
+        latch: Latch,
+        *,
+        clock: Clock,
+        losses: LossReader | None = None,
+    ) -> None:
+        self._book = book
+        self._reservations = reservations
+        self._risk_feed = risk_feed
+        self._latch = latch
+        self._clock = clock
+        self._losses = losses
+
+    def facts(
+        self, caller: Caller, instructions: Sequence[Instruction], now: datetime, limits: Limits | None = None
+    ) -> Facts:
+        """The facts for every symbol of a request. `limits` gives the windows that activity is counted in."""
+        book = self._book
+        market = market_of(instructions)
+        account = caller.account
+        symbols: dict[str, SymbolFacts] = {}
+        orders: list[Order] = []
+        for instruction in instructions:
+            if isinstance(instruction, Order):
+                orders.append(instruction)
+            symbol = instruction.symbol
+            if symbol is not None and symbol not in symbols:
+                symbols[symbol] = book.symbol(account, market, symbol, now)
+        equity = book.equity(account, now)
+        return Facts(
+            now=now,
+            caller=caller,
+            stop=self._latch.governing(account),
+            symbols=symbols,
+            risk=None if self._risk_feed is None else self._risk_feed.latest(),
+            equity=equity,
+            losses=None if self._losses is None else self._losses.losses(account, equity, now),
+            hedge_mode=book.hedge_mode(account, market, now),
+            exposure=book.exposure(account, caller.strategy, now),
+            open_positions=book.open_positions(account, market, symbols),
+            activity=self._reservations.activity_of(caller, orders, self._clock.monotonic(), limits),
+        )
+
+
+def market_of(instructions: Sequence[Instruction]) -> Market:
+    """The market a request is about; leverage and margin settings exist for contracts only."""
+    for instruction in instructions:
+        if not isinstance(instruction, LeverageChange | MarginChange):
+            return instruction.market
+    return Market.LINEAR

@@ -1,0 +1,520 @@
+"""What was let through and is not yet seen at the venue: headroom that is already spent.
+
+A reservation is made in the same event-loop step as the decision, so two orders never fit
+into the same headroom. It ends when the venue certainly refused, when an order finished
+without trading, or when a reading of the account that was *asked for after* the acceptance
+has been taken into the book, because that reading then holds the order or its fill. What
+nobody knows the fate of stays reserved until it is looked up or settled by a person.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import ROUND_CEILING, Decimal
+from enum import StrEnum
+from typing import NamedTuple
+
+from cachetools import LRUCache
+
+from proxy.book import Book, only_closes
+from proxy.clock import Clock
+from proxy.exchanges.base import Answer, AnswerKind, OrderState
+from rules import (
+    Activity,
+    Bucket,
+    Caller,
+    Fact,
+    FactMissing,
+    Facts,
+    Limits,
+    Market,
+    Order,
+    Position,
+    ReplaceMode,
+    Side,
+    Sides,
+    WorkingOrder,
+)
+
+ZERO = Decimal(0)
+BASE_STEP = Decimal("0.00000001")
+FINGERPRINTS_MAX = 65_536
+CALLERS_MAX = 4_096
+TIMES_MAX = 20_000  # per caller and per fingerprint; far above every order rate a venue grants
+
+
+class Fate(StrEnum):
+    """What is known of an order that was let through."""
+
+    IN_FLIGHT = "in_flight"
+    ACCEPTED = "accepted"
+    UNKNOWN = "unknown"
+    GONE = "gone"
+
+
+class Outcome(StrEnum):
+    """How an order of unknown fate was resolved."""
+
+    ACCEPTED = "accepted"  # the venue has it: kept until the book has seen it
+    FAILED = "failed"  # it certainly does not work and never traded
+
+
+class Place(NamedTuple):
+    """Where reserved quantity counts."""
+
+    instrument: str
+    bucket: Bucket
+    side: Side
+
+
+@dataclass(slots=True)
+class Hold:
+    """Quantity reserved in one place, for one order or for several that exclude each other."""
+
+    place: Place
+    quantity: Decimal
+    opening: Decimal  # the share of it that is attributed to the strategy as opened
+    legs: set[int]
+
+
+@dataclass(slots=True)
+class Leg:
+    """One order of a reservation."""
+
+    index: int
+    symbol: str
+    client_order_id: str | None
+    replaces: bool
+    quantity: Decimal | None
+    fate: Fate = Fate.IN_FLIGHT
+    order_id: str | None = None
+    accepted_at: datetime | None = None
+    accepted_s: float = 0.0  # monotonic: a stepped wall clock must not release anything early
+    unknown_since_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Reservation:
+    """What one decision let through, order by order."""
+
+    decision_id: str
+    caller: Caller
+    key: str
+    market: Market
+    legs: tuple[Leg, ...]
+    holds: list[Hold]
+    reserved_at: datetime
+    reserved_s: float = 0.0
+    ended: bool = field(default=False)
+
+    @property
+    def fate(self) -> Fate:
+        """The least settled fate among its orders."""
+        for fate in (Fate.UNKNOWN, Fate.IN_FLIGHT, Fate.ACCEPTED):
+            if any(leg.fate is fate for leg in self.legs):
+                return fate
+        return Fate.GONE
+
+
+class Reservations:
+    """All reservations of this process. Every method is synchronous and leaves the book's sums right."""
+
+    def __init__(self, book: Book, clock: Clock) -> None:
+        self._book = book
+        self._clock = clock
+        self._open: dict[str, Reservation] = {}
+        self._by_account: dict[str, dict[str, Reservation]] = {}
+        self._client_ids: dict[tuple[str, str], int] = {}
+        self._sent = _Windows(CALLERS_MAX)
+        self._alike = _Windows(FINGERPRINTS_MAX)
+
+    def reserve(
+        self,
+        decision_id: str,
+        caller: Caller,
+        key: str,
+        orders: Sequence[Order],
+        quantities: Sequence[Decimal | None],
+        facts: Facts,
+        *,
+        test: bool = False,
+    ) -> Reservation:
+        """Reserve what the orders could open, at the quantities decided. `key` is the API key's name.
+
+        An order test is counted as activity and reserves nothing. Raises FactMissing, before
+        anything is reserved, where a quote-sized order cannot be converted without a price.
+        """
+        if decision_id in self._open:
+            raise ValueError(f"decision {decision_id} has a reservation already")
+        now_s = self._clock.monotonic()
+        holds = [] if test else self._holds(caller, orders, quantities, facts)
+        legs = tuple(
+            Leg(
+                index=index,
+                symbol=order.symbol,
+                client_order_id=order.client_order_id,
+                replaces=order.replaces is not None,
+                quantity=None if test else _base_quantity(order, quantity, facts),
+                fate=Fate.GONE if test else Fate.IN_FLIGHT,
+            )
+            for index, (order, quantity) in enumerate(zip(orders, quantities, strict=True))
+        )
+        reservation = Reservation(
+            decision_id=decision_id,
+            caller=caller,
+            key=key,
+            market=orders[0].market if orders else Market.LINEAR,
+            legs=legs,
+            holds=holds,
+            reserved_at=facts.now,
+            reserved_s=now_s,
+            ended=test or not legs,
+        )
+        for order in orders:
+            self._sent.add((caller.account, caller.bot), now_s)
+            self._alike.add(_fingerprint(caller, order), now_s)
+        if reservation.ended:
+            return reservation
+        for hold in holds:
+            self._shift(reservation, hold, hold.quantity, hold.opening)
+        for leg in legs:
+            self._name(caller.account, leg, +1)
+        self._open[decision_id] = reservation
+        self._by_account.setdefault(caller.account, {})[decision_id] = reservation
+        return reservation
+
+    def settle(self, decision_id: str, answer: Answer, at: datetime) -> None:
+        """Take the venue's answer. An answer that says nothing of an order leaves its fate unknown."""
+        reservation = self._open.get(decision_id)
+        if reservation is None:
+            return
+        for leg in reservation.legs:
+            state = answer.orders[leg.index] if leg.index < len(answer.orders) else OrderState(kind=answer.kind)
+            if leg.fate is Fate.IN_FLIGHT:
+                self._take(reservation, leg, state, at)
+        self._end(reservation)
+
+    def release(self, decision_id: str) -> None:
+        """Certainly nothing was sent: give everything back."""
+        self.settle(decision_id, Answer(kind=AnswerKind.REJECTED), self._clock.now())
+
+    def lost(self, decision_id: str) -> None:
+        """Bytes left and nothing came back: everything stays reserved, its fate unknown."""
+        self.settle(decision_id, Answer(kind=AnswerKind.UNKNOWN), self._clock.now())
+
+    def resolve(self, decision_id: str, leg_index: int, outcome: Outcome, at: datetime) -> bool:
+        """Settle one order of unknown fate by what a look-up found; False if it is not unknown (any more)."""
+        reservation = self._open.get(decision_id)
+        if reservation is None or leg_index >= len(reservation.legs):
+            return False
+        leg = reservation.legs[leg_index]
+        if leg.fate is not Fate.UNKNOWN:
+            return False
+        kind = AnswerKind.ACCEPTED if outcome is Outcome.ACCEPTED else AnswerKind.REJECTED
+        self._take(reservation, leg, OrderState(kind=kind), at)
+        self._end(reservation)
+        return True
+
+    def settle_by_operator(self, decision_id: str, outcome: Outcome) -> int:
+        """A person says what became of a decision's orders of unknown fate; how many there were."""
+        reservation = self._open.get(decision_id)
+        legs = () if reservation is None else reservation.legs
+        at = self._clock.now()
+        return sum(self.resolve(decision_id, leg.index, outcome, at) for leg in legs)
+
+    def snapshot_applied(
+        self, account: str, market: Market, sent_s: float, seen: Container[str] = frozenset()
+    ) -> None:
+        """The book has taken a complete reading of the account whose first request left at `sent_s` (monotonic).
+
+        `seen` holds the order ids and client order ids that the reading lists as working: an
+        order that is there is counted there, also if its answer came after the reading was asked for.
+        """
+        for reservation in list(self._by_account.get(account, {}).values()):
+            if reservation.market is not market:
+                continue
+            for leg in reservation.legs:
+                asked_for_later = leg.fate is Fate.ACCEPTED and leg.accepted_s < sent_s
+                listed = leg.fate in (Fate.ACCEPTED, Fate.UNKNOWN) and self._is_seen(leg, seen)
+                if asked_for_later or listed:
+                    self._drop(reservation, leg)
+            self._end(reservation)
+
+    def reserved(self, account: str, symbol: str, market: Market = Market.LINEAR) -> Mapping[Bucket, Sides]:
+        """What is reserved of a symbol (spot: of its base asset), per bucket and side."""
+        return self._book.symbol(account, market, symbol, self._clock.now()).reserved
+
+    def client_id_in_use(self, account: str, client_order_id: str) -> bool:
+        """Whether an order with this client id is in flight or of unknown fate."""
+        return (account, client_order_id) in self._client_ids
+
+    def counts(self) -> dict[Fate, int]:
+        """How many orders are in each state."""
+        counts = {Fate.IN_FLIGHT: 0, Fate.ACCEPTED: 0, Fate.UNKNOWN: 0}
+        for reservation in self._open.values():
+            for leg in reservation.legs:
+                if leg.fate is not Fate.GONE:
+                    counts[leg.fate] += 1
+        return counts
+
+    def unknown(self) -> list[tuple[Reservation, Leg]]:
+        """Every order of unknown fate."""
+        return [
+            (reservation, leg)
+            for reservation in self._open.values()
+            for leg in reservation.legs
+            if leg.fate is Fate.UNKNOWN
+        ]
+
+    def get(self, decision_id: str) -> Reservation | None:
+        """A reservation that has not ended."""
+        return self._open.get(decision_id)
+
+    def activity(
+        self,
+        caller: Caller,
+        order: Order,
+        now_s: float,
+        *,
+        rate_window_s: float = 10.0,
+        duplicate_window_s: float = 2.0,
+    ) -> Activity:
+        """What the caller has been let through lately; what was refused does not count."""
+        return Activity(
+            orders_in_window=self._sent.count((caller.account, caller.bot), now_s, rate_window_s),
+            identical_in_window=self._alike.count(_fingerprint(caller, order), now_s, duplicate_window_s),
+            client_order_id_in_use=order.client_order_id is not None
+            and self.client_id_in_use(caller.account, order.client_order_id),
+        )
+
+    def activity_of(self, caller: Caller, orders: Iterable[Order], now_s: float, limits: Limits | None) -> Activity:
+        """The same for a request of several orders: the worst of each."""
+        windows = _windows(limits)
+        found = Activity(orders_in_window=self._sent.count((caller.account, caller.bot), now_s, windows[0]))
+        for order in orders:
+            one = self.activity(caller, order, now_s, rate_window_s=windows[0], duplicate_window_s=windows[1])
+            found = Activity(
+                orders_in_window=one.orders_in_window,
+                identical_in_window=max(found.identical_in_window, one.identical_in_window),
+                client_order_id_in_use=found.client_order_id_in_use or one.client_order_id_in_use,
+            )
+        return found
+
+    def _holds(
+        self, caller: Caller, orders: Sequence[Order], quantities: Sequence[Decimal | None], facts: Facts
+    ) -> list[Hold]:
+        holds: list[Hold] = []
+        groups: dict[tuple[int, Place], Hold] = {}
+        for index, (order, asked) in enumerate(zip(orders, quantities, strict=True)):
+            quantity = _opening_quantity(order, asked, orders, quantities, facts)
+            if quantity <= 0:
+                continue
+            instrument = self._book.instrument(caller.account, order.market, order.symbol)
+            place = Place(instrument, order.bucket, order.side)
+            opening = _opened(quantity, place, facts.of(order.symbol).position)
+            shared = None if order.group is None else groups.get((order.group, place))
+            if shared is not None:
+                shared.legs.add(index)
+                shared.quantity = max(shared.quantity, quantity)
+                shared.opening = max(shared.opening, opening)
+                continue
+            hold = Hold(place, quantity, opening, {index})
+            holds.append(hold)
+            if order.group is not None:
+                groups[order.group, place] = hold
+        return holds
+
+    def _take(self, reservation: Reservation, leg: Leg, state: OrderState, at: datetime) -> None:
+        leg.order_id = state.order_id or leg.order_id
+        if state.kind is AnswerKind.UNKNOWN:
+            self._become(reservation, leg, Fate.UNKNOWN)
+            leg.unknown_since_s = self._clock.monotonic()
+            return
+        if state.kind is AnswerKind.REJECTED or (state.finished and state.executed == 0):
+            self._become(reservation, leg, Fate.GONE)
+            self._free(reservation, leg)
+            return
+        self._become(reservation, leg, Fate.ACCEPTED)
+        leg.accepted_at = at
+        leg.accepted_s = self._clock.monotonic()
+        if state.finished and state.executed is not None:
+            self._shrink(reservation, leg, state.executed)
+
+    def _drop(self, reservation: Reservation, leg: Leg) -> None:
+        """The book holds the order now: the hold ends, what the strategy opened stays its own."""
+        self._become(reservation, leg, Fate.GONE)
+        for hold in list(reservation.holds):
+            hold.legs.discard(leg.index)
+            if not hold.legs:
+                reservation.holds.remove(hold)
+                self._shift(reservation, hold, -hold.quantity, ZERO)
+
+    def _free(self, reservation: Reservation, leg: Leg) -> None:
+        """The order opened nothing and never will: the hold and what was attributed end."""
+        for hold in list(reservation.holds):
+            hold.legs.discard(leg.index)
+            if not hold.legs:
+                reservation.holds.remove(hold)
+                self._shift(reservation, hold, -hold.quantity, -hold.opening)
+
+    def _shrink(self, reservation: Reservation, leg: Leg, executed: Decimal) -> None:
+        """A finished order can add no more than it executed."""
+        for hold in reservation.holds:
+            if hold.legs == {leg.index} and executed < hold.quantity:
+                opening = min(hold.opening, executed)
+                self._shift(reservation, hold, executed - hold.quantity, opening - hold.opening)
+                hold.quantity, hold.opening = executed, opening
+
+    def _shift(self, reservation: Reservation, hold: Hold, quantity: Decimal, opening: Decimal) -> None:
+        caller = reservation.caller
+        instrument, bucket, side = hold.place
+        # First the quantity: a line with nothing on it forgets who opened it.
+        self._book.shift_reserved(caller.account, reservation.market, instrument, bucket, side, quantity)
+        if opening:
+            self._book.attribute(caller.account, reservation.market, instrument, caller.strategy, opening)
+
+    def _become(self, reservation: Reservation, leg: Leg, fate: Fate) -> None:
+        undecided = (Fate.IN_FLIGHT, Fate.UNKNOWN)
+        if leg.fate in undecided and fate not in undecided:
+            self._name(reservation.caller.account, leg, -1)
+        leg.fate = fate
+
+    def _name(self, account: str, leg: Leg, step: int) -> None:
+        if leg.client_order_id is None:
+            return
+        key = (account, leg.client_order_id)
+        count = self._client_ids.get(key, 0) + step
+        if count > 0:
+            self._client_ids[key] = count
+        else:
+            self._client_ids.pop(key, None)
+
+    def _end(self, reservation: Reservation) -> None:
+        if reservation.fate is not Fate.GONE or reservation.ended:
+            return
+        reservation.ended = True
+        self._open.pop(reservation.decision_id, None)
+        account = self._by_account[reservation.caller.account]
+        account.pop(reservation.decision_id, None)
+        if not account:
+            del self._by_account[reservation.caller.account]
+
+    @staticmethod
+    def _is_seen(leg: Leg, seen: Container[str]) -> bool:
+        # The order that an amendment changes was listed before it as well: seeing it proves nothing.
+        if leg.replaces:
+            return False
+        return (leg.client_order_id is not None and leg.client_order_id in seen) or (
+            leg.order_id is not None and leg.order_id in seen
+        )
+
+
+class _Windows:
+    """When things happened, per key; bounded in keys and in times per key."""
+
+    def __init__(self, keys_max: int) -> None:
+        self._times: LRUCache[object, deque[float]] = LRUCache(maxsize=keys_max)
+        self._longest_s = 0.0
+
+    def add(self, key: object, now_s: float) -> None:
+        times = self._times.get(key)
+        if times is None:
+            times = self._times[key] = deque(maxlen=TIMES_MAX)
+        times.append(now_s)
+
+    def count(self, key: object, now_s: float, window_s: float) -> int:
+        times = self._times.get(key)
+        if times is None:
+            return 0
+        # What is older than the longest window anybody asked for is never asked for again.
+        self._longest_s = max(self._longest_s, window_s)
+        while times and now_s - times[0] >= self._longest_s:
+            times.popleft()
+        if window_s >= self._longest_s:
+            return len(times)
+        return sum(1 for instant in times if now_s - instant < window_s)
+
+
+def _windows(limits: Limits | None) -> tuple[float, float]:
+    if limits is None:
+        return 10.0, 2.0
+    return float(limits.order_rate_window_s), float(limits.duplicate_window_s)
+
+
+def _fingerprint(caller: Caller, order: Order) -> tuple[object, ...]:
+    return (
+        caller.account, caller.bot, order.market, order.symbol, order.side, order.bucket, order.type,
+        order.quantity, order.quote_quantity, order.close_position, order.price, order.trigger_price,
+        order.reduce_only,
+    )  # fmt: skip
+
+
+def _base_quantity(order: Order, asked: Decimal | None, facts: Facts) -> Decimal | None:
+    """What an order trades in base units, rounded up; None for one that closes whatever is there."""
+    if order.quote_quantity is not None:
+        amount = order.quote_quantity if asked is None else asked
+        price = facts.of(order.symbol).price
+        if price is None:
+            raise FactMissing("price")
+        near = price.value.ask if order.side is Side.BUY else price.value.bid
+        return (amount / (near or price.value.mark)).quantize(BASE_STEP, rounding=ROUND_CEILING)
+    if order.close_position:
+        return None
+    return order.quantity if asked is None else asked
+
+
+def _closes(order: Order) -> bool:
+    return only_closes(
+        order.side, order.bucket, reduce_only=order.reduce_only, close_position=order.close_position
+    )
+
+
+def _opening_quantity(
+    order: Order,
+    asked: Decimal | None,
+    orders: Sequence[Order],
+    quantities: Sequence[Decimal | None],
+    facts: Facts,
+) -> Decimal:
+    """The quantity to reserve for one order of a request."""
+    if _closes(order):
+        return ZERO
+    quantity = _base_quantity(order, asked, facts)
+    if quantity is None:
+        return ZERO
+    if order.replaces is not None and order.replaces.mode is ReplaceMode.AMEND:
+        return quantity - _still_counted(order, facts)
+    if order.pending_on is not None:
+        parent = orders[order.pending_on]
+        same_place = (parent.symbol, parent.bucket) == (order.symbol, order.bucket)
+        if same_place and parent.side is not order.side:
+            # It comes to life when its parent has filled and takes back what that bought or sold.
+            bought = _base_quantity(parent, quantities[order.pending_on], facts)
+            return quantity - (bought or ZERO)
+    return quantity
+
+
+def _still_counted(order: Order, facts: Facts) -> Decimal:
+    """What of an amended order the book counts as working already."""
+    assert order.replaces is not None
+    known: WorkingOrder | None = None
+    working = facts.of(order.symbol).working_orders
+    for name in (order.replaces.order_id, order.replaces.client_order_id):
+        if known is None and name is not None:
+            known = working.get(name)
+    if known is None or known.side is not order.side or known.bucket is not order.bucket:
+        return ZERO
+    # An amended order keeps its reduce-only mark: the venue still keeps it from opening.
+    return Decimal("Infinity") if known.reduces_by_venue else known.remaining
+
+
+def _opened(quantity: Decimal, place: Place, position: Fact[Position] | None) -> Decimal:
+    """The part of a quantity that goes beyond closing what is held."""
+    if position is None:
+        return quantity
+    signed = position.value.signed(place.bucket)
+    against = -signed if place.side is Side.BUY else signed
+    return quantity - min(quantity, max(ZERO, against))

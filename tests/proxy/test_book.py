@@ -1,0 +1,366 @@
+"""The book: sums that follow every write, and facts that are missing rather than guessed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.book import UNKNOWN, AccountPlace, Book, Quote, Working, worst_case
+from rules import Bucket, Filters, Market, Position, Side, Sides, WorkingOrder
+
+NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
+D = Decimal
+LINEAR = frozenset({Market.LINEAR})
+SPOT = frozenset({Market.SPOT})
+
+
+def filters(base: str, quote: str = "USDT") -> Filters:
+    """Filters that only name the assets."""
+    return Filters(base_asset=base, quote_asset=quote, quantity_step=D("0.001"), quantity_min=D("0.001"))
+
+
+def working(symbol: str, side: Side, quantity: str, **more: object) -> Working:
+    """A working order as a feed would hand it over."""
+    group = more.pop("group", None)
+    bucket = more.pop("bucket", Bucket.BOTH)
+    order = WorkingOrder(
+        order_id=str(more.pop("order_id", f"{symbol}{side}{quantity}")),
+        client_order_id=None,
+        side=side,
+        bucket=bucket,  # type: ignore[arg-type]
+        remaining=D(quantity),
+        **more,  # type: ignore[arg-type]
+    )
+    return Working(symbol, order, group)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def book() -> Book:
+    """Two futures accounts and one spot account on one exchange, with prices."""
+    book = Book(
+        [
+            AccountPlace(name="main", exchange="binance", markets=LINEAR),
+            AccountPlace(name="other", exchange="binance", markets=LINEAR),
+            AccountPlace(name="coins", exchange="binance", markets=SPOT),
+        ]
+    )
+    book.apply_filters(
+        "binance", Market.LINEAR, {"BTCUSDT": filters("BTC"), "ETHUSDT": filters("ETH")}, as_of=NOW
+    )
+    book.apply_filters(
+        "binance",
+        Market.SPOT,
+        {"BTCUSDT": filters("BTC"), "BTCUSDC": filters("BTC", "USDC"), "ETHBTC": filters("ETH", "BTC")},
+        as_of=NOW,
+    )
+    quotes = {"BTCUSDT": Quote(D(50000)), "ETHUSDT": Quote(D(3000))}
+    book.apply_prices("binance", Market.LINEAR, quotes, as_of=NOW, complete=True)
+    quotes = {
+        "ETHBTC": Quote(D("0.06")),
+        "BTCUSDC": Quote(D(50010)),
+        "BTCUSDT": Quote(D(50000), D(49999), D(50001)),
+    }
+    book.apply_prices("binance", Market.SPOT, quotes, as_of=NOW, complete=True)
+    return book
+
+
+def snapshot(book: Book, account: str = "main", market: Market = Market.LINEAR, **more: object) -> None:
+    """Apply a snapshot with what is given and nothing else."""
+    values: dict[str, object] = {"as_of": NOW, "positions": {}, "orders": [], **more}
+    book.apply_snapshot(account, market, **values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("q", "buys", "sells", "expected"),
+    [
+        ("5", "4", "3", "9"),
+        ("5", "11", "3", "16"),
+        ("5", "4", "10", "9"),
+        ("-5", "0", "3", "8"),
+        ("1", "0", "3", "2"),
+        ("0", "0", "0", "0"),
+    ],
+)
+def test_worst_case_is_the_worse_side(q, buys, sells, expected):
+    """Buys never net against sells; the larger of the two end positions counts."""
+    waiting = {Bucket.BOTH: Sides(buy=D(buys), sell=D(sells))}
+    assert worst_case(Position(both=D(q)), waiting) == D(expected)
+
+
+def test_worst_case_of_hedge_mode_adds_the_legs():
+    """Long 2 and short 1 with one more of each waiting are 5; closing orders of a leg add nothing."""
+    waiting = {Bucket.LONG: Sides(buy=D(1), sell=D(9)), Bucket.SHORT: Sides(sell=D(1), buy=D(9))}
+    assert worst_case(Position(long=D(2), short=D(1)), waiting) == D(5)
+
+
+def test_nothing_is_known_before_the_first_snapshot(book):
+    """Equity, position, exposure and open positions are missing, not zero."""
+    facts = book.symbol("main", Market.LINEAR, "BTCUSDT", NOW)
+    assert facts.position is None
+    assert facts.leverage is None
+    assert facts.leverage_max is None
+    assert book.equity("main", NOW) is None
+    assert book.exposure("main", "s", NOW) is None
+    assert book.open_positions("main", Market.LINEAR, ["BTCUSDT"]) is None
+    assert book.hedge_mode("main", Market.LINEAR, NOW) is None
+
+
+def test_a_symbol_left_out_of_a_complete_snapshot_is_flat(book):
+    """The venue lists what is held: what it leaves out is a fresh, flat position."""
+    snapshot(book)
+    position = book.symbol("main", Market.LINEAR, "BTCUSDT", NOW).position
+    assert position is not None
+    assert (position.value, position.as_of) == (Position(), NOW)
+
+
+def test_a_closed_position_leaves_the_sums(book):
+    """After the next snapshot without it, a position counts for nothing."""
+    snapshot(book, positions={"BTCUSDT": Position(both=D(2))})
+    assert book.exposure("main", "s", NOW).value.account == D(100000)
+    snapshot(book, as_of=NOW + timedelta(seconds=1))
+    assert book.exposure("main", "s", NOW).value.account == 0
+
+
+def test_an_older_snapshot_changes_nothing(book):
+    """Readings that arrive out of order never take the book back."""
+    snapshot(book, positions={"BTCUSDT": Position(both=D(2))})
+    snapshot(book, as_of=NOW - timedelta(seconds=1))
+    assert book.symbol("main", Market.LINEAR, "BTCUSDT", NOW).position.value.both == 2
+
+
+def test_working_orders_count_but_for_those_the_venue_keeps_from_opening(book):
+    """A reduce-only order is listed, but adds to neither side."""
+    snapshot(
+        book,
+        positions={"BTCUSDT": Position(both=D(1))},
+        orders=[
+            working("BTCUSDT", Side.BUY, "2"),
+            working("BTCUSDT", Side.SELL, "1", order_id="7", reduces_by_venue=True),
+        ],
+    )
+    facts = book.symbol("main", Market.LINEAR, "BTCUSDT", NOW)
+    assert facts.working[Bucket.BOTH] == Sides(buy=D(2))
+    assert facts.working_orders["7"].remaining == 1
+    assert book.exposure("main", "s", NOW).value.account == D(150000)
+
+
+def test_orders_that_exclude_each_other_count_once(book):
+    """The two legs of an OCO add the larger of the two."""
+    snapshot(
+        book,
+        orders=[
+            working("BTCUSDT", Side.SELL, "1", group="9"),
+            working("BTCUSDT", Side.SELL, "3", group="9"),
+            working("BTCUSDT", Side.SELL, "2"),
+        ],
+    )
+    assert book.symbol("main", Market.LINEAR, "BTCUSDT", NOW).working[Bucket.BOTH].sell == 5
+
+
+def test_sums_follow_a_price_move_at_once(book):
+    """Account, exchange and total move with the price, on every account that holds the symbol."""
+    snapshot(book, positions={"BTCUSDT": Position(both=D(-1))})
+    snapshot(book, "other", positions={"BTCUSDT": Position(both=D(2))})
+    snapshot(book, "coins", Market.SPOT)
+    book.apply_prices("binance", Market.LINEAR, {"BTCUSDT": Quote(D(60000))}, as_of=NOW)
+    sums = book.exposure("main", "s", NOW).value
+    assert (sums.account, sums.exchange, sums.total) == (60000, 180000, 180000)
+
+
+def test_a_reservation_counts_at_once(book):
+    """Reserved quantity is in the sums and in the open positions before anything is sent."""
+    snapshot(book)
+    book.shift_reserved("main", Market.LINEAR, "ETHUSDT", Bucket.BOTH, Side.SELL, D(2))
+    assert book.exposure("main", "s", NOW).value.account == 6000
+    assert book.symbol_notional("main", Market.LINEAR, "ETHUSDT") == 6000
+    assert book.open_positions("main", Market.LINEAR, ["ETHUSDT"]).value == {("ETHUSDT", Bucket.BOTH)}
+    book.shift_reserved("main", Market.LINEAR, "ETHUSDT", Bucket.BOTH, Side.SELL, D(-2))
+    assert book.exposure("main", "s", NOW).value.account == 0
+    assert book.open_positions("main", Market.LINEAR, ["ETHUSDT"]).value == set()
+
+
+def test_releasing_more_than_reserved_is_refused(book):
+    """A sum that would go below zero is a defect and is said so."""
+    with pytest.raises(ValueError, match="more was released than reserved"):
+        book.shift_reserved("main", Market.LINEAR, "ETHUSDT", Bucket.BOTH, Side.SELL, D(-1))
+
+
+def test_exposure_is_missing_while_something_held_has_no_price(book):
+    """A complete reading without a held symbol's price takes the sums away until it is back."""
+    snapshot(book, positions={"ETHUSDT": Position(both=D(1))})
+    book.apply_prices("binance", Market.LINEAR, {"BTCUSDT": Quote(D(1))}, as_of=NOW, complete=True)
+    assert book.exposure("main", "s", NOW) is None
+    assert book.symbol_notional("main", Market.LINEAR, "ETHUSDT") is None
+    book.apply_prices("binance", Market.LINEAR, {"ETHUSDT": Quote(D(3000))}, as_of=NOW)
+    assert book.exposure("main", "s", NOW).value.account == 3000
+
+
+def test_sums_over_accounts_are_above_every_limit_while_a_part_is_unknown(book):
+    """Without a snapshot of every account, exchange and total are infinite; the account's own sum is known."""
+    snapshot(book, positions={"BTCUSDT": Position(both=D(1))})
+    sums = book.exposure("main", "s", NOW).value
+    assert (sums.account, sums.exchange, sums.total) == (50000, UNKNOWN, UNKNOWN)
+    snapshot(book, "other")
+    snapshot(book, "coins", Market.SPOT)
+    assert book.exposure("main", "s", NOW).value.total == 50000
+    late = NOW + timedelta(seconds=61)
+    assert book.exposure("main", "s", late).value.total == UNKNOWN
+
+
+def test_exposure_is_as_old_as_its_oldest_part(book):
+    """A snapshot newer than the prices is valued at old prices, and says so."""
+    snapshot(book, as_of=NOW + timedelta(seconds=9), positions={"BTCUSDT": Position(both=D(1))})
+    assert book.exposure("main", "s", NOW).as_of == NOW
+
+
+def test_price_of_a_pair_quoted_in_a_coin_is_converted(book):
+    """ETHBTC is worth its price times BTCUSDT."""
+    price = book.price("binance", Market.SPOT, "ETHBTC").value
+    assert (price.mark, price.conversion) == (D("0.06"), D(50000))
+
+
+def test_no_price_fact_where_the_quote_coin_has_none(book):
+    """When BTCUSDT goes, ETHBTC cannot be valued and has no price either."""
+    book.apply_prices("binance", Market.SPOT, {"ETHBTC": Quote(D("0.06"))}, as_of=NOW, complete=True)
+    book.apply_prices("binance", Market.SPOT, {"ETHBTC": Quote(D("0.06"))}, as_of=NOW, complete=True)
+    assert book.price("binance", Market.SPOT, "ETHBTC") is None
+
+
+def test_an_older_price_never_replaces_a_newer_one(book):
+    """Quotes that arrive late are dropped."""
+    book.apply_prices("binance", Market.LINEAR, {"BTCUSDT": Quote(D(1))}, as_of=NOW - timedelta(seconds=1))
+    assert book.price("binance", Market.LINEAR, "BTCUSDT").value.mark == 50000
+
+
+def test_spot_positions_are_kept_by_coin(book):
+    """Pairs of one coin share holdings, working orders and reservations; cash is no exposure."""
+    snapshot(
+        book,
+        "coins",
+        Market.SPOT,
+        positions={"BTC": Position(both=D(1)), "USDT": Position(both=D(500))},
+        orders=[working("BTCUSDC", Side.SELL, "0.4")],
+    )
+    facts = book.symbol("coins", Market.SPOT, "BTCUSDT", NOW)
+    assert facts.position.value.both == 1
+    assert facts.working[Bucket.BOTH].sell == D("0.4")
+    assert (facts.leverage.value, facts.leverage_max) == (1, 1)
+    assert book.equity("coins", NOW).value == 50500
+    assert book.exposure("coins", "s", NOW).value.account == 50000
+    held = book.open_positions("coins", Market.SPOT, ["BTCUSDC"]).value
+    assert held == {("BTCUSDC", Bucket.BOTH)}
+
+
+def test_spot_equity_follows_prices_and_is_missing_without_one(book):
+    """Equity of coins is their worth now; without a price it is not known."""
+    snapshot(book, "coins", Market.SPOT, positions={"BTC": Position(both=D(1))})
+    book.apply_prices("binance", Market.SPOT, {"BTCUSDT": Quote(D(40000))}, as_of=NOW)
+    assert book.equity("coins", NOW).value == 40000
+    book.apply_prices("binance", Market.SPOT, {"BTCUSDC": Quote(D(1))}, as_of=NOW, complete=True)
+    assert book.equity("coins", NOW) is None
+
+
+def test_dust_and_unsellable_coins_are_no_positions(book):
+    """Less than five dollars of a coin, or a coin without a market, takes no position slot."""
+    positions = {"BTC": Position(both=D("0.00001")), "AIRDROP": Position(both=D(1000000))}
+    snapshot(book, "coins", Market.SPOT, positions=positions)
+    assert book.open_positions("coins", Market.SPOT, ["BTCUSDT"]).value == set()
+    assert book.equity("coins", NOW).value == D("0.5")
+
+
+def test_equity_is_summed_over_the_wallets_of_an_account():
+    """Moving money from spot to futures is neither a loss nor a gain."""
+    both = Book([AccountPlace(name="a", exchange="x", markets=SPOT | LINEAR)])
+    both.apply_filters("x", Market.SPOT, {"BTCUSDT": filters("BTC")}, as_of=NOW)
+    both.apply_prices("x", Market.SPOT, {"BTCUSDT": Quote(D(1))}, as_of=NOW, complete=True)
+    both.apply_equity("a", Market.LINEAR, equity=D(70), available=D(60), as_of=NOW)
+    assert both.equity("a", NOW) is None
+    older = NOW - timedelta(seconds=3)
+    both.apply_snapshot("a", Market.SPOT, as_of=older, positions={"USDT": Position(both=D(30))}, orders=[])
+    equity = both.equity("a", NOW)
+    assert (equity.value, equity.as_of) == (100, older)
+
+
+def test_static_equity_is_always_fresh_and_everything_else_missing():
+    """An account without credentials has the equity it was configured with, and no positions."""
+    book = Book([AccountPlace(name="a", exchange="x", markets=LINEAR, equity_static=D(1000))])
+    assert book.equity("a", NOW) == (D(1000), NOW)
+    assert book.exposure("a", "s", NOW) is None
+    assert book.symbol("a", Market.LINEAR, "BTCUSDT", NOW).position is None
+
+
+def test_strategy_exposure_is_capped_by_the_symbol_and_forgotten_when_flat(book):
+    """What a strategy opened counts for it up to what is left of the symbol; flat ends it."""
+    snapshot(book)
+    book.shift_reserved("main", Market.LINEAR, "BTCUSDT", Bucket.BOTH, Side.BUY, D(2))
+    book.attribute("main", Market.LINEAR, "BTCUSDT", "grid", D(2))
+    assert book.exposure("main", "grid", NOW).value.strategy == 100000
+    assert book.exposure("main", "other", NOW).value.strategy == 0
+    book.shift_reserved("main", Market.LINEAR, "BTCUSDT", Bucket.BOTH, Side.BUY, D(-1))
+    assert book.exposure("main", "grid", NOW).value.strategy == 50000
+    book.shift_reserved("main", Market.LINEAR, "BTCUSDT", Bucket.BOTH, Side.BUY, D(-1))
+    assert book.exposure("main", "grid", NOW).value.strategy == 0
+    book.shift_reserved("main", Market.LINEAR, "BTCUSDT", Bucket.BOTH, Side.BUY, D(1))
+    assert book.exposure("main", "grid", NOW).value.strategy == 50000, "now nobody's, so everybody's"
+
+
+def test_what_no_strategy_opened_counts_for_every_strategy(book):
+    """After a restart it is not known who opened a position: no strategy gets its room twice."""
+    snapshot(book, positions={"BTCUSDT": Position(both=D(1))})
+    assert book.exposure("main", "any", NOW).value.strategy == 50000
+
+
+WRITES = st.lists(
+    st.one_of(
+        st.tuples(st.just("price"), st.sampled_from(["BTCUSDT", "ETHUSDT"]), st.integers(1, 10**7)),
+        st.tuples(st.just("hold"), st.sampled_from(["BTCUSDT", "ETHUSDT"]), st.integers(-500, 500)),
+        st.tuples(st.just("work"), st.sampled_from(["BTCUSDT", "ETHUSDT"]), st.integers(1, 500)),
+        st.tuples(st.just("reserve"), st.sampled_from(["BTCUSDT", "ETHUSDT"]), st.integers(1, 500)),
+        st.tuples(st.just("attribute"), st.sampled_from(["BTCUSDT", "ETHUSDT"]), st.integers(-500, 500)),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(WRITES)
+def test_kept_sums_equal_sums_made_afresh(writes):
+    """However the book was written, its sums are those of adding everything up again, to the last digit."""
+    book = Book([AccountPlace(name="a", exchange="x", markets=LINEAR)])
+    names = {"BTCUSDT": filters("BTC"), "ETHUSDT": filters("ETH")}
+    book.apply_filters("x", Market.LINEAR, names, as_of=NOW)
+    prices = {"BTCUSDT": D(50000), "ETHUSDT": D(3000)}
+    positions: dict[str, Position] = {}
+    orders: list[Working] = []
+    reserved = dict.fromkeys(prices, D(0))
+    book.apply_prices(
+        "x", Market.LINEAR, {name: Quote(value) for name, value in prices.items()}, as_of=NOW, complete=True
+    )
+    snapshot(book, "a")
+    for kind, symbol, number in writes:
+        if kind == "price":
+            prices[symbol] = D(number) / 1000
+            book.apply_prices("x", Market.LINEAR, {symbol: Quote(prices[symbol])}, as_of=NOW)
+        elif kind == "reserve":
+            reserved[symbol] += D(number) / 1000
+            book.shift_reserved("a", Market.LINEAR, symbol, Bucket.BOTH, Side.BUY, D(number) / 1000)
+        elif kind == "attribute":
+            book.attribute("a", Market.LINEAR, symbol, "s", D(number) / 1000)
+        else:
+            if kind == "hold":
+                positions[symbol] = Position(both=D(number) / 1000)
+            else:
+                orders.append(working(symbol, Side.SELL, str(D(number) / 1000), order_id=str(len(orders))))
+            snapshot(book, "a", positions=dict(positions), orders=list(orders))
+    total = D(0)
+    for symbol, price in prices.items():
+        held = positions.get(symbol, Position()).both
+        sells = sum((order.order.remaining for order in orders if order.symbol == symbol), D(0))
+        total += max(D(0), held + reserved[symbol], sells - held) * price
+    sums = book.exposure("a", "s", NOW).value
+    assert sums.account == sums.exchange == sums.total == total
+    assert sums.strategy <= total

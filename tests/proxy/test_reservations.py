@@ -1,0 +1,440 @@
+"""Reservations: made with the decision, ended by certainty only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from proxy.book import AccountPlace, Book, Quote, Working
+from proxy.clock import ManualClock
+from proxy.exchanges.base import Answer, AnswerKind, OrderState
+from proxy.reservations import Fate, Outcome, Reservations
+from rules import (
+    CLEAR,
+    Bucket,
+    Caller,
+    FactMissing,
+    Facts,
+    Filters,
+    Market,
+    Order,
+    OrderType,
+    Position,
+    Replaced,
+    ReplaceMode,
+    Side,
+    Sides,
+    WorkingOrder,
+)
+
+NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
+D = Decimal
+CALLER = Caller(account="main", exchange="binance", strategy="grid", bot="bot-1")
+ACCEPTED = Answer(kind=AnswerKind.ACCEPTED)
+REJECTED = Answer(kind=AnswerKind.REJECTED)
+LOST = Answer(kind=AnswerKind.UNKNOWN)
+
+
+class World:
+    """A book, reservations and a clock that moves when told to."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock(NOW)
+        markets = frozenset({Market.LINEAR, Market.SPOT})
+        self.book = Book([AccountPlace(name="main", exchange="binance", markets=markets)])
+        found = Filters(base_asset="BTC", quote_asset="USDT", quantity_step=D("0.001"), quantity_min=D("0.001"))
+        for market in Market:
+            self.book.apply_filters("binance", market, {"BTCUSDT": found}, as_of=NOW)
+            quote = {"BTCUSDT": Quote(D(50000), D(49000), D(51000))}
+            self.book.apply_prices("binance", market, quote, as_of=NOW, complete=True)
+            self.book.apply_snapshot("main", market, as_of=NOW, positions={}, orders=[])
+        self.reservations = Reservations(self.book, self.clock)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.clock.advance(to=self.clock.now() + timedelta(seconds=seconds))
+
+    def facts(self, market: Market = Market.LINEAR) -> Facts:
+        """What is known of BTCUSDT."""
+        now = self.clock.now()
+        symbols = {"BTCUSDT": self.book.symbol("main", market, "BTCUSDT", now)}
+        return Facts(now=now, caller=CALLER, stop=CLEAR, symbols=symbols)
+
+    def reserve(self, *orders: Order, decision_id: str = "d1", quantities: Any = None, **more: Any) -> Any:
+        """Reserve for orders at the quantities they ask for."""
+        asked = quantities or [order.quantity or order.quote_quantity for order in orders]
+        facts = self.facts(orders[0].market)
+        return self.reservations.reserve(decision_id, CALLER, "key", orders, asked, facts, **more)
+
+    def sides(self, bucket: Bucket = Bucket.BOTH, market: Market = Market.LINEAR) -> Sides:
+        """What is reserved."""
+        return self.reservations.reserved("main", "BTCUSDT", market).get(bucket, Sides())
+
+    def settle(self, answer: Answer, decision_id: str = "d1") -> None:
+        """Answer a decision now."""
+        self.reservations.settle(decision_id, answer, self.clock.now())
+
+    def strategy(self) -> Decimal:
+        """The strategy's exposure."""
+        exposure = self.book.exposure("main", "grid", self.clock.now())
+        assert exposure is not None
+        return exposure.value.strategy
+
+
+@pytest.fixture
+def world() -> World:
+    """A flat account."""
+    return World()
+
+
+def order(quantity: str = "1", side: Side = Side.BUY, **more: Any) -> Order:
+    """A limit order on BTCUSDT."""
+    values: dict[str, Any] = {"symbol": "BTCUSDT", "type": OrderType.LIMIT, "market": Market.LINEAR, **more}
+    if "quote_quantity" not in values and "close_position" not in values:
+        values["quantity"] = D(quantity)
+    return Order(side=side, **values)
+
+
+def test_reserves_per_side_and_counts_for_the_strategy(world):
+    """A buy of 1 and a sell of 2 are kept apart; exposure is the worse of both."""
+    world.reserve(order("1"), decision_id="d1")
+    world.reserve(order("2", Side.SELL), decision_id="d2")
+    assert world.sides() == Sides(buy=D(1), sell=D(2))
+    assert world.strategy() == 100000
+    assert world.reservations.counts()[Fate.IN_FLIGHT] == 2
+
+
+def test_reserves_what_was_decided_not_what_was_asked(world):
+    """A scaled order reserves the smaller quantity."""
+    world.reserve(order("5"), quantities=[D("0.5")])
+    assert world.sides().buy == D("0.5")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"side": Side.SELL, "reduce_only": True},
+        {"side": Side.SELL, "close_position": True},
+        {"side": Side.SELL, "bucket": Bucket.LONG},
+        {"side": Side.BUY, "bucket": Bucket.SHORT},
+    ],
+)
+def test_what_the_venue_keeps_from_opening_reserves_nothing(world, more):
+    """Reduce-only, close-position and the closing side of a hedge leg take no headroom."""
+    world.reserve(order(**more))
+    assert world.reservations.reserved("main", "BTCUSDT") == {}
+    assert world.reservations.counts()[Fate.IN_FLIGHT] == 1, "but it is known to be in flight"
+
+
+def test_an_order_test_reserves_nothing_and_is_counted(world):
+    """A test order leaves no reservation; it was a request all the same."""
+    world.reserve(order(client_order_id="c"), test=True)
+    assert world.sides() == Sides()
+    assert world.reservations.counts()[Fate.IN_FLIGHT] == 0
+    assert not world.reservations.client_id_in_use("main", "c")
+    assert world.reservations.activity(CALLER, order(), 0.0).orders_in_window == 1
+
+
+def test_a_rejection_gives_everything_back(world):
+    """After an allow-listed rejection neither headroom nor attribution is left."""
+    world.reserve(order(client_order_id="c"))
+    assert world.reservations.client_id_in_use("main", "c")
+    world.settle(REJECTED)
+    assert world.sides() == Sides()
+    assert world.strategy() == 0
+    assert not world.reservations.client_id_in_use("main", "c")
+    assert world.reservations.get("d1") is None
+
+
+def test_accepted_is_kept_until_a_later_reading(world):
+    """A reading asked for before the answer came does not release; one asked for after does."""
+    world.reserve(order())
+    world.wait(1)
+    asked_before_s = world.clock.monotonic()
+    world.wait(1)
+    world.settle(ACCEPTED)
+    world.reservations.snapshot_applied("main", Market.LINEAR, asked_before_s)
+    assert world.sides().buy == 1
+    world.reservations.snapshot_applied("main", Market.LINEAR, world.clock.monotonic())
+    assert world.sides().buy == 1, "asked for in the same instant is not after"
+    world.wait(1)
+    world.reservations.snapshot_applied("main", Market.LINEAR, world.clock.monotonic())
+    assert world.sides() == Sides()
+
+
+def test_a_reading_of_another_market_or_account_releases_nothing(world):
+    """Only the account and market that the order is on can show it."""
+    world.reserve(order())
+    world.settle(ACCEPTED)
+    world.reservations.snapshot_applied("main", Market.SPOT, 99.0)
+    world.reservations.snapshot_applied("other", Market.LINEAR, 99.0)
+    assert world.sides().buy == 1
+
+
+def test_an_accepted_order_that_is_listed_is_not_counted_twice(world):
+    """A reading that lists the order by id holds it, also when its answer came later."""
+    world.reserve(order(client_order_id="c"))
+    world.settle(Answer(kind=AnswerKind.ACCEPTED, orders=(OrderState(kind=AnswerKind.ACCEPTED, order_id="42"),)))
+    world.reservations.snapshot_applied("main", Market.LINEAR, -1.0, {"42"})
+    assert world.sides() == Sides()
+
+
+def test_seeing_an_amended_order_listed_proves_nothing(world):
+    """The order was listed before it was amended, with its old quantity."""
+    amended = order("3", client_order_id="c", replaces=Replaced(mode=ReplaceMode.AMEND, client_order_id="c"))
+    world.reserve(amended)
+    world.settle(ACCEPTED)
+    world.reservations.snapshot_applied("main", Market.LINEAR, -1.0, {"c"})
+    assert world.sides().buy == 3
+
+
+def test_attribution_outlives_the_reservation(world):
+    """When the fill is in the book, the position still belongs to the strategy that opened it."""
+    world.reserve(order())
+    world.settle(ACCEPTED)
+    world.wait(1)
+    now = world.clock.now()
+    held = {"BTCUSDT": Position(both=D(1))}
+    world.book.apply_snapshot("main", Market.LINEAR, as_of=now, positions=held, orders=[])
+    world.reservations.snapshot_applied("main", Market.LINEAR, world.clock.monotonic())
+    assert world.sides() == Sides()
+    assert world.strategy() == 50000
+    assert world.book.exposure("main", "another", now).value.strategy == 0
+
+
+def test_finished_without_trading_is_released(world):
+    """An IOC order that expired with nothing executed is gone at once."""
+    world.reserve(order())
+    state = OrderState(kind=AnswerKind.ACCEPTED, finished=True, executed=D(0))
+    world.settle(Answer(kind=AnswerKind.ACCEPTED, orders=(state,)))
+    assert world.sides() == Sides()
+
+
+def test_finished_in_part_keeps_what_was_executed(world):
+    """An IOC order of 1 that traded 0.4 can add no more than 0.4."""
+    world.reserve(order())
+    state = OrderState(kind=AnswerKind.ACCEPTED, finished=True, executed=D("0.4"))
+    world.settle(Answer(kind=AnswerKind.ACCEPTED, orders=(state,)))
+    assert world.sides().buy == D("0.4")
+    assert world.strategy() == 20000
+
+
+def test_silence_keeps_the_reservation_through_any_reading(world):
+    """An order of unknown fate is not released by time or by readings that do not list it."""
+    world.reserve(order(client_order_id="c"))
+    world.settle(LOST)
+    world.wait(3600)
+    world.reservations.snapshot_applied("main", Market.LINEAR, world.clock.monotonic())
+    assert world.sides().buy == 1
+    assert world.reservations.client_id_in_use("main", "c")
+    assert [leg.client_order_id for _, leg in world.reservations.unknown()] == ["c"]
+
+
+def test_an_unknown_order_found_failed_is_released(world):
+    """A look-up that proves the order never worked gives the headroom back, once."""
+    world.reserve(order())
+    world.settle(LOST)
+    assert world.reservations.resolve("d1", 0, Outcome.FAILED, world.clock.now())
+    assert world.sides() == Sides()
+    assert not world.reservations.resolve("d1", 0, Outcome.FAILED, world.clock.now())
+
+
+def test_an_unknown_order_found_accepted_is_kept_until_the_book_has_it(world):
+    """Found at the venue is not yet seen in the book."""
+    world.reserve(order())
+    world.settle(LOST)
+    world.reservations.resolve("d1", 0, Outcome.ACCEPTED, world.clock.now())
+    assert world.sides().buy == 1
+    world.wait(1)
+    world.reservations.snapshot_applied("main", Market.LINEAR, world.clock.monotonic())
+    assert world.sides() == Sides()
+
+
+def test_an_operator_settles_only_what_is_unknown(world):
+    """A person's word settles orders of unknown fate, never one that is in flight."""
+    world.reserve(order())
+    assert world.reservations.settle_by_operator("d1", Outcome.FAILED) == 0
+    assert world.sides().buy == 1
+    world.settle(LOST)
+    assert world.reservations.settle_by_operator("d1", Outcome.FAILED) == 1
+    assert world.sides() == Sides()
+    assert world.reservations.settle_by_operator("nothing", Outcome.FAILED) == 0
+
+
+def test_a_second_answer_changes_nothing(world):
+    """An answer for what is settled, or was never reserved, is ignored."""
+    world.reserve(order())
+    world.settle(ACCEPTED)
+    world.settle(REJECTED)
+    assert world.sides().buy == 1
+    world.settle(REJECTED, "never-reserved")
+
+
+def test_not_sent_is_released(world):
+    """What certainly never left is given back; lost is kept."""
+    world.reserve(order(), decision_id="d1")
+    world.reserve(order(), decision_id="d2")
+    world.reservations.release("d1")
+    world.reservations.lost("d2")
+    assert world.sides().buy == 1
+
+
+def test_a_batch_is_settled_order_by_order(world):
+    """Of three orders one is rejected, one accepted and one of unknown fate."""
+    world.reserve(order("1"), order("2"), order("4"))
+    states = tuple(OrderState(kind=kind) for kind in (AnswerKind.REJECTED, AnswerKind.ACCEPTED, AnswerKind.UNKNOWN))
+    world.settle(Answer(kind=AnswerKind.ACCEPTED, orders=states))
+    assert world.sides().buy == 6
+    world.wait(1)
+    world.reservations.snapshot_applied("main", Market.LINEAR, world.clock.monotonic())
+    assert world.sides().buy == 4
+    assert world.reservations.get("d1").fate is Fate.UNKNOWN
+
+
+def test_orders_that_exclude_each_other_reserve_the_larger(world):
+    """An OCO of 1 and 3 reserves 3, and keeps it until neither leg is left."""
+    world.reserve(order("1", Side.SELL, group=1), order("3", Side.SELL, group=1))
+    assert world.sides().sell == 3
+    states = (OrderState(kind=AnswerKind.REJECTED), OrderState(kind=AnswerKind.UNKNOWN))
+    world.settle(Answer(kind=AnswerKind.UNKNOWN, orders=states))
+    assert world.sides().sell == 3
+    world.reservations.resolve("d1", 1, Outcome.FAILED, world.clock.now())
+    assert world.sides() == Sides()
+
+
+@pytest.mark.parametrize(("pending", "sells"), [("1", "0"), ("3", "2")])
+def test_a_pending_order_that_closes_its_parent_reserves_only_what_goes_beyond(world, pending, sells):
+    """The sell that follows a buy of 1 opens nothing up to 1."""
+    world.reserve(order("1"), order(pending, Side.SELL, pending_on=0))
+    assert world.sides() == Sides(buy=D(1), sell=D(sells))
+
+
+def test_a_pending_order_on_the_same_side_counts_as_live(world):
+    """A second buy that waits for the first is new exposure."""
+    world.reserve(order("1"), order("2", pending_on=0))
+    assert world.sides().buy == 3
+
+
+def working(quantity: str, **more: Any) -> Working:
+    """A working buy order with id 7 and client id c."""
+    values: dict[str, Any] = {"side": Side.BUY, "bucket": Bucket.BOTH, "remaining": D(quantity), **more}
+    return Working("BTCUSDT", WorkingOrder(order_id="7", client_order_id="c", **values))
+
+
+@pytest.mark.parametrize("named", [{"order_id": "7"}, {"client_order_id": "c"}])
+@pytest.mark.parametrize(("new", "excess"), [("5", "3"), ("2", "0"), ("1", "0")])
+def test_an_amendment_reserves_only_the_excess(world, named, new, excess):
+    """Amending a working order of 2 to 5 adds 3; making it smaller adds nothing."""
+    world.book.apply_snapshot("main", Market.LINEAR, as_of=NOW, positions={}, orders=[working("2")])
+    world.reserve(order(new, replaces=Replaced(mode=ReplaceMode.AMEND, **named)))
+    assert world.sides().buy == D(excess)
+
+
+def test_an_amendment_of_an_unknown_order_reserves_all_of_it(world):
+    """What the book does not know to be working is not counted, so all of the new order is."""
+    world.reserve(order("5", replaces=Replaced(mode=ReplaceMode.AMEND, order_id="unseen")))
+    assert world.sides().buy == 5
+
+
+def test_amending_a_reduce_only_order_reserves_nothing(world):
+    """An order that the venue keeps from opening stays one when amended."""
+    orders = [working("2", reduces_by_venue=True)]
+    world.book.apply_snapshot("main", Market.LINEAR, as_of=NOW, positions={}, orders=orders)
+    world.reserve(order("5", replaces=Replaced(mode=ReplaceMode.AMEND, order_id="7")))
+    assert world.sides() == Sides()
+
+
+@pytest.mark.parametrize("mode", [ReplaceMode.STOP_ON_FAILURE, ReplaceMode.ALLOW_FAILURE])
+def test_cancel_and_replace_reserves_the_whole_new_order(world, mode):
+    """Old 5 and new 6 are 11 until the cancel is seen."""
+    world.book.apply_snapshot("main", Market.LINEAR, as_of=NOW, positions={}, orders=[working("5")])
+    world.reserve(order("6", replaces=Replaced(mode=mode, order_id="7")))
+    waiting = world.book.symbol("main", Market.LINEAR, "BTCUSDT", NOW).waiting(Bucket.BOTH)
+    assert waiting.buy == 11
+
+
+def test_a_quote_sized_order_is_converted_at_the_near_price(world):
+    """Spending 102 at an ask of 51000 reserves 0.002, rounded up at the eighth place."""
+    world.reserve(order(market=Market.SPOT, type=OrderType.MARKET, quote_quantity=D(102)))
+    assert world.sides(market=Market.SPOT).buy == D("0.002")
+    world.reserve(
+        order(market=Market.SPOT, type=OrderType.MARKET, side=Side.SELL, quote_quantity=D(1)), decision_id="d2"
+    )
+    assert world.sides(market=Market.SPOT).sell == D("0.00002041")
+
+
+def test_a_quote_sized_order_without_a_price_reserves_nothing_and_says_so(world):
+    """Nothing is half reserved when a later order of the request cannot be converted."""
+    unpriced = replace(order(market=Market.SPOT, type=OrderType.MARKET, quote_quantity=D(1)), symbol="NOPEUSDT")
+    with pytest.raises(FactMissing, match="price"):
+        world.reserve(order(market=Market.SPOT), unpriced)
+    assert world.sides(market=Market.SPOT) == Sides()
+    assert world.reservations.counts()[Fate.IN_FLIGHT] == 0
+
+
+def test_one_decision_reserves_once(world):
+    """The same decision id cannot reserve twice."""
+    world.reserve(order())
+    with pytest.raises(ValueError, match="has a reservation already"):
+        world.reserve(order())
+
+
+def test_closing_orders_are_not_attributed_as_opened(world):
+    """Selling what is held opens nothing; what goes beyond it does."""
+    held = {"BTCUSDT": Position(both=D(1))}
+    world.book.apply_snapshot("main", Market.LINEAR, as_of=NOW, positions=held, orders=[])
+    world.reserve(order("3", Side.SELL))
+    line = world.book.exposure("main", "another", NOW).value
+    assert line.account == 100000
+    assert line.strategy == 0, "worst case 2, and all of it is the strategy's own"
+
+
+def test_activity_counts_within_windows_and_forgets(world):
+    """Rates and repeats are counted in their windows, per bot, and end with them."""
+    world.reserve(order(), decision_id="d1")
+    world.wait(1)
+    world.reserve(order("1.000"), decision_id="d2")
+    world.wait(0.5)
+    activity = world.reservations.activity(CALLER, order(), world.clock.monotonic())
+    assert (activity.orders_in_window, activity.identical_in_window) == (2, 2)
+    world.wait(1)
+    activity = world.reservations.activity(CALLER, order(), world.clock.monotonic())
+    assert (activity.orders_in_window, activity.identical_in_window) == (2, 1)
+    world.wait(9)
+    activity = world.reservations.activity(CALLER, order(), world.clock.monotonic())
+    assert (activity.orders_in_window, activity.identical_in_window) == (0, 0)
+    other = replace(CALLER, bot="bot-2")
+    assert world.reservations.activity(other, order(), 0.0).orders_in_window == 0
+
+
+def test_asking_for_activity_does_not_count(world):
+    """An order that is refused is only asked about: the count stays."""
+    for _ in range(5):
+        activity = world.reservations.activity(CALLER, order(), world.clock.monotonic())
+    assert activity.orders_in_window == 0
+
+
+def test_two_orders_of_unknown_fate_may_share_a_client_id(world):
+    """The id is in use until the last of them is settled."""
+    world.reserve(order(client_order_id="c"), decision_id="d1")
+    world.reserve(order(client_order_id="c"), decision_id="d2")
+    world.settle(REJECTED, "d1")
+    assert world.reservations.client_id_in_use("main", "c")
+    world.settle(REJECTED, "d2")
+    assert not world.reservations.client_id_in_use("main", "c")
+
+
+def test_a_wall_clock_stepped_back_releases_nothing_early(world):
+    """Order of events is judged by monotonic time: a reading asked for before acceptance never releases."""
+    world.reserve(order())
+    world.wait(10)
+    sent_s = world.clock.monotonic()
+    world.wait(1)
+    world.clock.advance(to=NOW - timedelta(hours=1))
+    world.settle(ACCEPTED)
+    world.reservations.snapshot_applied("main", Market.LINEAR, sent_s)
+    assert world.sides().buy == 1
