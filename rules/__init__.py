@@ -3,7 +3,8 @@
 Nothing here waits, reads a clock, opens a socket or writes a log. Import from here, not from the inside.
 """
 
-from rules.decision import Breach, Decision, Finding, Reason, RuleRun, Verdict, Within
+from rules.case import Case
+from rules.decision import Breach, Decision, Finding, Hold, Reason, RuleRun, Verdict, Within
 from rules.ess import CLEAR, EssAct, EssLevel, Stop, strictest
 from rules.facts import (
     Activity,
@@ -23,6 +24,7 @@ from rules.facts import (
     SymbolFacts,
     WorkingOrder,
 )
+from rules.gate import evaluate
 from rules.limits import Ages, Limits, RiskSource
 from rules.order import (
     Bucket,
@@ -38,11 +40,15 @@ from rules.order import (
     ReplaceMode,
     Side,
 )
+from rules.rulebook import RULEBOOK, Rule
+from rules.running import after
+from rules.sentences import described, sentence
 
 __all__ = [
-    "Activity", "Ages", "Breach", "Bucket", "CLEAR", "Caller", "Decision", "EssAct", "EssLevel", "Exposure",
-    "Fact", "FactMissing", "FactStale", "Facts", "Filters", "Finding", "GlobalRisk", "Instruction",
+    "Activity", "Ages", "Breach", "Bucket", "CLEAR", "Case", "Caller", "Decision", "EssAct", "EssLevel",
+    "Exposure", "Fact", "FactMissing", "FactStale", "Facts", "Filters", "Finding", "GlobalRisk", "Hold", "Instruction",
     "LeverageChange", "Limits", "Losses", "MarginChange", "MarginKind", "Market", "Order", "OrderType",
     "Position", "Price", "QuantityCut", "Reason", "Replaced", "ReplaceMode", "RiskLevel", "RiskSource",
-    "RuleRun", "Side", "Sides", "Stop", "SymbolFacts", "Verdict", "Within", "WorkingOrder", "strictest",
+    "RULEBOOK", "Rule", "RuleRun", "Side", "Sides", "Stop", "SymbolFacts", "Verdict", "Within", "WorkingOrder",
+    "after", "described", "evaluate", "sentence", "strictest",
 ]

@@ -8,6 +8,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
+from rules.order import Bucket, Side
+
 
 class Verdict(StrEnum):
     """What happens to a request. There is no default: a verdict is always reached, never left over."""
@@ -108,8 +110,22 @@ class RuleRun(NamedTuple):
     rule: str
     instruction: int
     outcome: str  # "within", "breach", "scaled", "not_applicable"
-    observed: str
-    limit: str
+    observed: object  # as compared; `rules.described` puts it into words
+    limit: object
+
+
+class Hold(NamedTuple):
+    """What an order takes when it is sent, to be reserved in the same step in which it was decided.
+
+    `quantity` (base units) is added to what waits on `side`; `notional` (account's currency) is what the
+    worst case grows by. An order that the venue keeps from opening holds nothing.
+    """
+
+    symbol: str
+    bucket: Bucket
+    side: Side
+    quantity: Decimal
+    notional: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,3 +148,4 @@ class Decision:
     policy_revision: int
     rules_run: tuple[RuleRun, ...]
     reducing: bool  # every instruction provably only reduces
+    holds: tuple[Hold | None, ...] = ()  # per instruction, for the quantities as sent; empty after a block

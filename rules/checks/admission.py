@@ -1,0 +1,40 @@
+"""Who may trade what, and how sure they must be."""
+
+from __future__ import annotations
+
+from rules.case import Case
+from rules.decision import Breach, Finding, Reason, Within
+
+
+def strategy(case: Case) -> Finding:
+    """A strategy must be on the account's list, where there is one; an empty list admits none."""
+    listed, name = case.limits.strategies, case.facts.caller.strategy
+    if listed is None:
+        return None
+    if name not in listed:
+        return Breach(Reason.STRATEGY_NOT_ALLOWED, name, listed)
+    return Within(name, listed)
+
+
+def symbol(case: Case) -> Finding:
+    """A symbol must be on the list, where there is one; an empty list admits none."""
+    listed, name = case.limits.symbols, case.order.symbol
+    if listed is None or name is None:  # a margin setting may concern the whole account
+        return None
+    if name not in listed:
+        return Breach(Reason.SYMBOL_NOT_ALLOWED, name, listed)
+    return Within(name, listed)
+
+
+def confidence(case: Case) -> Finding:
+    """A caller who states a confidence, or must, may open only at or above the minimum."""
+    limits, stated = case.limits, case.facts.caller.confidence
+    if stated is None:
+        if limits.confidence_required:
+            return Breach(Reason.CONFIDENCE_MISSING, None, limits.confidence_min)
+        return None
+    if limits.confidence_min is None:
+        return None
+    if stated < limits.confidence_min:
+        return Breach(Reason.CONFIDENCE_BELOW_MINIMUM, stated, limits.confidence_min)
+    return Within(stated, limits.confidence_min)

@@ -1,0 +1,83 @@
+"""The global risk signal: what the desk's risk engine says of the whole book.
+
+Where it is required, a signal that is missing, old or of an unknown level blocks new exposure, and only
+that: a way out must not depend on a feed. Where an installation runs without it, or has switched to its
+own profile's checks for a while, the record says so.
+"""
+
+from __future__ import annotations
+
+from rules.case import Case
+from rules.decision import Breach, Finding, Reason, Within
+from rules.facts import FactMissing, FactStale, GlobalRisk, RiskLevel
+from rules.limits import RiskSource
+
+NOT_BOUND = {
+    RiskSource.PROFILE_CHECKS_ONLY: Within("not consulted: profile checks only", None),
+    RiskSource.NONE: Within("not consulted: no global risk signal here", None),
+}
+UNKNOWN = Within("unknown, and the order only reduces", None)
+LEVELS = frozenset(RiskLevel)
+
+
+def _signal(case: Case) -> GlobalRisk | None:
+    """The signal; None if it is not known and the order does not need it."""
+    try:
+        signal = case.risk
+    except (FactMissing, FactStale):
+        if case.reducing:
+            return None
+        raise
+    if signal.level in LEVELS:
+        return signal
+    if case.reducing:
+        return None
+    raise FactMissing("global_risk")
+
+
+def critical(case: Case) -> Finding:
+    """While the global risk level is CRITICAL, nothing passes but reductions where the policy allows them."""
+    if case.limits.risk_source is not RiskSource.REQUIRED:
+        return NOT_BOUND[case.limits.risk_source]
+    signal = _signal(case)
+    if signal is None:
+        return UNKNOWN
+    if signal.level == RiskLevel.CRITICAL and not (case.limits.critical_allows_reducing and case.reducing):
+        return Breach(
+            Reason.GLOBAL_RISK_CRITICAL, signal.level.value, RiskLevel.WARNING.value, None, _issues(signal)
+        )
+    return Within(signal.level, RiskLevel.WARNING)
+
+
+def action_required(case: Case) -> Finding:
+    """While the global risk signal demands the emergency stop to act, it binds like CRITICAL."""
+    if case.limits.risk_source is not RiskSource.REQUIRED:
+        return NOT_BOUND[case.limits.risk_source]
+    signal = _signal(case)
+    if signal is None:
+        return UNKNOWN
+    if signal.ess_action_required and not (case.limits.critical_allows_reducing and case.reducing):
+        return Breach(
+            Reason.RISK_V3_ESS_ACTION_REQUIRED, signal.ess_tier or "action required", "no action", None,
+            _issues(signal),
+        )
+    return Within(signal.ess_action_required, False)  # noqa: FBT003 - the pair as compared
+
+
+def warning(case: Case) -> Finding:
+    """While the global risk level is WARNING, new exposure is scaled once to the policy's share."""
+    limits = case.limits
+    if limits.risk_source is not RiskSource.REQUIRED:
+        return NOT_BOUND[limits.risk_source]
+    if case.risk.level != RiskLevel.WARNING:
+        return Within(case.risk.level, RiskLevel.WARNING)
+    if not limits.scaling_allowed or case.warned or limits.warning_factor >= 1:
+        return Within(RiskLevel.WARNING, RiskLevel.WARNING)
+    order = case.order
+    asked = order.quantity if order.quantity is not None else order.quote_quantity
+    share = None if asked is None else asked * limits.warning_factor
+    return Breach(Reason.GLOBAL_RISK_WARNING, RiskLevel.WARNING.value, limits.warning_factor, share, _issues(case.risk))
+
+
+def _issues(signal: GlobalRisk) -> str:
+    return ", ".join(signal.issues)

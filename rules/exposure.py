@@ -1,0 +1,281 @@
+"""The arithmetic that rules share: what an order is worth, what it could open, what it provably only closes.
+
+Two different questions are asked of an order and neither answers the other:
+
+- does it *strictly reduce*: the other side of a position, and not through zero even when everything
+  that waits on its side fills first. Decides what may pass when trading is meant to stop.
+- does it leave the *worst case* where it was: the largest position that could arise if one side filled
+  completely. Decides size limits. Buys are never netted against sells: either side may fill alone.
+
+With a position of +1 and a sell of 1 waiting, a second sell of 1 leaves the worst case at 1 but may open
+a short.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from rules.facts import FactMissing, FactStale, Sides, WorkingOrder
+from rules.order import Bucket, Market, Order, OrderType, ReplaceMode, Side
+
+if TYPE_CHECKING:
+    from rules.case import Case
+
+NOTHING = Decimal(0)
+ONE = Decimal(1)
+
+TRIGGERED_INTO_MARKET = frozenset({OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET})
+
+
+# --- what it is worth ---
+
+
+def valuation_price(case: Case) -> Decimal:
+    """The price at which the order's size is judged: the worst it may trade at.
+
+    A buy is worth its limit. A sell that opens is worth at least the market, whatever it asks. What trades
+    at the market is priced worse than the book by the slippage allowance. A stop or take-profit order is
+    never priced below the market: it may have been through its trigger on arrival.
+    """
+    order, price = case.order, case.price
+    if order.quote_quantity is not None:
+        return conversion_price(case)
+    stated = order.price if order.price is not None and order.price > NOTHING else None
+    if order.side is Side.SELL:
+        bid = price.bid if price.bid is not None else NOTHING
+        named = stated or order.trigger_price or order.activation_price or NOTHING
+        return max(named, price.mark) if stated else max(named, bid, price.mark)
+    if order.type is OrderType.TRAILING_STOP:
+        # It follows the price down and buys at the callback above the lowest, at worst from here.
+        start = max(order.activation_price or order.trigger_price or NOTHING, stated or NOTHING, price.mark)
+        return start * (ONE + (order.callback_rate or NOTHING))
+    if stated is not None and not order.price_follows_book and order.type is not OrderType.MARKET:
+        return stated
+    market = max(price.ask if price.ask is not None else NOTHING, price.mark)
+    if order.type in TRIGGERED_INTO_MARKET and order.trigger_price is not None:
+        market = max(order.trigger_price, market)
+    return market * (ONE + case.limits.slippage)
+
+
+def conversion_price(case: Case) -> Decimal:
+    """The price that turns an order's quote quantity into base units: the one that makes the most of it."""
+    price = case.price
+    if case.order.side is Side.BUY:
+        return min(price.ask, price.mark) if price.ask is not None and price.ask > NOTHING else price.mark
+    low = min(price.bid, price.mark) if price.bid is not None and price.bid > NOTHING else price.mark
+    return low * (ONE - case.limits.slippage)
+
+
+def exposure_price(case: Case) -> Decimal:
+    """What one base unit of new exposure weighs, in quote currency.
+
+    Never below the market: what is held after a fill is worth what the market says, not what was bid. A
+    quote order weighs exactly what it spends.
+    """
+    if case.order.quote_quantity is not None:
+        return case.valuation_price
+    return max(case.valuation_price, case.price.mark)
+
+
+def quantity_base(case: Case) -> Decimal:
+    """The order's size in base units."""
+    order = case.order
+    if order.quantity is not None:
+        return order.quantity
+    if order.quote_quantity is not None:
+        return order.quote_quantity / conversion_price(case)
+    return abs(case.position.signed(order.bucket))
+
+
+def notional(case: Case) -> Decimal:
+    """The order's own value in the account's currency."""
+    if case.order.quote_quantity is not None:
+        return case.order.quote_quantity * case.price.conversion
+    return case.quantity_base * case.valuation_price * case.price.conversion
+
+
+# --- what it provably only closes ---
+
+
+def amended(case: Case) -> WorkingOrder | None:
+    """The working order that this one changes in place, where it is known and stands on the same side.
+
+    Only an amendment takes the place of the old order for certain. After cancel-and-replace the old one may
+    be partly filled, or live on, so both count.
+    """
+    order = case.order
+    replaces = order.replaces
+    if replaces is None or replaces.mode is not ReplaceMode.AMEND:
+        return None
+    for name in (replaces.order_id, replaces.client_order_id):
+        found = case.symbol.working_orders.get(name) if name is not None else None
+        if found is not None:
+            return found if found.side is order.side and found.bucket is order.bucket else None
+    return None
+
+
+def kept_from_opening(case: Case) -> bool:
+    """The venue itself keeps the order from opening anything: reduce-only in one-way mode, close-position."""
+    order = case.order
+    if order.market is not Market.LINEAR:
+        return False
+    if order.close_position or (order.reduce_only and order.bucket is Bucket.BOTH):
+        return True
+    return case.amended is not None and case.amended.reduces_by_venue
+
+
+def strictly_reduces(case: Case) -> bool:
+    """The order provably only brings the position towards zero, and not through it.
+
+    Without a known position nothing is proven, whatever flags the order carries. With an old one only what
+    the venue guarantees counts. With a fresh one the arithmetic counts as well: everything that waits on
+    the order's side fills first.
+    """
+    order, position = case.order, case.symbol.position
+    if position is None or _wrong_mode(case):
+        return False
+    held = position.value.signed(order.bucket)
+    closing_side = Side.SELL if held > NOTHING else Side.BUY
+    if held == NOTHING or order.side is not closing_side:
+        return False
+    if case.kept_from_opening or (order.market is Market.LINEAR and order.bucket is not Bucket.BOTH):
+        return True
+    try:
+        case.fresh_position()
+        asked = case.quantity_base
+    except (FactMissing, FactStale):
+        return False
+    return asked + case.waiting.of(order.side) - case.covered <= abs(held)
+
+
+def _wrong_mode(case: Case) -> bool:
+    """The order names a bucket that the account's position mode does not have; the venue will reject it."""
+    hedge_mode = case.facts.hedge_mode
+    if hedge_mode is None or case.order.market is not Market.LINEAR:
+        return False
+    return hedge_mode.value is (case.order.bucket is Bucket.BOTH)
+
+
+def closes_another(case: Case) -> bool:
+    """The order only comes alive with the fill of an opening order of the same request, and closes no more.
+
+    A pending order behind a *reducing* one would open again what was closed, so it counts as live.
+    """
+    order, earlier = case.order, case.earlier
+    if order.pending_on is None or not 0 <= order.pending_on < case.index:
+        return False
+    opener = earlier.cases[order.pending_on]
+    if not isinstance(opener.instruction, Order) or opener.reducing or opener.closing:
+        return False
+    same_place = (opener.order.symbol, opener.order.bucket) == (order.symbol, order.bucket)
+    if not same_place or opener.order.side is order.side:
+        return False
+    if order.close_position:
+        return True
+    if order.quantity is None or opener.order.quantity is None:
+        return False
+    taken = earlier.closing_taken(order.pending_on, besides=order.group)
+    return order.quantity + taken <= opener.order.quantity
+
+
+# --- what it could open ---
+
+
+def worst_case(held: Decimal, waiting: Sides, bucket: Bucket) -> Decimal:
+    """The largest position (base units) that could arise if one side of what waits filled completely."""
+    if bucket is Bucket.BOTH:
+        return max(held + waiting.buy, waiting.sell - held, NOTHING)
+    if bucket is Bucket.LONG:
+        return max(held + waiting.buy, NOTHING)
+    return max(waiting.sell - held, NOTHING)
+
+
+def covered(case: Case) -> Decimal:
+    """How much of what waits on the order's side this order stands in for, so that it is not counted twice.
+
+    That is the amended order's remainder, and what another leg of the same group has already taken: legs of
+    a group exclude each other.
+    """
+    order = case.order
+    taken = case.earlier.group_quantity(order)
+    if case.amended is not None and not case.amended.reduces_by_venue:
+        taken += case.amended.remaining
+    return min(taken, case.waiting.of(order.side))
+
+
+def added(case: Case) -> Decimal:
+    """What the order adds (base units) to what waits on its side."""
+    if case.kept_from_opening or case.closing:
+        return NOTHING
+    return max(case.quantity_base - case.covered, NOTHING)
+
+
+def worst_before(case: Case) -> Decimal:
+    """The worst case of the order's position without the order."""
+    return worst_case(case.position.signed(case.order.bucket), case.waiting, case.order.bucket)
+
+
+def worst_after(case: Case) -> Decimal:
+    """The worst case of the order's position with the order."""
+    order = case.order
+    return worst_case(
+        case.position.signed(order.bucket), case.waiting.plus(order.side, case.added), order.bucket
+    )
+
+
+def worst_elsewhere(case: Case) -> Decimal:
+    """The worst cases of the symbol's other buckets, added up (hedge mode holds both sides at once)."""
+    symbol, position = case.symbol, case.position
+    total = NOTHING
+    for bucket in Bucket:
+        if bucket is not case.order.bucket:
+            total += worst_case(position.signed(bucket), symbol.waiting(bucket), bucket)
+    return total
+
+
+def exposure_delta(case: Case) -> Decimal:
+    """How much worst-case notional the order adds, in the account's currency; zero if the worst case stays."""
+    more = case.worst_after - case.worst_before
+    if more <= NOTHING:
+        return NOTHING
+    return more * case.exposure_price * case.price.conversion
+
+
+def opening_quantity(case: Case) -> Decimal:
+    """The part of the order (base units) that does not go into closing the position, whoever's fill is first."""
+    held = case.position.signed(case.order.bucket)
+    closing_side = Side.SELL if held > NOTHING else Side.BUY
+    if case.order.side is not closing_side:
+        return case.added
+    closable = max(abs(held) - case.waiting.of(case.order.side), NOTHING)
+    return max(case.added - closable, NOTHING)
+
+
+# --- the largest size that would fit ---
+
+
+def quantity_within(case: Case, headroom: Decimal) -> Decimal:
+    """The largest size, in the unit of the order, whose added worst-case notional fits into `headroom`.
+
+    With no headroom at all, that is the size that leaves the worst case where it is.
+    """
+    order = case.order
+    held = case.position.signed(order.bucket)
+    own_side = held + case.waiting.buy if order.side is Side.BUY else case.waiting.sell - held
+    more = max(headroom, NOTHING) / (case.exposure_price * case.price.conversion)
+    return in_order_units(case, case.worst_before + more - own_side + case.covered)
+
+
+def in_order_units(case: Case, base: Decimal) -> Decimal:
+    """Base units in the unit in which the order states its size."""
+    if case.order.quote_quantity is not None:
+        return base * conversion_price(case)
+    return base
+
+
+def unit_notional(case: Case) -> Decimal:
+    """What one unit of the order's stated size is worth in the account's currency."""
+    if case.order.quote_quantity is not None:
+        return case.price.conversion
+    return case.valuation_price * case.price.conversion

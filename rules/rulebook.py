@@ -1,0 +1,95 @@
+"""The policy, as an ordered tuple: the first breach wins.
+
+To add a rule: write it in `rules/checks/`, list it here, give its reason a sentence in `rules/sentences.py`.
+`docs/rules.md` prints this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+from rules.case import Case
+from rules.checks import (
+    activity,
+    admission,
+    exposures,
+    global_risk,
+    leverage,
+    losses,
+    margin,
+    order_size,
+    positions,
+    price,
+    single_trade,
+    stop,
+)
+from rules.decision import Finding, Reason
+from rules.order import Instruction, LeverageChange, MarginChange, Order, QuantityCut
+
+Check: TypeAlias = Callable[[Case], Finding]
+
+EVERYTHING: tuple[type[Instruction], ...] = (Order, QuantityCut, LeverageChange, MarginChange)
+ORDERS: tuple[type[Instruction], ...] = (Order,)
+SETTINGS: tuple[type[Instruction], ...] = (LeverageChange, MarginChange)
+
+
+class Rule(NamedTuple):
+    """A check and how the gate treats it.
+
+    `spares_reductions`: not run on what provably only reduces. `scalable`: a smaller order may cure it.
+    """
+
+    name: str
+    check: Check
+    reasons: tuple[Reason, ...]
+    applies_to: tuple[type[Instruction], ...] = ORDERS
+    spares_reductions: bool = True
+    scalable: bool = False
+
+
+R = Reason
+
+RULEBOOK: tuple[Rule, ...] = (
+    # 1-3: the stop and the global risk signal
+    Rule("ess_halt", stop.halted, (R.ESS_TRADING_HALT_ACTIVE,), EVERYTHING, spares_reductions=False),
+    Rule("ess_reduce_only", stop.reduce_only, (R.ESS_REDUCE_ONLY_ACTIVE,), EVERYTHING, spares_reductions=False),
+    Rule("global_risk_critical", global_risk.critical, (R.GLOBAL_RISK_CRITICAL,), EVERYTHING, spares_reductions=False),
+    Rule("global_risk_action", global_risk.action_required, (R.RISK_V3_ESS_ACTION_REQUIRED,), EVERYTHING,
+         spares_reductions=False),
+    Rule("global_risk_warning", global_risk.warning, (R.GLOBAL_RISK_WARNING,), scalable=True),
+    # 4: who may trade what
+    Rule("strategy", admission.strategy, (R.STRATEGY_NOT_ALLOWED,), ORDERS + SETTINGS),
+    Rule("symbol", admission.symbol, (R.SYMBOL_NOT_ALLOWED,), ORDERS + SETTINGS),
+    Rule("confidence", admission.confidence, (R.CONFIDENCE_MISSING, R.CONFIDENCE_BELOW_MINIMUM)),
+    # 5-7: leverage, single trade, losses
+    Rule("leverage_at_venue", leverage.at_venue, (R.LEVERAGE_EXCEEDS_LIMIT,)),
+    Rule("leverage_effective", leverage.effective, (R.EFFECTIVE_LEVERAGE_EXCEEDS_LIMIT,)),
+    Rule("leverage_change", leverage.change, (R.LEVERAGE_EXCEEDS_LIMIT,), (LeverageChange,)),
+    Rule("margin_change", margin.change, (R.MARGIN_CHANGE_NOT_ALLOWED,), (MarginChange,)),
+    Rule("trade_notional", single_trade.notional, (R.SINGLE_TRADE_RISK_EXCEEDS_LIMIT,), scalable=True),
+    Rule("trade_stop_loss", single_trade.loss_at_stop, (R.STOP_LOSS_RISK_EXCEEDS_LIMIT,), scalable=True),
+    Rule("loss_daily", losses.daily, (R.DAILY_LOSS_EXCEEDS_LIMIT,)),
+    Rule("loss_weekly", losses.weekly, (R.WEEKLY_LOSS_EXCEEDS_LIMIT,)),
+    Rule("drawdown", losses.drawdown, (R.DRAWDOWN_EXCEEDS_LIMIT,)),
+    # 8: positions and exposure
+    Rule("new_positions", positions.new_allowed, (R.NEW_POSITIONS_NOT_ALLOWED,)),
+    Rule("open_positions", positions.count, (R.OPEN_POSITIONS_EXCEED_LIMIT,)),
+    Rule("position_size", positions.size, (R.POSITION_EXCEEDS_LIMIT,), scalable=True),
+    Rule("exposure_symbol", exposures.symbol, (R.SYMBOL_EXPOSURE_EXCEEDS_LIMIT,), scalable=True),
+    Rule("exposure_strategy", exposures.strategy, (R.STRATEGY_EXPOSURE_EXCEEDS_LIMIT,), scalable=True),
+    Rule("exposure_account", exposures.account, (R.ACCOUNT_EXPOSURE_EXCEEDS_LIMIT,), scalable=True),
+    Rule("exposure_exchange", exposures.exchange, (R.EXCHANGE_EXPOSURE_EXCEEDS_LIMIT,), scalable=True),
+    Rule("exposure_total", exposures.total, (R.TOTAL_EXPOSURE_EXCEEDS_LIMIT,), scalable=True),
+    # 9: price
+    Rule("price_reference", price.reference, (R.FACTS_MISSING, R.FACTS_STALE)),
+    Rule("price_floor", price.floor, (R.PRICE_BELOW_FLOOR,)),
+    Rule("price_ceiling", price.ceiling, (R.PRICE_ABOVE_CEILING,)),
+    Rule("price_collar", price.collar, (R.PRICE_OUTSIDE_COLLAR,)),
+    # 10: order size, rate, duplicates
+    Rule("order_quantity", order_size.quantity, (R.ORDER_QUANTITY_EXCEEDS_LIMIT,), scalable=True),
+    Rule("order_notional", order_size.notional, (R.ORDER_NOTIONAL_EXCEEDS_LIMIT,), scalable=True),
+    Rule("order_rate", activity.rate, (R.ORDER_RATE_EXCEEDS_LIMIT,)),
+    Rule("order_identical", activity.identical, (R.ORDER_DUPLICATE,)),
+    Rule("client_order_id", activity.client_order_id, (R.ORDER_DUPLICATE,), spares_reductions=False),
+)

@@ -1,0 +1,156 @@
+"""The state that runs through a request of several instructions.
+
+They stand or fall together, and each is judged as if the ones before it had already been accepted: two
+orders of one request must not fit into the same headroom.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from rules.decision import Hold
+from rules.facts import NO_SIDES, Exposure, Fact, FactMissing, Facts, FactStale, SymbolFacts
+from rules.order import Bucket, Instruction, Order, Side
+
+if TYPE_CHECKING:
+    from rules.case import Case
+
+NOTHING = Decimal(0)
+
+
+@dataclass(slots=True)
+class Running:
+    """What the instructions of a request judged so far have taken."""
+
+    instructions: Sequence[Instruction] = ()
+    cases: list[Case] = field(default_factory=list)
+    notional: Decimal = NOTHING
+    group_quantities: dict[tuple[int, str, Bucket, Side], Decimal] = field(default_factory=dict)
+    group_notionals: dict[int, Decimal] = field(default_factory=dict)
+
+    def group_quantity(self, order: Order) -> Decimal:
+        """Base quantity that other legs of the order's group have already taken on its side."""
+        if order.group is None:
+            return NOTHING
+        return self.group_quantities.get((order.group, order.symbol, order.bucket, order.side), NOTHING)
+
+    def group_notional(self, order: Order) -> Decimal:
+        """The largest value among the legs of the order's group so far."""
+        return NOTHING if order.group is None else self.group_notionals.get(order.group, NOTHING)
+
+    def notional_besides(self, order: Order) -> Decimal:
+        """The value of everything judged so far but the order's own group."""
+        return self.notional - self.group_notional(order)
+
+    def closing_taken(self, opener: int, *, besides: int | None) -> Decimal:
+        """How much of an opening order's fill earlier pending orders already close; a group counts its largest."""
+        total = NOTHING
+        groups: dict[int, Decimal] = {}
+        for case in self.cases:
+            order = case.order
+            if not case.closing or order.pending_on != opener or order.quantity is None:
+                continue
+            if order.group is None:
+                total += order.quantity
+            elif order.group != besides:
+                groups[order.group] = max(groups.get(order.group, NOTHING), order.quantity)
+        return total + sum(groups.values(), NOTHING)
+
+    def identical(self, order: Order) -> int:
+        """How many orders of the request so far ask for the very same thing."""
+        asked = replace(order, client_order_id=None)
+        return sum(replace(case.order, client_order_id=None) == asked for case in self._orders())
+
+    def has_client_order_id(self, client_order_id: str | None) -> bool:
+        """An order of the request so far bears this client id."""
+        return client_order_id is not None and any(
+            case.order.client_order_id == client_order_id for case in self._orders()
+        )
+
+    def _orders(self) -> list[Case]:
+        return [case for case in self.cases if isinstance(case.instruction, Order)]
+
+    def take(self, case: Case, hold: Hold | None, facts: Facts) -> Facts:
+        """Count a case that passed; the facts as the next instruction of the request finds them."""
+        self.cases.append(case)
+        if not isinstance(case.instruction, Order):
+            return facts
+        order = case.order
+        if not case.reducing and not case.closing:
+            counted = self.notional_besides(order)
+            if order.group is not None:
+                self.group_notionals[order.group] = max(self.group_notional(order), case.notional)
+                self.notional = counted + self.group_notionals[order.group]
+            else:
+                self.notional = counted + case.notional
+        if order.group is not None:
+            place = (order.group, order.symbol, order.bucket, order.side)
+            self.group_quantities[place] = self.group_quantity(order) + case.added
+        return after(facts, hold)
+
+
+NOTHING_EARLIER = Running()
+
+
+def hold_of(case: Case) -> Hold | None:
+    """What an order takes if it is sent: what it adds to its side, and to the sums of exposure."""
+    if not isinstance(case.instruction, Order) or case.added == NOTHING:
+        return None
+    order = case.order
+    return Hold(order.symbol, order.bucket, order.side, case.added, _value(case))
+
+
+def _value(case: Case) -> Decimal:
+    """Added exposure; where no limit needed the facts for it, the order's own value, else nothing."""
+    try:
+        return case.exposure_delta
+    except (FactMissing, FactStale):
+        pass
+    try:
+        return NOTHING if case.reducing else case.notional
+    except (FactMissing, FactStale):
+        return NOTHING
+
+
+def after(facts: Facts, hold: Hold | None) -> Facts:
+    """The facts once an order with this hold has been let through."""
+    activity = replace(facts.activity, orders_in_window=facts.activity.orders_in_window + 1)
+    if hold is None:
+        return replace(facts, activity=activity)
+    symbol = facts.of(hold.symbol)
+    return replace(
+        facts,
+        activity=activity,
+        symbols={**facts.symbols, hold.symbol: _reserving(symbol, hold)},
+        exposure=_raised(facts.exposure, hold.notional),
+        open_positions=_opened(facts.open_positions, (hold.symbol, hold.bucket)),
+    )
+
+
+def _reserving(symbol: SymbolFacts, hold: Hold) -> SymbolFacts:
+    sides = symbol.reserved.get(hold.bucket, NO_SIDES).plus(hold.side, hold.quantity)
+    return replace(symbol, reserved={**symbol.reserved, hold.bucket: sides})
+
+
+def _raised(exposure: Fact[Exposure] | None, notional: Decimal) -> Fact[Exposure] | None:
+    if exposure is None:
+        return None
+    value = exposure.value
+    more = Exposure(
+        account=value.account + notional,
+        strategy=value.strategy + notional,
+        exchange=value.exchange + notional,
+        total=value.total + notional,
+    )
+    return Fact(more, exposure.as_of)
+
+
+def _opened(
+    positions: Fact[frozenset[tuple[str, Bucket]]] | None, place: tuple[str, Bucket]
+) -> Fact[frozenset[tuple[str, Bucket]]] | None:
+    if positions is None:
+        return None
+    return Fact(positions.value | {place}, positions.as_of)
