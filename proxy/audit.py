@@ -22,7 +22,6 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -42,7 +41,6 @@ from rules import (
     MarginChange,
     Order,
     QuantityCut,
-    Reason,
 )
 
 log = structlog.get_logger("riskgate.audit")
@@ -701,17 +699,25 @@ def _order_record(order: Order, notional: Decimal | None) -> dict[str, object]:
         "client_order_id": order.client_order_id,
     }
     # Rare fields stand in the record only when the order stated them.
-    for name in ("quote_quantity", "trigger_price", "activation_price", "callback_rate", "iceberg_quantity"):
-        amount = getattr(order, name)
+    for name, amount in (
+        ("quote_quantity", order.quote_quantity),
+        ("trigger_price", order.trigger_price),
+        ("activation_price", order.activation_price),
+        ("callback_rate", order.callback_rate),
+        ("iceberg_quantity", order.iceberg_quantity),
+    ):
         if amount is not None:
             record[name] = format(amount, "f")
-    for name in ("close_position", "price_follows_book"):
-        if getattr(order, name):
-            record[name] = True
-    for name in ("time_in_force", "group", "pending_on"):
-        stated = getattr(order, name)
-        if stated is not None:
-            record[name] = stated
+    if order.close_position:
+        record["close_position"] = True
+    if order.price_follows_book:
+        record["price_follows_book"] = True
+    if order.time_in_force is not None:
+        record["time_in_force"] = order.time_in_force
+    if order.group is not None:
+        record["group"] = order.group
+    if order.pending_on is not None:
+        record["pending_on"] = order.pending_on
     if order.replaces is not None:
         record["replaces"] = _replaced(order)
     return record
@@ -728,45 +734,40 @@ def _replaced(instruction: Order | QuantityCut) -> dict[str, object] | None:
     }
 
 
-def _caller_record(caller: Caller | None) -> dict[str, object] | None:
-    if caller is None:
-        return None
-    return {
-        "account": caller.account,
-        "exchange": caller.exchange,
-        "strategy": caller.strategy,
-        "bot": caller.bot,
-        "confidence": _amount(caller.confidence),
-    }
-
-
 def decision_record(
+    decision: Decision,
     *,
     decision_id: str,
     caller: Caller,
-    endpoint: str,
     instructions: Sequence[Instruction],
-    decision: Decision,
+    endpoint: str,
     ess_epoch: int,
     latency_us: int,
-    body_sha256: str,
+    sent_sha256: str | None,
     notionals: Sequence[Decimal | None] = (),
 ) -> dict[str, object]:
     """A judged request: the orders, the answer in RiskGateResult's keys, and every rule that ran.
 
-    `body_sha256` is of target and body as they will be forwarded; the bytes themselves, keys
-    and signatures are never in a record. `rules_run` rows are rule, instruction, outcome,
-    observed, limit.
+    `sent_sha256` is of target and body as they will be forwarded, None for a block; the bytes
+    themselves, keys and signatures are never in a record. `rules_run` rows are rule,
+    instruction, outcome, observed, limit.
     """
-    padded = (*notionals, *([None] * (len(instructions) - len(notionals))))
+    orders = [
+        instruction_record(one, notionals[index] if index < len(notionals) else None)
+        for index, one in enumerate(instructions)
+    ]
     return {
         "kind": "decision",
         "decision_id": decision_id,
-        "caller": _caller_record(caller),
+        "caller": {
+            "account": caller.account,
+            "exchange": caller.exchange,
+            "strategy": caller.strategy,
+            "bot": caller.bot,
+            "confidence": _amount(caller.confidence),
+        },
         "endpoint": endpoint,
-        "orders": [
-            instruction_record(one, notional) for one, notional in zip(instructions, padded, strict=True)
-        ],
+        "orders": orders,
         "decision": decision.verdict,
         "reason": decision.reason,
         "scale_factor": format(decision.scale_factor, "f"),
@@ -780,66 +781,7 @@ def decision_record(
         "policy_revision": decision.policy_revision,
         "ess_epoch": ess_epoch,
         "latency_us": latency_us,
-        "body_sha256": body_sha256,
-    }
-
-
-def refusal_record(
-    *,
-    decision_id: str,
-    caller: Caller | None,
-    endpoint: str,
-    reason: Reason,
-    sentence: str,
-    timestamp: datetime,
-    ess_active: bool,
-    ess_epoch: int,
-    latency_us: int,
-    body_sha256: str,
-) -> dict[str, object]:
-    """A request that was refused without the rulebook: not understood, unknown key, transfer."""
-    return {
-        "kind": "decision",
-        "decision_id": decision_id,
-        "caller": _caller_record(caller),
-        "endpoint": endpoint,
-        "orders": [],
-        "decision": "block",
-        "reason": reason,
-        "scale_factor": "0",
-        "risk_level": None,
-        "ess_active": ess_active,
-        "timestamp": timestamp,
-        "sentence": sentence,
-        "quantities": [],
-        "rules_run": [],
-        "ess_epoch": ess_epoch,
-        "latency_us": latency_us,
-        "body_sha256": body_sha256,
-    }
-
-
-Outcome = Literal["sent", "not_sent", "unknown", "accepted", "rejected"]
-
-
-def outcome_record(
-    *,
-    decision_id: str,
-    outcome: Outcome,
-    status: int | None = None,
-    code: int | str | None = None,
-    order_ids: Sequence[str | None] = (),
-    latency_ms: int | None = None,
-) -> dict[str, object]:
-    """What became of a request that was let through."""
-    return {
-        "kind": "outcome",
-        "decision_id": decision_id,
-        "outcome": outcome,
-        "status": status,
-        "code": code,
-        "order_ids": list(order_ids),
-        "latency_ms": latency_ms,
+        "sent_sha256": sent_sha256,
     }
 
 

@@ -67,31 +67,24 @@ class StopNotStored(ProxyError):
     status = 500
 
 
-class Drained(NamedTuple):
-    """What became of sends that had passed the last look: still unanswered, and cut off unsent."""
-
-    in_flight_unanswered: int
-    aborted: int
-
-
-class DrainedLike(Protocol):
-    """The part of the upstream's drain report that is passed on."""
-
-    @property
-    def in_flight_unanswered(self) -> int:
-        """Orders handed to a socket that the venue has not answered yet."""
-        ...
+class Drained(Protocol):
+    """What became of orders that had passed the last look."""
 
     @property
     def aborted(self) -> int:
-        """Orders cut off before all their bytes were handed over."""
+        """Orders cut off before all their bytes had left."""
+        ...
+
+    @property
+    def unanswered(self) -> int:
+        """Orders that left and have no answer yet."""
         ...
 
 
 class Drain(Protocol):
     """Waits until no order that passed the last look can still be on its way to a socket."""
 
-    async def __call__(self, *, flush_timeout_s: float, answer_timeout_s: float) -> DrainedLike:
+    async def __call__(self, *, flush_timeout_s: float, answer_timeout_s: float) -> Drained:
         """Wait at most `flush_timeout_s` for bytes to leave, and `answer_timeout_s` for answers."""
         ...
 
@@ -257,7 +250,7 @@ class EssLatch:
         if self.drain is not None:
             try:
                 drained = await self.drain(flush_timeout_s=FLUSH_TIMEOUT_S, answer_timeout_s=ANSWER_TIMEOUT_S)
-                unanswered, aborted = drained.in_flight_unanswered, drained.aborted
+                unanswered, aborted = drained.unanswered, drained.aborted
             except Exception as error:  # noqa: BLE001 - the latch holds whatever happened; the caller is told
                 log.error("ess.drain_failed", error=repr(error))
                 problems.append("orders already on their way could not be waited for")

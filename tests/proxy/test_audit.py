@@ -18,10 +18,8 @@ from proxy.audit import (
     decision_record,
     find,
     newest,
-    outcome_record,
     read,
     read_anchor,
-    refusal_record,
     verify,
 )
 from proxy.clock import ManualClock
@@ -60,6 +58,7 @@ ORDER = Order(
 
 
 def decided(instruction=ORDER, decision_id="d-1"):
+    """The record of a scaled order."""
     decision = Decision(
         verdict=Verdict.SCALE_DOWN,
         reason=Reason.POSITION_EXCEEDS_LIMIT,
@@ -75,25 +74,27 @@ def decided(instruction=ORDER, decision_id="d-1"):
         reducing=False,
     )
     return decision_record(
+        decision,
         decision_id=decision_id,
         caller=CALLER,
         endpoint="POST /api/v3/order",
         instructions=(instruction,),
-        decision=decision,
         ess_epoch=1,
         latency_us=40,
-        body_sha256="ab" * 32,
+        sent_sha256="ab" * 32,
         notionals=(Decimal("0.006"),),
     )
 
 
 @pytest.fixture
 def clock():
+    """A clock that stands still."""
     return ManualClock(NOW)
 
 
 @pytest.fixture
 async def tasks():
+    """Background tasks, ended with the test."""
     tasks = Tasks()
     yield tasks
     await tasks.close()
@@ -116,6 +117,7 @@ def opened(tmp_path, clock, tasks):
 
 
 def filled(opened, records=20, **options):
+    """The directory of a closed audit with some records."""
     audit = opened(**options)
     for number in range(records):
         audit.append({"kind": "decision", "decision_id": f"d-{number}"})
@@ -127,7 +129,7 @@ async def test_a_record_is_found_again_with_everything_that_was_judged(opened):
     """Order, answer, rules and caller come back as they were recorded, amounts exact and plain."""
     audit = opened()
     audit.append(decided())
-    audit.append(outcome_record(decision_id="d-1", outcome="accepted", status=200, order_ids=["7"], latency_ms=12))
+    audit.append({"kind": "outcome", "decision_id": "d-1", "outcome": "accepted", "status": 200})
 
     decision, outcome = find(audit.directory, "d-1")
 
@@ -185,30 +187,6 @@ async def test_every_kind_of_instruction_has_a_record(opened, instruction, expec
     assert expected.items() <= decision["orders"][0].items()
 
 
-async def test_a_refusal_without_the_rulebook_has_the_same_keys(opened):
-    """A request that nobody understood is recorded as a block with reason and sentence."""
-    audit = opened()
-    audit.append(
-        refusal_record(
-            decision_id="r-1",
-            caller=None,
-            endpoint="POST /x",
-            reason=Reason.ENDPOINT_UNKNOWN,
-            sentence="unknown endpoint",
-            timestamp=NOW,
-            ess_active=True,
-            ess_epoch=3,
-            latency_us=5,
-            body_sha256="00" * 32,
-        )
-    )
-
-    (refusal,) = find(audit.directory, "r-1")
-
-    assert (refusal["decision"], refusal["reason"], refusal["caller"]) == ("block", "endpoint_unknown", None)
-    assert set(decided()) - set(refusal) == {"reducing", "policy_revision"}
-
-
 async def test_sequence_and_hash_continue_after_reopening(opened):
     """A closed audit is continued where it ended."""
     directory = filled(opened, records=3)
@@ -261,10 +239,12 @@ async def test_kinds_and_predicates_pick_records(opened):
 
 
 def lines_of(directory):
+    """The first segment's lines."""
     return (directory / "audit-000001.jsonl").read_bytes().splitlines(keepends=True)
 
 
 def write_lines(directory, lines):
+    """Replace the first segment."""
     (directory / "audit-000001.jsonl").write_bytes(b"".join(lines))
 
 
@@ -503,8 +483,7 @@ async def test_power_mode_syncs_full_segments_too(opened, monkeypatch):
     await audit.durable(sequences[-1])
 
     assert synced >= {path.name for path in audit.directory.glob("audit-*.jsonl")}
-    open_files = [os.readlink(f"/proc/self/fd/{entry}") for entry in os.listdir("/proc/self/fd")
-                  if os.path.exists(f"/proc/self/fd/{entry}")]
+    open_files = [str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.exists()]
     assert sum(str(audit.directory) in name and ".jsonl" in name for name in open_files) == 1
 
 
@@ -552,4 +531,4 @@ async def test_the_line_is_what_the_documentation_says(opened):
 
     assert json.loads(second)["prev"] == previous
     assert hashlib.sha256(previous.encode() + body + b"}").hexdigest() == hash_text.decode().removesuffix('"}')
-    assert audit_module.BEGINNING == json.loads(first)["prev"]
+    assert json.loads(first)["prev"] == audit_module.BEGINNING

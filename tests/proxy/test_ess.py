@@ -5,13 +5,14 @@ import os
 import signal
 import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
 from proxy import ess
 from proxy.clock import ManualClock, SystemClock
 from proxy.errors import ConfigError, LastLookRefused, RevisionConflict
-from proxy.ess import Drained, EssLatch, StopHeld, StopNotStored, StopRequestInvalid, halt_on_signal, initialise
+from proxy.ess import EssLatch, StopHeld, StopNotStored, StopRequestInvalid, halt_on_signal, initialise
 from proxy.tasks import Tasks
 from rules import EssLevel, Reason
 
@@ -21,6 +22,7 @@ CLOCK = ManualClock(NOW)
 
 @pytest.fixture
 def path(tmp_path):
+    """A file as `riskgate init` writes it."""
     path = tmp_path / "ess.state"
     initialise(path, clock=CLOCK)
     return path
@@ -42,10 +44,12 @@ def latches(path):
 
 
 def halt(latch, level=EssLevel.HALT, scope="global", actor="ann", reason="drill", source="api"):
+    """Engage, with defaults."""
     return latch.engage(level=level, scope=scope, actor=actor, reason=reason, source=source)
 
 
 def release(latch, scope="global", actor="ann", reason="all clear", expected_epoch=None):
+    """Release, at the epoch that is in force unless told otherwise."""
     epoch = latch.stop_of(scope).epoch if expected_epoch is None else expected_epoch
     return latch.release(scope=scope, actor=actor, reason=reason, expected_epoch=epoch)
 
@@ -242,7 +246,9 @@ async def test_anothers_engage_voids_a_release_that_did_not_know_of_it(latches):
     assert latch.governing("a").level is EssLevel.HALT
 
 
-@pytest.mark.parametrize("scope", ["", "Global", "account:", "account", "account:a/b", "bot:x", "account:../x", "global\n"])
+@pytest.mark.parametrize(
+    "scope", ["", "Global", "account:", "account", "account:a/b", "bot:x", "account:../x", "global\n"]
+)
 async def test_an_unknown_scope_is_refused_rather_than_stopping_nothing(latches, scope):
     """A misspelt scope must not look like a stop."""
     latch = latches()
@@ -277,7 +283,7 @@ async def test_the_order_is_memory_then_disk_then_drain(path, latches):
 
     async def drain(*, flush_timeout_s, answer_timeout_s):
         seen.append((b'"HALT"' in path.read_bytes(), flush_timeout_s, answer_timeout_s))
-        return Drained(in_flight_unanswered=3, aborted=1)
+        return SimpleNamespace(unanswered=3, aborted=1)
 
     result = await halt(latches(drain))
 
