@@ -1,0 +1,315 @@
+"""What the proxy says while it runs: one JSON object a line, or readable lines on a terminal.
+
+Lines are handed to a thread through a bounded queue. A reader that does not read, such as a
+pipe nobody empties, costs log lines, which are counted, and never stalls an order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import re
+import sys
+import threading
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any, Literal
+
+import orjson
+import structlog
+from pydantic import SecretBytes, SecretStr
+
+from proxy.clock import Clock
+from rules import Caller, Decision, Instruction, Order
+
+REDACTED = "[redacted]"
+LINES_MAX = 20_000
+_BATCH_BYTES = 1 << 16
+_GATHER_S = 0.005  # lines that come within this time are written together
+_SECRET_KEYS = frozenset(
+    {
+        "api_key", "apikey", "x_mbx_apikey", "secret", "api_secret", "secret_key", "private_key", "passphrase",
+        "password", "signature", "listenkey", "listen_key", "token", "admin_token", "authorization", "cookie",
+        "set_cookie",
+    }
+)  # fmt: skip
+_SECRET_IN_TEXT = re.compile(
+    r"""(?ix)
+    ( \b (?: signature | listen_?key | api_?key | x-mbx-apikey | secret (?:_?key)? | token | password | passphrase )
+      \\? ["']? \s* [=:] \s* \\? ["']? )
+    [^\s&"'\\,;}]+
+    | ( \b bearer \s+ ) [^\s"',;]+
+    | -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----.*?(?:-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|\Z)
+    """,
+    re.DOTALL,
+)
+
+EVENTS = (
+    "account.poll_failed",
+    "admin.act",
+    "admin.refused",
+    "answer.unreadable",
+    "audit.anchor_failed",
+    "audit.anchored",
+    "audit.failed",
+    "audit.recovered",
+    "audit.rotated",
+    "audit.unavailable",
+    "ess.drain_failed",
+    "ess.engaged",
+    "ess.not_stored",
+    "ess.released",
+    "ess.slot_damaged",
+    "ess.unreadable",
+    "loop.stalled",
+    "order.decided",
+    "policy.changed",
+    "task.failed",
+)
+"""The events that dashboards and alerts may rely on; a name that stands here is not changed."""
+
+
+class LineWriter:
+    """Writes lines to a file descriptor in a thread of its own; never blocks who hands them over."""
+
+    def __init__(self, descriptor: int, *, lines_max: int = LINES_MAX) -> None:
+        self.dropped = 0
+        self._descriptor = descriptor
+        self._lines_max = lines_max
+        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def write(self, line: bytes) -> None:
+        """Take a line, with its line end; when too many wait, drop it and count that."""
+        if self._lines.qsize() >= self._lines_max:
+            self.dropped += 1
+            return
+        self._lines.put(line)
+
+    def _run(self) -> None:
+        while (line := self._lines.get()) is not None:
+            # One write for all that gathered: waking up for each would take time from the event loop.
+            self._closing.wait(_GATHER_S)
+            batch, size, ended = [line], len(line), False
+            while size < _BATCH_BYTES:
+                try:
+                    following = self._lines.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    ended = True
+                    break
+                batch.append(following)
+                size += len(following)
+            self._write_all(b"".join(batch), len(batch))
+            if ended:
+                return
+
+    def _write_all(self, content: bytes, lines: int) -> None:
+        try:
+            while content:
+                content = content[os.write(self._descriptor, content) :]
+        except OSError:  # the reader is gone; there is nowhere left to say so but the count
+            self.dropped += lines
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """Write what waits; give up on a reader that does not read."""
+        self._closing.set()
+        self._lines.put(None)
+        self._thread.join(timeout_s)
+
+
+def redact(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Take secrets out of a log event: by the name of the key, by type, and by how they look in text."""
+    for key, value in event.items():
+        event[key] = REDACTED if _names_a_secret(key) else _clean(value)
+    return event
+
+
+def _names_a_secret(key: object) -> bool:
+    return str(key).lower().replace("-", "_") in _SECRET_KEYS
+
+
+def _clean(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - whatever somebody logged
+    if isinstance(value, str):
+        return clean_text(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, SecretStr | SecretBytes):
+        return REDACTED
+    if isinstance(value, bytes | bytearray | memoryview):
+        # Bytes are bodies, keys and signatures; how many there were is all that is told.
+        return f"[{len(value)} bytes]"
+    if depth < 6 and isinstance(value, Mapping):
+        return {
+            str(key): REDACTED if _names_a_secret(key) else _clean(inner, depth + 1)
+            for key, inner in value.items()
+        }
+    if depth < 6 and isinstance(value, list | tuple | set | frozenset):
+        return [_clean(inner, depth + 1) for inner in value]
+    return clean_text(str(value))
+
+
+def clean_text(text: str) -> str:
+    """The text without what looks like a key, a signature or a token."""
+    return _SECRET_IN_TEXT.sub(lambda found: f"{found.group(1) or found.group(2) or ''}{REDACTED}", text)
+
+
+def _to_json(_: object, __: str, event: MutableMapping[str, Any]) -> bytes:
+    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
+
+
+class _Lines:
+    """The logger at the end of the chain: hands finished lines to the writer."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        self._writer = writer
+
+    def msg(self, line: str | bytes) -> None:
+        """Write one finished line."""
+        raw = line if isinstance(line, bytes) else line.encode("utf-8", "replace")
+        self._writer.write(raw + b"\n")
+
+    debug = info = warning = warn = error = critical = exception = fatal = log = msg
+
+
+class Logs:
+    """Logging as configured; `close` writes what still waits."""
+
+    def __init__(self, writer: LineWriter, clock: Clock, *, as_json: bool) -> None:
+        self.writer = writer
+        self.clock = clock
+        self.as_json = as_json
+        self._log = structlog.get_logger("riskgate.orders")
+
+    @property
+    def dropped(self) -> int:
+        """Lines lost to a reader that is too slow."""
+        return self.writer.dropped
+
+    def order_decided(self, told: dict[str, object]) -> None:
+        """One line; in JSON without the detour through processors, as its fields hold no secrets."""
+        if not self.as_json:
+            self._log.info("order.decided", **told)
+            return
+        line = {"event": "order.decided", "level": "info", "timestamp": self.clock.now(), **told}
+        self.writer.write(orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE))
+
+    def close(self) -> None:
+        """Write what waits and leave logging as it was before."""
+        global _current
+        if _current is self:
+            _current = None
+            structlog.reset_defaults()
+            root = logging.getLogger()
+            root.handlers = [one for one in root.handlers if not isinstance(one, _FromLibraries)]
+        self.writer.close()
+
+
+_current: Logs | None = None
+
+
+class _FromLibraries(logging.Handler):
+    """Brings what libraries log through the standard library into the same lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand one record on; a record that cannot be formatted is told as such."""
+        with contextlib.suppress(Exception):  # a library's log line must never break the request it is about
+            said = structlog.get_logger(record.name)
+            exception = record.exc_info if record.exc_info and record.exc_info[0] else None
+            said.log(record.levelno, "library.said", logger=record.name, said=record.getMessage(), exc_info=exception)
+
+
+def configure(
+    *,
+    clock: Clock,
+    level: str = "info",
+    form: Literal["auto", "json", "console"] = "auto",
+    descriptor: int | None = None,
+) -> Logs:
+    """Set up logging for the process: JSON lines, or readable ones on a terminal."""
+    global _current
+    if _current is not None:
+        _current.close()
+    out = sys.stdout.fileno() if descriptor is None else descriptor
+    as_json = form == "json" or (form == "auto" and not os.isatty(out))
+    logs = Logs(LineWriter(out), clock, as_json=as_json)
+
+    def stamp(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event["timestamp"] = clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return event
+
+    last = _to_json if as_json else structlog.dev.ConsoleRenderer(colors=os.isatty(out))
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            stamp,
+            structlog.processors.format_exc_info,
+            redact,
+            last,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *_: _Lines(logs.writer),
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers = [one for one in root.handlers if not isinstance(one, _FromLibraries)]
+    root.addHandler(_FromLibraries())
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
+    _current = logs
+    return logs
+
+
+def order_decided(
+    decision: Decision,
+    caller: Caller,
+    *,
+    decision_id: str,
+    instructions: Sequence[Instruction],
+    endpoint: str,
+    outcome: str,
+    took_s: float,
+    upstream_s: float | None = None,
+) -> None:
+    """Tell one decision: the whole story in one line, with nothing in it that is secret."""
+    logs = _current
+    if logs is None:
+        return
+    told: dict[str, object] = {
+        "decision_id": decision_id,
+        "decision": decision.verdict,
+        "reason": decision.reason,
+        "sentence": decision.sentence,
+        "outcome": outcome,
+        "account": caller.account,
+        "exchange": caller.exchange,
+        "strategy": caller.strategy,
+        "bot": caller.bot,
+        "endpoint": endpoint,
+        "orders": [_brief(one) for one in instructions],
+        "scale_factor": decision.scale_factor if decision.scale_factor != 1 else None,
+        "risk_level": decision.risk_level,
+        "ess_active": decision.ess_active,
+        "policy_revision": decision.policy_revision,
+        "took_us": int(took_s * 1_000_000),
+        "upstream_us": None if upstream_s is None else int(upstream_s * 1_000_000),
+    }
+    logs.order_decided(told)
+
+
+def _brief(instruction: Instruction) -> str:
+    """An instruction in a few words: side, amount, symbol, price."""
+    if not isinstance(instruction, Order):
+        return f"{type(instruction).__name__} {getattr(instruction, 'symbol', None) or ''}".rstrip()
+    if instruction.quantity is not None:
+        amount = format(instruction.quantity, "f")
+    elif instruction.quote_quantity is not None:
+        amount = f"{instruction.quote_quantity:f} quote"
+    else:
+        amount = "all"
+    price = f" at {instruction.price:f}" if instruction.price is not None else ""
+    return f"{instruction.side} {amount} {instruction.symbol} {instruction.type}{price}"
