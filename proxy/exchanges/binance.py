@@ -104,10 +104,10 @@ class Binance:
         instructions = form.read(values)
         return Parsed(
             recognised=recognised, instructions=instructions, params=params,
-            client_order_ids=tuple(
+            client_order_ids=tuple([
                 instruction.client_order_id if isinstance(instruction, Order) else None
                 for instruction in instructions
-            ),
+            ]),
         )
 
     def read_params(self, request: WireRequest) -> Params:
