@@ -125,6 +125,12 @@ class Upstream:
             for connection in pool.connections
             if connection.tracked
         ]
+        # One that was given up on is known to its sender; here it only has to be gone.
+        open_answers = [
+            (connection, answer)
+            for connection, _, answer in under_way
+            if answer is not None and not answer.done()
+        ]
         deadline = loop.time() + flush_timeout_s
         holding = [(connection, number) for connection, number, _ in under_way]
         while holding := [
@@ -140,14 +146,12 @@ class Upstream:
             connection.drop("cut off by the emergency stop before all of the request had left")
         for connection in cut_off:
             await connection.gone()
-        open_answers = [
-            answer for connection, _, answer in under_way if answer is not None and connection not in cut_off
-        ]
-        if any(not answer.done() for answer in open_answers) and answer_timeout_s > 0:
-            await asyncio.wait(open_answers, timeout=answer_timeout_s)
+        waited_for = [answer for connection, answer in open_answers if connection not in cut_off]
+        if answer_timeout_s > 0 and any(not answer.done() for answer in waited_for):
+            await asyncio.wait(waited_for, timeout=answer_timeout_s)
         return Drained(
             aborted=len(cut_off),
-            unanswered=sum(1 for answer in open_answers if not _was_answered(answer)),
+            unanswered=sum(1 for answer in waited_for if not _was_answered(answer)),
         )
 
     # Inside

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from proxy.errors import (
     UpstreamUnreachable,
 )
 from proxy.tasks import Tasks
-from proxy.upstream import Origin, Upstream, UpstreamSettings
+from proxy.upstream import Origin, StreamedResponse, Upstream, UpstreamSettings
 from proxy.upstream.connection import Connection, TimedResponse
 from proxy.upstream.framing import request_bytes
 from proxy.wire import WireRequest
@@ -265,7 +266,11 @@ async def test_a_compressed_body_stays_compressed() -> None:
 @pytest.mark.parametrize(
     ("answer", "status", "body"),
     [
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: 1\r\n\r\n", 200, b"abcde"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: 1\r\n\r\n",
+            200,
+            b"abcde",
+        ),
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\n" + ACCEPTED, 200, b'{"orderId":1}'),
         (b"HTTP/1.1 204 No Content\r\nX: 1\r\n\r\n", 204, b""),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, b""),
@@ -643,7 +648,7 @@ def read_pieces(pieces: list[bytes], numbers: UpstreamSettings) -> tuple[TimedRe
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     """The pieces of `data` cut at the places."""
     marks = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
-    return [data[start:end] for start, end in zip(marks, marks[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(marks)]
 
 
 VALID = [
@@ -695,6 +700,12 @@ def test_pieces_do_not_matter(answer: bytes, places: list[int]) -> None:
 # Streams
 
 
+async def read_to_the_end(stream: StreamedResponse) -> None:
+    """Take all of it."""
+    while await stream.read():
+        pass
+
+
 async def test_a_stream_passes_everything_and_holds_little() -> None:
     """A reader that stalls stalls the venue: the buffer stays small, and nothing is lost."""
     size = 24 << 20
@@ -737,8 +748,7 @@ async def test_a_stream_that_breaks_off_says_so() -> None:
     async with RawVenue(script) as venue, lane(venue.origin) as upstream:
         stream = await upstream.stream("/fapi", READ)
         with pytest.raises(UpstreamSilent):
-            while await stream.read():
-                pass
+            await read_to_the_end(stream)
         stream.close()
 
 
