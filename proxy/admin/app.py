@@ -1,0 +1,57 @@
+"""Puts the admin listener together."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from prometheus_client.aiohttp import make_aiohttp_handler
+
+from proxy.admin.answers import answer
+from proxy.admin.bodies import BODY_BYTES_MAX
+from proxy.admin.guard import Guard, Handler
+from proxy.admin.parts import AdminParts
+from proxy.admin.policy import PolicyRoutes
+from proxy.admin.records import Records
+from proxy.admin.stopping import Stopping
+
+
+def build_admin(parts: AdminParts, *, token: bytes) -> web.Application:
+    """The admin API as an application; whoever runs it chooses where it listens."""
+    guard = Guard(parts, token)
+
+    @web.middleware
+    async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await guard(request, handler)
+
+    app = web.Application(middlewares=[guarded], client_max_size=BODY_BYTES_MAX)
+    app.add_routes([*_probes(parts), *Stopping(parts).routes(), *PolicyRoutes(parts).routes()])
+    app.add_routes(Records(parts).routes())
+    return app
+
+
+def _probes(parts: AdminParts) -> list[web.RouteDef]:
+    serve_metrics = make_aiohttp_handler(parts.registry)
+
+    async def healthz(_: web.Request) -> web.Response:
+        return answer({"status": "ok"})
+
+    async def readyz(_: web.Request) -> web.Response:
+        ready, because = parts.ready()
+        return answer({"ready": ready, "parts": because}, status=200 if ready else 503)
+
+    async def version(_: web.Request) -> web.Response:
+        return answer({"version": parts.version})
+
+    async def status(_: web.Request) -> web.Response:
+        return answer(parts.status())
+
+    async def metrics(request: web.Request) -> web.StreamResponse:
+        parts.refresh_metrics()
+        return await serve_metrics(request)
+
+    return [
+        web.get("/healthz", healthz),
+        web.get("/readyz", readyz),
+        web.get("/version", version),
+        web.get("/metrics", metrics),
+        web.get("/admin/v1/status", status),
+    ]

@@ -1,0 +1,82 @@
+"""What may stand in the bodies of admin requests; anything else is refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from proxy import wire
+from proxy.admin.answers import Problem
+from proxy.errors import OrderNotUnderstood
+from rules import EssLevel
+
+BODY_BYTES_MAX = 16 * 1024
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
+Stated = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+Scope = Annotated[str, StringConstraints(max_length=80)]
+Mode = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class EngageBody(_Body):
+    """Engaging the stop: everything may be left out, so that nobody has to look anything up to halt."""
+
+    level: Literal["halt", "reduce_only"] = "halt"
+    scope: Scope = "global"
+    reason: Text = ""
+    actor: Text = ""
+
+    @property
+    def ess_level(self) -> EssLevel:
+        """The level that was asked for."""
+        return EssLevel[self.level.upper()]
+
+
+class ReleaseBody(_Body):
+    """Releasing the stop: a person, a reason, and which stop the person has seen."""
+
+    scope: Scope
+    reason: Stated
+    actor: Stated
+    expected_epoch: Annotated[int, Field(ge=0)]
+
+
+class ModeBody(_Body):
+    """Switching the active risk mode."""
+
+    mode: Mode
+    updated_by: Stated
+    reason: Stated
+    expected_revision: Annotated[int, Field(ge=0)] | None = None
+
+
+class AliasBody(_Body):
+    """The v1 alias names the mode in its path; who and why stand in the body."""
+
+    updated_by: Stated
+    reason: Stated
+
+
+B = TypeVar("B", bound=BaseModel)
+
+
+async def read_body(request: web.Request, model: type[B]) -> B:
+    """The body, strictly read: one JSON object with known keys, each once."""
+    raw = await request.read()
+    try:
+        found = wire.loads(raw, characters_max=BODY_BYTES_MAX)
+        return model.model_validate(found)
+    except OrderNotUnderstood as error:
+        raise Problem(400, str(error)) from None
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in one['loc']) or 'body'}: {one['msg']}"
+            for one in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        raise Problem(422, "; ".join(lines), more={"problems": lines}) from None

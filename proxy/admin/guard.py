@@ -1,0 +1,201 @@
+"""What every request to the admin listener passes before anything looks at what it wants.
+
+The order matters: a path that two readers could read differently, a foreign Host (a name
+that was made to point here) and a foreign Origin (a web page in somebody's browser) are
+refused before the token is even looked at, and none of it depends on cookies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import re
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import hdrs, web
+from cachetools import LRUCache
+
+from proxy.admin.answers import Problem
+from proxy.admin.parts import AdminParts
+from proxy.audit import admin_record
+from proxy.clock import Clock
+from proxy.errors import AuditError, ProxyError
+
+log = structlog.get_logger("riskgate.admin")
+
+FAILURES_MAX = 5
+FAILURE_WINDOW_S = 60.0
+SOURCES_MAX = 1024
+AUDITED_FAILURES_MAX = 60  # a minute, over all sources: guessing must not fill the disk
+_PATH = re.compile(r"/(?:[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)?")
+_OPEN = frozenset({"/healthz", "/readyz", "/version"})
+_ENGAGE = "/admin/v1/ess/engage"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Failures:
+    """Failed attempts per source within the last minute."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._by_source: LRUCache[str, deque[float]] = LRUCache(SOURCES_MAX)
+
+    def wait_s(self, source: str) -> float:
+        """How long this source has to wait before its next attempt is looked at; 0 if it need not."""
+        failed = self._recent(source)
+        if len(failed) < FAILURES_MAX:
+            return 0.0
+        return failed[0] + FAILURE_WINDOW_S - self._clock.monotonic()
+
+    def add(self, source: str) -> int:
+        """Count a failed attempt; returns how many there were in the last minute."""
+        failed = self._recent(source)
+        failed.append(self._clock.monotonic())
+        self._by_source[source] = failed
+        return len(failed)
+
+    def _recent(self, source: str) -> deque[float]:
+        failed: deque[float] = self._by_source.get(source) or deque(maxlen=AUDITED_FAILURES_MAX + 1)
+        oldest = self._clock.monotonic() - FAILURE_WINDOW_S
+        while failed and failed[0] <= oldest:
+            failed.popleft()
+        return failed
+
+
+class Guard:
+    """The middleware that lets a request through or refuses it."""
+
+    def __init__(self, parts: AdminParts, token: bytes) -> None:
+        if not token:
+            raise ValueError("the admin listener needs a token")
+        self._parts = parts
+        self._token_digest = hashlib.sha256(token).digest()
+        self._failures = Failures(parts.clock)
+        self._audited = Failures(parts.clock)
+        self._hosts = {"localhost", *(name.lower().rstrip(".") for name in parts.hosts)}
+
+    async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Check, then hand on; every failure becomes a problem document without inner details."""
+        try:
+            self._check(request)
+            return await handler(request)
+        except Problem as problem:
+            return problem.response()
+        except web.HTTPException as error:
+            headers = {"Allow": error.headers[hdrs.ALLOW]} if hdrs.ALLOW in error.headers else None
+            return Problem(error.status, error.reason, headers=headers).response()
+        except ProxyError as error:
+            return Problem(error.status, str(error), more={"error": type(error).__name__}).response()
+        except Exception as error:  # the request ends here, as a 500 that tells nothing of the inside
+            log.exception("admin.failed", path=request.path[:200], error=type(error).__name__)
+            return Problem(500, "the request failed; the log says why").response()
+
+    def _check(self, request: web.Request) -> None:
+        path = request.raw_path.partition("?")[0]
+        if not _PATH.fullmatch(path):
+            raise Problem(404, "there is no such path; paths are written plainly, without escapes or dots")
+        self._check_host(request)
+        self._check_origin(request)
+        if path not in _OPEN and not (path == "/metrics" and self._parts.metrics_open):
+            self._check_token(request, path)
+        if request.method == hdrs.METH_POST:
+            _check_content_type(request)
+
+    def _check_host(self, request: web.Request) -> None:
+        """A name that resolves here but is not ours belongs to a page that wants in (DNS rebinding)."""
+        given = request.headers.getall(hdrs.HOST, [])
+        if len(given) != 1 or not self._is_ours(_host_name(given[0])):
+            raise Problem(403, "the Host header does not name this listener: use its IP address or localhost")
+
+    def _is_ours(self, name: str) -> bool:
+        if name in self._hosts:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    def _check_origin(self, request: web.Request) -> None:
+        """Browsers say which page is asking; only a page of this listener may."""
+        own = f"{request.scheme}://{request.headers[hdrs.HOST]}".lower()
+        for origin in request.headers.getall(hdrs.ORIGIN, []):
+            if origin.lower() != own:
+                raise Problem(403, "requests from other sites' pages are refused")
+        if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+            raise Problem(403, "requests from other sites' pages are refused")
+
+    def _check_token(self, request: web.Request, path: str) -> None:
+        source = request.remote or "unknown"
+        wait_s = self._failures.wait_s(source)
+        # A source that guessed too often waits, whatever it brings now. Only halting does not: with the
+        # right token it always works, so that nobody can lock the stop by guessing from the same machine.
+        if wait_s > 0 and path != _ENGAGE:
+            raise _too_many(wait_s)
+        if self._is_right(request):
+            return
+        if wait_s > 0:
+            raise _too_many(wait_s)
+        count = self._failures.add(source)
+        self._record_failure(source, request, count)
+        raise Problem(
+            401,
+            "this needs the header Authorization: Bearer <admin token>",
+            headers={hdrs.WWW_AUTHENTICATE: 'Bearer realm="riskgate"'},
+        )
+
+    def _is_right(self, request: web.Request) -> bool:
+        given = request.headers.getall(hdrs.AUTHORIZATION, [])
+        if len(given) != 1:
+            return False
+        scheme, _, token = given[0].partition(" ")
+        # Header values arrive with bytes that are no UTF-8 as surrogates; as bytes any of them can be compared.
+        digest = hashlib.sha256(token.strip(" ").encode("utf-8", "surrogateescape")).digest()
+        return hmac.compare_digest(digest, self._token_digest) and scheme.lower() == "bearer"
+
+    def _record_failure(self, source: str, request: web.Request, count: int) -> None:
+        log.warning("admin.refused", peer=source, path=request.path[:200], failures=count)
+        if self._audited.add("all") > AUDITED_FAILURES_MAX:
+            return
+        result = "refused" if count < FAILURES_MAX else "refused, and the source has to wait"
+        act = f"{request.method[:16]} {request.path[:200]}"
+        try:
+            self._parts.audit.append(
+                admin_record(actor="unknown", act=act, result=result, reason="wrong token", peer=source)
+            )
+        except AuditError as error:  # it is refused either way
+            log.error("audit.unavailable", error=str(error))
+
+
+def _too_many(wait_s: float) -> Problem:
+    seconds = int(wait_s) + 1
+    return Problem(
+        429,
+        f"too many wrong tokens from this address; try again in {seconds} s",
+        headers={hdrs.RETRY_AFTER: str(seconds)},
+    )
+
+
+def _check_content_type(request: web.Request) -> None:
+    """Forms and plain text are what a foreign page can send without asking; JSON is not."""
+    given = request.headers.getall(hdrs.CONTENT_TYPE, [])
+    kind = given[0].partition(";")[0].strip().lower() if len(given) == 1 else ""
+    if kind != "application/json":
+        raise Problem(415, "the body has to be JSON, with Content-Type: application/json")
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        raise Problem(415, "the body has to come uncompressed")
+
+
+def _host_name(host: str) -> str:
+    """The name in a Host header, without port and brackets."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        name, _, rest = host[1:].partition("]")
+        return name if not rest or re.fullmatch(r":[0-9]{1,5}", rest) else ""
+    name, colon, port = host.partition(":")
+    if colon and not re.fullmatch(r"[0-9]{1,5}", port):
+        return ""
+    return name.rstrip(".")

@@ -1,0 +1,46 @@
+"""What the admin listener is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry
+
+from proxy.audit import Audit
+from proxy.clock import Clock
+from proxy.ess import EssLatch
+from proxy.stores.base import PolicyStore
+
+
+class Values(Protocol):
+    """Reads single policy values by their dotted path."""
+
+    def get_value(self, path: str) -> Any:  # noqa: ANN401 - as many types as the document has
+        """The value, or ProfileNotFound."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminParts:
+    """Everything the admin API shows or acts upon.
+
+    `ready` answers whether orders can pass and, by part, why not. `hosts` are further names
+    under which the listener may be reached; loopback names and IP addresses always are.
+    """
+
+    ess: EssLatch
+    audit: Audit
+    store: PolicyStore
+    values: Values
+    status: Callable[[], dict[str, Any]]
+    ready: Callable[[], tuple[bool, dict[str, Any]]]
+    clock: Clock
+    version: str
+    accounts: Collection[str]
+    registry: CollectorRegistry
+    refresh_metrics: Callable[[], None] = lambda: None
+    metrics_open: bool = True
+    hosts: Collection[str] = ()
+
