@@ -17,7 +17,7 @@ BODY_BYTES_MAX = 16 * 1024
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
 Stated = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 Scope = Annotated[str, StringConstraints(max_length=80)]
-Mode = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
+Mode = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 class _Body(BaseModel):
