@@ -430,6 +430,21 @@ def load(
     return settings
 
 
+def load_part(path: Path | str, sections: tuple[str, ...], environ: Mapping[str, str] | None = None) -> Settings:
+    """Read some sections only, the others as defaults; references that cannot be resolved stay as written.
+
+    For commands beside the running proxy: whoever stops it, or reads its record, need not have
+    the exchange's secrets in their environment, nor a file that is right in every other section.
+    """
+    environ = os.environ if environ is None else environ
+    file = Path(path).absolute()
+    reading = _Reading(file.parent, {}, set(), str(file))
+    tree = _read_file(file, reading)
+    _apply_environment(tree, environ, reading)
+    wanted = {key: value for key, value in tree.items() if key in sections}
+    return _validated(wanted, reading, environ, references_required=False)
+
+
 def from_mapping(tree: Mapping[str, Any], *, base: Path, source: str = "(built in)") -> Settings:
     """Settings from values in memory, under the same rules as a file's."""
     return _validated(dict(tree), _Reading(base, {}, set(), source), {})
@@ -580,34 +595,41 @@ class _References:
 
     def text(self, value: str, path: tuple[str, ...]) -> str:
         if "${" in _REFERENCE.sub("", value):
-            return self._fail(path, "an unfinished reference", "${env:NAME} or ${file:PATH}")
-        return _REFERENCE.sub(lambda found: self._one(found[1], path), value)
+            self._fail(path, "an unfinished reference", "${env:NAME} or ${file:PATH}")
+            return value
+        return _REFERENCE.sub(lambda found: self._one(found, path), value)
 
-    def _one(self, reference: str, path: tuple[str, ...]) -> str:
-        kind, _, name = reference.partition(":")
+    def _one(self, found: re.Match[str], path: tuple[str, ...]) -> str:
+        """What one reference stands for; where that cannot be said, the reference as written and a problem."""
+        kind, _, name = found[1].partition(":")
         if kind == "env" and name:
-            if name not in self.environ:
-                return self._fail(path, f"{name}, which is not set", f"an environment variable {name}")
-            return self.environ[name]
-        if kind == "file" and name:
-            return self._file(self.reading.base / name, path)
-        return self._fail(path, f"the reference ${{{reference}}}", "${env:NAME} or ${file:PATH}")
+            if name in self.environ:
+                return self.environ[name]
+            self._fail(path, f"{name}, which is not set", f"an environment variable {name}")
+        elif kind == "file" and name:
+            text = self._file(self.reading.base / name, path)
+            if text is not None:
+                return text
+        else:
+            self._fail(path, f"the reference {found[0]}", "${env:NAME} or ${file:PATH}")
+        return found[0]
 
-    def _file(self, file: Path, path: tuple[str, ...]) -> str:
+    def _file(self, file: Path, path: tuple[str, ...]) -> str | None:
         try:
             status = file.stat()
             if problem := _too_open(status.st_mode):
-                return self._fail(path, f"{file}, {problem}", f"a secret's file: chmod 600 {file}")
-            if status.st_size > SECRET_FILE_BYTES_MAX:
-                return self._fail(path, f"{file}, {status.st_size} bytes", f"at most {SECRET_FILE_BYTES_MAX}")
-            return file.read_text("utf-8").removesuffix("\n").removesuffix("\r")
+                self._fail(path, f"{file}, {problem}", f"a secret's file: chmod 600 {file}")
+            elif status.st_size > SECRET_FILE_BYTES_MAX:
+                self._fail(path, f"{file}, {status.st_size} bytes", f"at most {SECRET_FILE_BYTES_MAX}")
+            else:
+                return file.read_text("utf-8").removesuffix("\n").removesuffix("\r")
         except (OSError, UnicodeDecodeError) as error:
             found = getattr(error, "strerror", None) or "bytes that are not UTF-8"
-            return self._fail(path, f"{file}: {found}", "a readable text file")
+            self._fail(path, f"{file}: {found}", "a readable text file")
+        return None
 
-    def _fail(self, path: tuple[str, ...], found: str, expected: str) -> str:
+    def _fail(self, path: tuple[str, ...], found: str, expected: str) -> None:
         self.problems.append(self.reading.problem(path, found, expected))
-        return ""
 
 
 def _too_open(mode: int) -> str | None:
@@ -622,10 +644,12 @@ def _too_open(mode: int) -> str | None:
 # --- judging --------------------------------------------------------------------------------------
 
 
-def _validated(tree: Tree, reading: _Reading, environ: Mapping[str, str]) -> Settings:
+def _validated(
+    tree: Tree, reading: _Reading, environ: Mapping[str, str], *, references_required: bool = True
+) -> Settings:
     unresolved: list[Problem] = []
     resolved = _resolve(tree, (), _References(reading, environ, unresolved))
-    if unresolved:
+    if unresolved and references_required:
         raise SettingsInvalid(tuple(unresolved))
     try:
         settings = Settings.model_validate(resolved)
@@ -779,6 +803,7 @@ _EXPECTED = {
     "tuple_type": "a list",
     "path_type": "a path",
 }
+_BOUNDS = {"ge": "at least", "le": "at most"}
 
 
 def _explain(detail: ErrorDetails, tree: Tree, reading: _Reading) -> Problem:
@@ -792,6 +817,8 @@ def _explain(detail: ErrorDetails, tree: Tree, reading: _Reading) -> Problem:
         expected = detail["msg"].removeprefix("Value error, ")
     elif kind == "literal_error":
         expected = str(detail["ctx"]["expected"])
+    elif kind in ("greater_than_equal", "less_than_equal"):
+        expected = " ".join(f"{_BOUNDS[name]} {bound}" for name, bound in detail["ctx"].items())
     else:
         expected = _EXPECTED.get(kind) or detail["msg"].removeprefix("Input should be ").lower()
     return reading.problem(path, found, expected)
@@ -800,8 +827,8 @@ def _explain(detail: ErrorDetails, tree: Tree, reading: _Reading) -> Problem:
 def _shown(value: object, path: tuple[str, ...], reading: _Reading) -> str:
     if value is None:
         return "nothing"
-    if path in reading.hidden or path[-1:] in (("secret",), ("key",), ("api_key",)):
-        return _HIDDEN
+    if path in reading.hidden or path[-1:] in (("secret",), ("key",), ("api_key",)) or "@" in str(value):
+        return _HIDDEN  # an @ may end a user's name and password in a URL
     if isinstance(value, dict | list | tuple):
         return "keys with values" if isinstance(value, dict) else "a list"
     return repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:80]}..."

@@ -28,7 +28,7 @@ from yarl import URL
 from proxy.cli.output import CommandFailed, Exit, say, table
 from proxy.cli.starter import write_new
 from proxy.clock import SystemClock
-from proxy.config import Bind, Settings, from_mapping, parse_bind
+from proxy.config import FAMILIES, Bind, Settings, from_mapping, parse_bind
 
 if TYPE_CHECKING:
     from proxy.app import App
@@ -174,6 +174,7 @@ class Admin:
 
     async def until_ready(self) -> None:
         """Wait until the proxy has read accounts and market, as a bot's operator would."""
+        last = "no answer"
         try:
             async with asyncio.timeout(READY_TIMEOUT_S):
                 while True:
@@ -197,15 +198,13 @@ class Demo:
 
     async def steps(self) -> list[Step]:
         """All six, in order; a step that raises is wrong and the others still run."""
-        rows = []
-        for step in (self._allowed, self._scaled, self._blocked, self._halted, self._cancelled, self._released):
-            rows.append(await self._tried(step))
-        return rows
+        steps = (self._allowed, self._scaled, self._blocked, self._halted, self._cancelled, self._released)
+        return [await self._tried(step) for step in steps]
 
     async def _tried(self, step: Callable[[], Awaitable[Step]]) -> Step:
         try:
             return await step()
-        except Exception as error:  # a step ends here: it is shown as wrong, and the demo fails
+        except Exception as error:  # noqa: BLE001 - a step ends here: it is shown as wrong, and the demo fails
             name = step.__name__.removeprefix("_")
             return Step(name, "an answer", f"{type(error).__name__}: {error}", right=False)
 
@@ -294,7 +293,7 @@ def settings_of(binds: Binds, exchange_url: str, keys: Keys, folder: Path) -> Se
             "admin": {"bind": str(binds.admin), "allow_public": "true"},
             "data_dir": str(folder),
             "policy_file": str(folder / "policy.yaml"),
-            "upstream": {family: exchange_url for family in ("api", "sapi", "fapi", "dapi", "papi", "eapi")},
+            "upstream": dict.fromkeys(FAMILIES, exchange_url),
             "audit": {"sync": "process"},
             "feeds": {"account_interval": "500ms", "market_interval": "500ms"},
             "log": {"level": "error"},
@@ -375,7 +374,7 @@ async def _open(exchange: SimExchange, bind: Bind, keys: Keys) -> str:
     for name, key in (("direct", keys.venue_direct), ("desk", keys.venue_desk)):
         exchange.add_account(name, spot={}, futures_wallet=Decimal(100_000))
         exchange.add_key(key.key, key.secret, account=name)
-    url = await exchange.start(bind.host, bind.port)
+    url: str = await exchange.start(bind.host, bind.port)
     async with aiohttp.ClientSession(trust_env=False, auto_decompress=False) as session:
         for key in (keys.venue_direct, keys.venue_desk):
             owner = DemoBot(session, url, key)

@@ -80,11 +80,12 @@ def demo(
     ] = None,
 ) -> None:
     """Show it working: a simulated exchange, the proxy, and six orders through the real path."""
-    from proxy.cli import demo as demonstration
+    from proxy.cli.demo import Binds
+    from proxy.cli.demo import run as run_demo
 
     _refuse_foreign_packages()
-    binds = demonstration.Binds.parse(proxy=proxy_bind, admin=admin_bind, exchange=exchange_bind)
-    finish(demonstration.run(binds, data_dir, once=once))
+    binds = Binds.parse(proxy=proxy_bind, admin=admin_bind, exchange=exchange_bind)
+    finish(run_demo(binds, data_dir, once=once))
 
 
 @app.command()

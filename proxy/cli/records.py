@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy import audit
-from proxy.cli.checking import read_settings
+from proxy.cli.checking import read_sections
 from proxy.cli.output import CommandFailed, Exit, say, say_json, table
 from proxy.errors import AuditError
 
@@ -22,7 +22,7 @@ COLUMNS = (
 
 def folder(config: Path | None) -> Path:
     """Where the record is."""
-    directory = read_settings(config).audit_dir
+    directory = read_sections(config, "data_dir").audit_dir
     if not directory.is_dir():
         raise CommandFailed(f"no record yet: {directory} does not exist")
     return directory

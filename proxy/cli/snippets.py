@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.cli.checking import read_settings
+from proxy.cli.checking import read_sections
 from proxy.cli.output import CommandFailed, Exit
 from proxy.config import FAMILIES, Settings
 
@@ -211,7 +211,7 @@ def hummingbot(way: Way) -> str:
     return (
         "# hummingbot has no setting for the exchange's URL: `domain` only fills in the top-level domain. This is a\n"
         "# patch of its constants, to run before a connector is made (for instance at the top of a script). The other\n"
-        "# way is DNS and a certificate of your own for the exchange's host names, on a machine used for nothing else.\n"
+        "# way is DNS and a certificate of your own for the exchange's host names, on a machine of its own.\n"
         "from hummingbot.connector.derivative.binance_perpetual import binance_perpetual_constants\n"
         "from hummingbot.connector.exchange.binance import binance_constants\n\n"
         f'binance_constants.REST_URL = "{way.plain}/api/"\n'
@@ -237,4 +237,4 @@ def snippet(client: str, config: Path | None, bot: str) -> str:
         return "\n".join(SNIPPETS)
     if client not in SNIPPETS:
         raise CommandFailed(f"found the client {client!r}; expected one of: {', '.join(SNIPPETS)}", Exit.USAGE)
-    return SNIPPETS[client](way_of(read_settings(config), bot))
+    return SNIPPETS[client](way_of(read_sections(config, "listen", "accounts"), bot))

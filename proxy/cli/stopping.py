@@ -11,8 +11,8 @@ from typing import Any
 
 import orjson
 
-from proxy.cli.admin_client import AdminClient, AdminRefused, AdminUnreachable
-from proxy.cli.checking import read_settings
+from proxy.cli.admin_client import AdminClient, AdminUnreachable
+from proxy.cli.checking import read_sections
 from proxy.cli.output import CommandFailed, Exit, say, say_json, tell
 from proxy.clock import SystemClock
 
@@ -28,7 +28,7 @@ def client(config: Path | None, admin_url: str, token_file: Path | None) -> Admi
     """The admin API that the options name, else the one of the settings file."""
     if admin_url:
         return AdminClient(admin_url.rstrip("/"), token_file, token_file.parent if token_file else None)
-    found = AdminClient.of(read_settings(config))
+    found = AdminClient.of(read_sections(config, "admin", "data_dir"))
     return found if token_file is None else replace(found, token_file=token_file)
 
 
@@ -79,7 +79,7 @@ def halt(admin: AdminClient, *, reduce_only: bool, scope: str, reason: str, acto
     }
     try:
         answer = admin.post("/admin/v1/ess/engage", body)
-    except (AdminUnreachable, AdminRefused) as error:
+    except CommandFailed as error:
         tell(f"riskgate: {error}")
         tell(_leave_halt_file(admin, body))
         return error.code
