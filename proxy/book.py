@@ -11,7 +11,7 @@ because BTCUSDT and BTCUSDC sell the same coins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
@@ -496,9 +496,14 @@ class Book:
             else:
                 self._set_price(venue, market, symbol, quote, worth.value.mark, min(as_of, worth.as_of))
         if complete:
-            for symbol in [symbol for symbol in venue.prices if symbol not in quotes]:
-                self._drop_price(venue, market, symbol)
-            venue.prices_as_of = as_of
+            self.close_prices(exchange, market, quotes, as_of=as_of)
+
+    def close_prices(self, exchange: str, market: Market, named: Container[str], *, as_of: datetime) -> None:
+        """End a complete reading that came in parts: what it did not name has no price any more."""
+        venue = self._venue(exchange, market)
+        for symbol in [symbol for symbol in venue.prices if symbol not in named]:
+            self._drop_price(venue, market, symbol)
+        venue.prices_as_of = as_of
 
     # Writing: by the reservations.
 

@@ -32,6 +32,7 @@ from rules import (
     Limits,
     Market,
     Order,
+    OrderType,
     Position,
     ReplaceMode,
     Side,
@@ -88,6 +89,8 @@ class Leg:
     symbol: str
     client_order_id: str | None
     replaces: bool
+    amends: bool
+    conditional: bool  # waits for a trigger: on contracts such orders have an endpoint of their own
     quantity: Decimal | None
     fate: Fate = Fate.IN_FLIGHT
     order_id: str | None = None
@@ -157,6 +160,8 @@ class Reservations:
                 symbol=order.symbol,
                 client_order_id=order.client_order_id,
                 replaces=order.replaces is not None,
+                amends=order.replaces is not None and order.replaces.mode is ReplaceMode.AMEND,
+                conditional=order.type not in (OrderType.LIMIT, OrderType.MARKET),
                 quantity=None if test else _base_quantity(order, quantity, facts),
                 fate=Fate.GONE if test else Fate.IN_FLIGHT,
             )
@@ -226,12 +231,13 @@ class Reservations:
         return sum(self.resolve(decision_id, leg.index, outcome, at) for leg in legs)
 
     def snapshot_applied(
-        self, account: str, market: Market, sent_s: float, seen: Container[str] = frozenset()
+        self, account: str, market: Market, sent_s: float, seen: Container[tuple[str, str]] = frozenset()
     ) -> None:
         """The book has taken a complete reading of the account whose first request left at `sent_s` (monotonic).
 
-        `seen` holds the order ids and client order ids that the reading lists as working: an
-        order that is there is counted there, also if its answer came after the reading was asked for.
+        `seen` holds (symbol, order id) and (symbol, client order id) of what the reading lists as
+        working: an order that is there is counted there, also if its answer came after the reading
+        was asked for. Ids are unique within a symbol only.
         """
         for reservation in list(self._by_account.get(account, {}).values()):
             if reservation.market is not market:
@@ -403,13 +409,12 @@ class Reservations:
             del self._by_account[reservation.caller.account]
 
     @staticmethod
-    def _is_seen(leg: Leg, seen: Container[str]) -> bool:
+    def _is_seen(leg: Leg, seen: Container[tuple[str, str]]) -> bool:
         # The order that an amendment changes was listed before it as well: seeing it proves nothing.
         if leg.replaces:
             return False
-        return (leg.client_order_id is not None and leg.client_order_id in seen) or (
-            leg.order_id is not None and leg.order_id in seen
-        )
+        names = (leg.client_order_id, leg.order_id)
+        return any(name is not None and (leg.symbol, name) in seen for name in names)
 
 
 class _Windows:

@@ -179,7 +179,9 @@ def test_an_accepted_order_that_is_listed_is_not_counted_twice(world):
     """A reading that lists the order by id holds it, also when its answer came later."""
     world.reserve(order(client_order_id="c"))
     world.settle(Answer(kind=AnswerKind.ACCEPTED, orders=(OrderState(kind=AnswerKind.ACCEPTED, order_id="42"),)))
-    world.reservations.snapshot_applied("main", Market.LINEAR, -1.0, {"42"})
+    world.reservations.snapshot_applied("main", Market.LINEAR, -1.0, {("ETHUSDT", "42")})
+    assert world.sides().buy == 1, "ids are unique within a symbol only"
+    world.reservations.snapshot_applied("main", Market.LINEAR, -1.0, {("BTCUSDT", "42")})
     assert world.sides() == Sides()
 
 
@@ -188,7 +190,7 @@ def test_seeing_an_amended_order_listed_proves_nothing(world):
     amended = order("3", client_order_id="c", replaces=Replaced(mode=ReplaceMode.AMEND, client_order_id="c"))
     world.reserve(amended)
     world.settle(ACCEPTED)
-    world.reservations.snapshot_applied("main", Market.LINEAR, -1.0, {"c"})
+    world.reservations.snapshot_applied("main", Market.LINEAR, -1.0, {("BTCUSDT", "c")})
     assert world.sides().buy == 3
 
 

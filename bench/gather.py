@@ -1,0 +1,121 @@
+"""What it costs to gather the facts of one order, with little and with much in the book.
+
+    python -m bench.gather
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from proxy.book import AccountPlace, Book, Quote, Working
+from proxy.clock import ManualClock
+from proxy.gather import Gather
+from proxy.reservations import Reservations
+from rules import (
+    CLEAR,
+    Bucket,
+    Caller,
+    Fact,
+    Filters,
+    GlobalRisk,
+    Losses,
+    Market,
+    Order,
+    OrderType,
+    Position,
+    RiskLevel,
+    Side,
+    Stop,
+    WorkingOrder,
+)
+
+NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
+D = Decimal
+ROUNDS = 20_000
+
+
+class Feeds:
+    """Stop, signal and loss figures that are there."""
+
+    risk = Fact(GlobalRisk(level=RiskLevel.INFO), NOW)
+    figures = Fact(Losses(day_start_equity=D(1), week_start_equity=D(1), high_water_mark=D(1)), NOW)
+
+    def governing(self, account: str) -> Stop:
+        return CLEAR
+
+    def latest(self) -> Fact[GlobalRisk]:
+        return self.risk
+
+    def losses(self, account: str, equity: object, now: datetime) -> Fact[Losses]:
+        return self.figures
+
+
+def world(accounts: int, symbols: int, orders: int) -> tuple[Gather, Book, float]:
+    """A book with so much in it; the orders are spread over accounts and symbols."""
+    names = [f"S{number}USDT" for number in range(symbols)]
+    places = [
+        AccountPlace(name=f"a{number}", exchange="binance", markets=frozenset({Market.LINEAR}))
+        for number in range(accounts)
+    ]
+    book = Book(places)
+    found = {
+        name: Filters(base_asset=name[:-4], quote_asset="USDT", quantity_step=D("0.001"), quantity_min=D("0.001"))
+        for name in names
+    }
+    book.apply_filters("binance", Market.LINEAR, found, as_of=NOW)
+    quotes = {name: Quote(D("123.45"), D("123.4"), D("123.5")) for name in names}
+    book.apply_prices("binance", Market.LINEAR, quotes, as_of=NOW, complete=True)
+    begun = time.perf_counter()
+    for index, place in enumerate(places):
+        own = [number for number in range(orders) if number % accounts == index]
+        working = [
+            Working(
+                names[number % symbols],
+                WorkingOrder(
+                    order_id=str(number),
+                    client_order_id=f"c{number}",
+                    side=Side.BUY,
+                    bucket=Bucket.BOTH,
+                    remaining=D(1),
+                ),
+            )
+            for number in own
+        ]
+        held = {name: Position(both=D(3)) for name in names}
+        book.apply_snapshot(place.name, Market.LINEAR, as_of=NOW, positions=held, orders=working)
+        book.apply_equity(place.name, Market.LINEAR, equity=D(1000), available=D(1), as_of=NOW)
+        book.apply_hedge_mode(place.name, hedge_mode=False, as_of=NOW)
+        book.apply_leverage(place.name, dict.fromkeys(names, D(5)), as_of=NOW)
+    snapshot_ms = (time.perf_counter() - begun) * 1e3 / accounts
+    clock = ManualClock(NOW)
+    return Gather(book, Reservations(book, clock), Feeds(), Feeds(), clock=clock, losses=Feeds()), book, snapshot_ms
+
+
+def measure(accounts: int, symbols: int, orders: int) -> None:
+    """Print what one order's facts cost, and what one snapshot and one price of the feeds do."""
+    gather, book, snapshot_ms = world(accounts, symbols, orders)
+    caller = Caller(account="a0", exchange="binance", strategy="s", bot="b")
+    order = Order(
+        symbol="S0USDT", side=Side.BUY, type=OrderType.LIMIT, market=Market.LINEAR, quantity=D(1), price=D(100)
+    )
+    best = float("inf")
+    for _ in range(5):
+        begun = time.perf_counter()
+        for _ in range(ROUNDS // 5):
+            gather.facts(caller, (order,), NOW)
+        best = min(best, (time.perf_counter() - begun) / (ROUNDS // 5))
+    begun = time.perf_counter()
+    for number in range(100):
+        book.apply_prices("binance", Market.LINEAR, {"S0USDT": Quote(D(100 + number))}, as_of=NOW)
+    price_us = (time.perf_counter() - begun) / 100 * 1e6
+    print(
+        f"{accounts:4} accounts {symbols:4} symbols {orders:5} orders: gather {best * 1e6:5.1f} us, "
+        f"snapshot of one account {snapshot_ms:6.2f} ms, one price {price_us:7.1f} us"
+    )
+
+
+if __name__ == "__main__":
+    for scale in ((1, 1, 0), (1, 10, 10), (50, 500, 10), (50, 500, 500), (50, 500, 5_000)):
+        measure(*scale)

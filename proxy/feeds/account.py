@@ -1,0 +1,312 @@
+"""An account's state, read by polling.
+
+The order of requests carries weight: conditional orders, then orders, then positions. What
+moves between two readings (a trigger fires, an order fills) is then seen twice for a moment,
+never missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from proxy.book import AccountPlace, Book, Working, only_closes
+from proxy.clock import Clock
+from proxy.feeds.day_start import DayStart
+from proxy.feeds.polling import Cycle, Cycles, Health
+from proxy.feeds.reading import Malformed, flag, identifier, number, price, record, rows, size, text
+from proxy.feeds.venue import FeedFailed, Venue
+from proxy.reservations import Reservations
+from proxy.tasks import Tasks
+from rules import Bucket, Market, Position, Side, WorkingOrder
+
+ZERO = Decimal(0)
+
+
+class FuturesAccountFeed(Cycles):
+    """A USDⓈ-M futures account: equity, positions, working orders, position mode, leverage."""
+
+    def __init__(
+        self,
+        account: str,
+        venue: Venue,
+        book: Book,
+        reservations: Reservations,
+        day_start: DayStart,
+        clock: Clock,
+        *,
+        account_s: float = 2.0,
+        snapshot_s: float = 5.0,
+        config_s: float = 60.0,
+        brackets_s: float = 3600.0,
+    ) -> None:
+        self._account = account
+        self._venue = venue
+        self._book = book
+        self._reservations = reservations
+        self._day_start = day_start
+        self._clock = clock
+        name = f"account.{account}.futures"
+        self._snapshot = Cycle(
+            f"{name}.snapshot", self._read_snapshot, every_s=snapshot_s, clock=clock, venue=venue
+        )
+        self._config = Cycle(
+            f"{name}.config", self._read_config, every_s=config_s, clock=clock, venue=venue, poke_min_s=5.0
+        )
+        super().__init__(
+            name,
+            (
+                self._config,
+                Cycle(f"{name}.brackets", self._read_brackets, every_s=brackets_s, clock=clock, venue=venue),
+                self._snapshot,
+                Cycle(f"{name}.equity", self._read_equity, every_s=account_s, clock=clock, venue=venue),
+            ),
+        )
+
+    def poke(self, *, config: bool = False) -> None:
+        """An order was answered (or a setting): read working orders and positions (or settings) early."""
+        self._snapshot.poke()
+        if config:
+            self._config.poke()
+
+    async def _read_snapshot(self) -> None:
+        algo = await self._venue.get("/fapi/v1/openAlgoOrders", signed=True)
+        plain = await self._venue.get("/fapi/v1/openOrders", signed=True)
+        held = await self._venue.get("/fapi/v3/positionRisk", signed=True)
+        orders = [conditional_order(row) for row in rows(algo.found)]
+        orders += [futures_order(row) for row in rows(plain.found)]
+        listed = rows(held.found)
+        positions = futures_positions(listed)
+        # As old as its first request: the oldest part decides.
+        self._book.apply_snapshot(
+            self._account, Market.LINEAR, as_of=algo.as_of, positions=positions, orders=orders
+        )
+        self._reservations.snapshot_applied(self._account, Market.LINEAR, algo.sent_s, _names(orders))
+        if listed:
+            # What positions are listed under shows the mode as well, and far more often than asking for it.
+            legs = any(_bucket(row) is not Bucket.BOTH for row in listed)
+            self._book.apply_hedge_mode(self._account, hedge_mode=legs, as_of=held.as_of)
+
+    async def _read_equity(self) -> None:
+        reply = await self._venue.get("/fapi/v3/account", signed=True)
+        row = record(reply.found)
+        self._book.apply_equity(
+            self._account,
+            Market.LINEAR,
+            equity=number(row, "totalMarginBalance"),
+            available=number(row, "availableBalance"),
+            as_of=reply.as_of,
+        )
+        await self._day_start.observe(self._account, self._book.equity(self._account, self._clock.now()))
+
+    async def _read_config(self) -> None:
+        dual = await self._venue.get("/fapi/v1/positionSide/dual", signed=True)
+        self._book.apply_hedge_mode(
+            self._account, hedge_mode=flag(record(dual.found), "dualSidePosition"), as_of=dual.as_of
+        )
+        config = await self._venue.get("/fapi/v1/symbolConfig", signed=True)
+        leverage = {text(row, "symbol"): _leverage(row, "leverage") for row in rows(config.found)}
+        self._book.apply_leverage(self._account, leverage, as_of=config.as_of)
+
+    async def _read_brackets(self) -> None:
+        reply = await self._venue.get("/fapi/v1/leverageBracket", signed=True)
+        highest: dict[str, Decimal] = {}
+        for row in rows(reply.found):
+            brackets = rows(row.get("brackets"))
+            if brackets:
+                highest[text(row, "symbol")] = max(_leverage(bracket, "initialLeverage") for bracket in brackets)
+        self._book.apply_leverage_max(self._account, highest)
+
+
+class SpotAccountFeed(Cycles):
+    """A spot account: balances by coin and working orders; equity is what the coins are worth."""
+
+    def __init__(
+        self,
+        account: str,
+        venue: Venue,
+        book: Book,
+        reservations: Reservations,
+        day_start: DayStart,
+        clock: Clock,
+        *,
+        exchange: str,
+        snapshot_s: float = 5.0,
+    ) -> None:
+        self._account = account
+        self._exchange = exchange
+        self._venue = venue
+        self._book = book
+        self._reservations = reservations
+        self._day_start = day_start
+        self._clock = clock
+        name = f"account.{account}.spot"
+        self._snapshot = Cycle(
+            f"{name}.snapshot", self._read_snapshot, every_s=snapshot_s, clock=clock, venue=venue
+        )
+        super().__init__(name, (self._snapshot,))
+
+    def poke(self, *, config: bool = False) -> None:  # noqa: ARG002 - spot has no settings to read
+        """An order was answered: read working orders and balances early."""
+        self._snapshot.poke()
+
+    async def _read_snapshot(self) -> None:
+        if not self._book.filters_known(self._exchange, Market.SPOT):
+            # Without the venue's list nobody knows which coin a pair trades.
+            raise FeedFailed("exchangeInfo has not been read yet")
+        plain = await self._venue.get("/api/v3/openOrders", signed=True)
+        held = await self._venue.get("/api/v3/account", {"omitZeroBalances": "true"}, signed=True)
+        orders = [spot_order(row) for row in rows(plain.found)]
+        positions = spot_balances(rows(record(held.found).get("balances")))
+        self._book.apply_snapshot(
+            self._account, Market.SPOT, as_of=plain.as_of, positions=positions, orders=orders
+        )
+        self._reservations.snapshot_applied(self._account, Market.SPOT, plain.sent_s, _names(orders))
+        await self._day_start.observe(self._account, self._book.equity(self._account, self._clock.now()))
+
+
+class StaticAccount:
+    """An account without credentials: the configured equity, and nothing else.
+
+    Positions, working orders, leverage and losses stay missing, so every limit that needs them
+    blocks new exposure; what works without is in docs/adr/0007-facts-by-polling.md.
+    """
+
+    def __init__(self, place: AccountPlace) -> None:
+        if place.equity_static is None:
+            raise ValueError(f"account {place.name!r} has neither credentials nor a configured equity")
+        self.name = f"account.{place.name}.static"
+
+    def start(self, tasks: Tasks) -> None:
+        """Nothing to poll."""
+
+    async def close(self) -> None:
+        """Nothing to stop."""
+
+    def health(self) -> tuple[Health, ...]:
+        """What is configured is always there."""
+        return (
+            Health(
+                name=self.name,
+                ready=True,
+                last_success_at=None,
+                age_s=None,
+                last_error=None,
+                failures=0,
+                malformed=0,
+            ),
+        )
+
+
+def futures_positions(found: Iterable[Mapping[str, Any]]) -> dict[str, Position]:
+    """positionRisk: a row per symbol, or per leg in hedge mode; short legs have a negative amount."""
+    sizes: dict[str, dict[Bucket, Decimal]] = {}
+    for row in found:
+        bucket, amount = _bucket(row), number(row, "positionAmt")
+        legs = sizes.setdefault(text(row, "symbol"), {})
+        if bucket in legs:
+            raise Malformed(f"{row['symbol']} has two positions of {bucket.value}")
+        legs[bucket] = amount if bucket is Bucket.BOTH else abs(amount)
+    return {
+        symbol: Position(
+            both=legs.get(Bucket.BOTH, ZERO), long=legs.get(Bucket.LONG, ZERO), short=legs.get(Bucket.SHORT, ZERO)
+        )
+        for symbol, legs in sizes.items()
+    }
+
+
+def futures_order(row: Mapping[str, Any]) -> Working:
+    """One row of openOrders."""
+    side, bucket = _side(row), _bucket(row)
+    order = WorkingOrder(
+        order_id=identifier(row, "orderId"),
+        client_order_id=text(row, "clientOrderId") if row.get("clientOrderId") else None,
+        side=side,
+        bucket=bucket,
+        remaining=max(ZERO, size(row, "origQty") - size(row, "executedQty")),
+        price=price(row, "price"),
+        trigger_price=price(row, "stopPrice"),
+        reduces_by_venue=only_closes(
+            side, bucket, reduce_only=flag(row, "reduceOnly"), close_position=flag(row, "closePosition")
+        ),
+    )
+    return Working(text(row, "symbol"), order)
+
+
+def conditional_order(row: Mapping[str, Any]) -> Working:
+    """One row of openAlgoOrders. Its ids count apart from those of plain orders."""
+    side, bucket = _side(row), _bucket(row)
+    closes = flag(row, "closePosition")
+    order = WorkingOrder(
+        order_id=f"algo:{identifier(row, 'algoId')}",
+        client_order_id=text(row, "clientAlgoId") if row.get("clientAlgoId") else None,
+        side=side,
+        bucket=bucket,
+        # An order that closes the position states no quantity of its own.
+        remaining=ZERO if closes else size(row, "quantity"),
+        price=price(row, "price"),
+        trigger_price=price(row, "triggerPrice"),
+        reduces_by_venue=only_closes(
+            side, bucket, reduce_only=flag(row, "reduceOnly"), close_position=closes
+        ),
+    )
+    return Working(text(row, "symbol"), order)
+
+
+def spot_order(row: Mapping[str, Any]) -> Working:
+    """One row of spot openOrders; orders of one list exclude each other per side."""
+    order = WorkingOrder(
+        order_id=identifier(row, "orderId"),
+        client_order_id=text(row, "clientOrderId") if row.get("clientOrderId") else None,
+        side=_side(row),
+        bucket=Bucket.BOTH,
+        remaining=max(ZERO, size(row, "origQty") - size(row, "executedQty")),
+        price=price(row, "price"),
+        trigger_price=price(row, "stopPrice"),
+    )
+    group = row.get("orderListId", -1)
+    return Working(text(row, "symbol"), order, None if group in (-1, None) else str(group))
+
+
+def spot_balances(found: Iterable[Mapping[str, Any]]) -> dict[str, Position]:
+    """Balances by coin, what open orders lock included."""
+    positions: dict[str, Position] = {}
+    for row in found:
+        amount = size(row, "free") + size(row, "locked")
+        coin = text(row, "asset")
+        if coin in positions:
+            raise Malformed(f"{coin} is listed twice")
+        if amount:
+            positions[coin] = Position(both=amount)
+    return positions
+
+
+def _leverage(row: Mapping[str, Any], key: str) -> Decimal:
+    value = number(row, key)
+    if value < 1:
+        raise Malformed(f"{key}: expected a leverage of at least 1, found {value}")
+    return value
+
+
+def _side(row: Mapping[str, Any]) -> Side:
+    try:
+        return Side(text(row, "side"))
+    except ValueError:
+        raise Malformed(f"side: expected BUY or SELL, found {row['side']!r}") from None
+
+
+def _bucket(row: Mapping[str, Any]) -> Bucket:
+    try:
+        return Bucket(text(row, "positionSide"))
+    except ValueError:
+        raise Malformed(f"positionSide: expected BOTH, LONG or SHORT, found {row['positionSide']!r}") from None
+
+
+def _names(orders: Iterable[Working]) -> frozenset[tuple[str, str]]:
+    return frozenset(
+        (symbol, name)
+        for symbol, order, _ in orders
+        for name in (order.order_id, order.client_order_id)
+        if name is not None
+    )

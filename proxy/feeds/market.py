@@ -1,0 +1,171 @@
+"""Prices and filters of a market, read by polling: one request each for all symbols."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from proxy.book import DOLLAR_COINS, Book, Quote
+from proxy.clock import Clock
+from proxy.feeds.polling import Cycle, Cycles
+from proxy.feeds.reading import Malformed, flag, number, price, record, rows, size, text
+from proxy.feeds.venue import Venue
+from rules import Filters, Market
+
+INFO_BYTES_MAX = 64 * 1024 * 1024
+SYMBOLS_AT_ONCE = 50  # between these the loop serves orders
+FILTERS_S = 3600.0
+TWO = Decimal(2)
+
+
+class MarketFeed(Cycles):
+    """What symbols cost and what the venue accepts for them; filters are read first."""
+
+    def __init__(
+        self,
+        market: Market,
+        venue: Venue,
+        book: Book,
+        clock: Clock,
+        *,
+        exchange: str = "binance",
+        prices_s: float = 1.0,
+        filters_s: float = FILTERS_S,
+    ) -> None:
+        self._market = market
+        self._venue = venue
+        self._book = book
+        self._exchange = exchange
+        name = f"market.{exchange}.{market.value}"
+        read_prices = self._read_spot_prices if market is Market.SPOT else self._read_futures_prices
+        super().__init__(
+            name,
+            (
+                Cycle(f"{name}.filters", self._read_filters, every_s=filters_s, clock=clock, venue=venue),
+                Cycle(f"{name}.prices", read_prices, every_s=prices_s, clock=clock, venue=venue),
+            ),
+        )
+
+    async def _read_filters(self) -> None:
+        path = "/api/v3/exchangeInfo" if self._market is Market.SPOT else "/fapi/v1/exchangeInfo"
+        reply = await self._venue.get(path, bytes_max=INFO_BYTES_MAX)
+        reader = spot_filters if self._market is Market.SPOT else futures_filters
+        listed = rows(record(reply.found).get("symbols"))
+        found, trading = await asyncio.to_thread(read_symbols, listed, reader)
+        if listed and not found:
+            raise Malformed(f"none of {len(listed)} symbols could be read")
+        self._book.apply_filters(
+            self._exchange, self._market, found, as_of=reply.as_of, trading=trading
+        )
+
+    async def _read_futures_prices(self) -> None:
+        marks, books = await asyncio.gather(
+            self._venue.get("/fapi/v1/premiumIndex"), self._venue.get("/fapi/v1/ticker/bookTicker")
+        )
+        near = {text(row, "symbol"): row for row in rows(books.found)}
+        quotes: dict[str, Quote] = {}
+        for row in rows(marks.found):
+            symbol, mark = text(row, "symbol"), price(row, "markPrice")
+            if mark is not None:
+                book = near.get(symbol, {})
+                quotes[symbol] = Quote(mark, price(book, "bidPrice"), price(book, "askPrice"))
+        await self._apply(quotes, min(marks.as_of, books.as_of))
+
+    async def _read_spot_prices(self) -> None:
+        reply = await self._venue.get("/api/v3/ticker/bookTicker")
+        quotes: dict[str, Quote] = {}
+        for row in rows(reply.found):
+            bid, ask = price(row, "bidPrice"), price(row, "askPrice")
+            if bid is not None and ask is not None and bid <= ask:
+                quotes[text(row, "symbol")] = Quote((bid + ask) / TWO, bid, ask)
+        await self._apply(quotes, reply.as_of)
+
+    async def _apply(self, quotes: Mapping[str, Quote], as_of: datetime) -> None:
+        # What is quoted in dollars first: the others are valued by those.
+        names = sorted(quotes, key=lambda symbol: not symbol.endswith(DOLLAR_COINS))
+        for begin in range(0, len(names), SYMBOLS_AT_ONCE):
+            part = {symbol: quotes[symbol] for symbol in names[begin : begin + SYMBOLS_AT_ONCE]}
+            self._book.apply_prices(self._exchange, self._market, part, as_of=as_of)
+            await asyncio.sleep(0)
+        self._book.close_prices(self._exchange, self._market, quotes, as_of=as_of)
+
+
+def read_symbols(
+    listed: list[Mapping[str, Any]], reader: Callable[[Mapping[str, Any]], Filters]
+) -> tuple[dict[str, Filters], frozenset[str]]:
+    """Filters per symbol, and which of them trade. A symbol that cannot be read is left out, and so not tradable."""
+    found: dict[str, Filters] = {}
+    trading: set[str] = set()
+    for row in listed:
+        try:
+            symbol = text(row, "symbol")
+            found[symbol] = reader(row)
+        except Malformed:
+            continue
+        if row.get("status") == "TRADING":
+            trading.add(symbol)
+    return found, frozenset(trading)
+
+
+def futures_filters(row: Mapping[str, Any]) -> Filters:
+    """One symbol of the futures exchangeInfo."""
+    filters = _by_type(row)
+    notional = filters.get("MIN_NOTIONAL")
+    return Filters(
+        base_asset=text(row, "baseAsset"),
+        quote_asset=text(row, "quoteAsset"),
+        **_lots(filters),
+        notional_min=Decimal(0) if notional is None else size(notional, "notional"),
+    )
+
+
+def spot_filters(row: Mapping[str, Any]) -> Filters:
+    """One symbol of the spot exchangeInfo; of NOTIONAL and MIN_NOTIONAL the stricter applies."""
+    filters = _by_type(row)
+    least, market = Decimal(0), False
+    for kind, applies in (("NOTIONAL", "applyMinToMarket"), ("MIN_NOTIONAL", "applyToMarket")):
+        rule = filters.get(kind)
+        if rule is not None:
+            least = max(least, size(rule, "minNotional"))
+            market = market or flag(rule, applies)
+    parts = filters.get("ICEBERG_PARTS")
+    precision = number(row, "quoteAssetPrecision") if "quoteAssetPrecision" in row else Decimal(8)
+    if not 0 <= precision <= 18:
+        raise Malformed(f"quoteAssetPrecision: expected 0 to 18, found {precision}")
+    return Filters(
+        base_asset=text(row, "baseAsset"),
+        quote_asset=text(row, "quoteAsset"),
+        **_lots(filters),
+        notional_min=least,
+        notional_min_applies_to_market=market,
+        quote_quantity_step=Decimal(1).scaleb(-int(precision)),
+        iceberg_parts_max=None if parts is None else int(size(parts, "limit")),
+    )
+
+
+def _by_type(row: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {text(found, "filterType"): found for found in rows(row.get("filters"))}
+
+
+def _lots(filters: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    lot = filters.get("LOT_SIZE")
+    if lot is None:
+        raise Malformed("LOT_SIZE is missing")
+    step = size(lot, "stepSize")
+    if not step:
+        raise Malformed("LOT_SIZE: a step of 0 cannot be rounded to")
+    market = filters.get("MARKET_LOT_SIZE", {})
+    tick = filters.get("PRICE_FILTER", {})
+    # The venue writes 0 where a rule does not apply.
+    return {
+        "quantity_step": step,
+        "quantity_min": size(lot, "minQty"),
+        "quantity_max": price(lot, "maxQty"),
+        "market_quantity_step": price(market, "stepSize"),
+        "market_quantity_min": price(market, "minQty"),
+        "market_quantity_max": price(market, "maxQty"),
+        "price_tick": price(tick, "tickSize"),
+    }

@@ -1,0 +1,186 @@
+"""Asks a venue: signed or public GET requests, each bounded in time and size, never redirected.
+
+Every answer carries the instant its request was *sent*: what a venue says is true at some
+moment after that, so an age counted from there is never too young.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote_from_bytes, urlencode
+
+import aiohttp
+from yarl import URL
+
+from proxy.clock import Clock
+from proxy.errors import SigningError
+from proxy.exchanges.base import Credentials
+from proxy.exchanges.signing import ed25519_base64, hmac_sha256_hex, rsa_sha256_base64
+from proxy.feeds.reading import DOCUMENT_BYTES_MAX, Malformed, document
+
+# Longer documents are read in a thread, so that no order waits for exchangeInfo to be parsed.
+READ_IN_THREAD_BYTES = 128 * 1024
+RETRY_AFTER_MAX_S = 3 * 24 * 3600
+PAUSE_S = 10.0  # where the venue says to slow down and not for how long
+BANNED = 418
+TOO_MANY = 429
+ERROR_BYTES_MAX = 16 * 1024
+
+
+class FeedFailed(Exception):
+    """The venue could not be asked, or refused to answer; `code` is its own error code."""
+
+    def __init__(self, message: str, *, status: int | None = None, code: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer read, and when it was asked for."""
+
+    found: Any
+    as_of: datetime
+    sent_s: float
+
+
+def open_session(*, connections_max: int = 16) -> aiohttp.ClientSession:
+    """The session that feeds share: no environment proxies, no cookies, no netrc."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections_max),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        headers={"User-Agent": "riskgate"},
+    )
+
+
+class Venue:
+    """One API family of a venue, asked with one key or none.
+
+    `used_weight` is what the venue last said of the minute's request weight; feeds stretch their
+    cadence by `stretch`, because bots behind this proxy share the same address and its limit.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        origin: str,
+        clock: Clock,
+        *,
+        credentials: Credentials | None = None,
+        timeout_s: float = 5.0,
+        recv_window_ms: int = 5000,
+        weight_max: int = 2400,
+    ) -> None:
+        self._session = session
+        self._origin = origin.rstrip("/")
+        self._clock = clock
+        self._credentials = credentials
+        self._timeout_s = timeout_s
+        self._recv_window_ms = recv_window_ms
+        self._weight_max = weight_max
+        self._paused_until_s = 0.0
+        self.used_weight = 0
+
+    @property
+    def pause_s(self) -> float:
+        """How long the venue wants not to be asked."""
+        return max(0.0, self._paused_until_s - self._clock.monotonic())
+
+    @property
+    def stretch(self) -> int:
+        """By how much to slow down: half the weight used doubles intervals, three quarters make them fourfold."""
+        share = self.used_weight / self._weight_max
+        return 1 if share < 0.5 else 2 if share < 0.75 else 4
+
+    async def get(
+        self,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        signed: bool = False,
+        bytes_max: int = DOCUMENT_BYTES_MAX,
+    ) -> Reply:
+        """Ask once. Raises FeedFailed or Malformed; a pause the venue asked for is kept without asking."""
+        if self.pause_s > 0:
+            raise FeedFailed(f"the venue asked for a pause, {self.pause_s:.0f} s of it are left")
+        as_of, sent_s = self._clock.now(), self._clock.monotonic()
+        query = urlencode(params or {})
+        headers: dict[str, str] = {}
+        if signed:
+            query, headers = self._sign(query, as_of)
+        url = URL(f"{self._origin}{path}" + (f"?{query}" if query else ""), encoded=True)
+        status, body = await self._fetch(url, headers, bytes_max, path)
+        if status != 200:
+            raise self._failed(path, status, body)
+        if len(body) > READ_IN_THREAD_BYTES:
+            found = await asyncio.to_thread(document, body, bytes_max=bytes_max)
+        else:
+            found = document(body, bytes_max=bytes_max)
+        return Reply(found, as_of, sent_s)
+
+    async def _fetch(self, url: URL, headers: Mapping[str, str], bytes_max: int, path: str) -> tuple[int, bytes]:
+        try:
+            async with (
+                asyncio.timeout(self._timeout_s),
+                self._session.get(url, headers=headers, allow_redirects=False) as response,
+            ):
+                self._note_limits(response)
+                limit = bytes_max if response.status == 200 else ERROR_BYTES_MAX
+                body = bytearray()
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > limit:
+                        raise Malformed(f"{path}: the answer is longer than {limit} bytes")
+                return response.status, bytes(body)
+        except (aiohttp.ClientError, OSError) as error:
+            # The error's own text may show the signed URL; its class says enough.
+            raise FeedFailed(f"{path}: {type(error).__name__}") from None
+        except TimeoutError:
+            raise FeedFailed(f"{path}: no answer within {self._timeout_s} s") from None
+
+    def _note_limits(self, response: aiohttp.ClientResponse) -> None:
+        used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
+        if used.isascii() and used.isdigit() and len(used) < 10:
+            self.used_weight = int(used)
+        if response.status in (TOO_MANY, BANNED):
+            after = response.headers.get("Retry-After", "")
+            stated = after.isascii() and after.isdigit() and len(after) < 10
+            pause_s = min(float(after), RETRY_AFTER_MAX_S) if stated else PAUSE_S
+            self._paused_until_s = max(self._paused_until_s, self._clock.monotonic() + pause_s)
+
+    @staticmethod
+    def _failed(path: str, status: int, body: bytes) -> FeedFailed:
+        code: int | None = None
+        try:
+            found = document(body)
+        except Malformed:
+            found = None
+        if isinstance(found, dict) and type(found.get("code")) is int:
+            code = found["code"]
+        said = "" if code is None else f", code {code}"
+        return FeedFailed(f"{path}: status {status}{said}", status=status, code=code)
+
+    def _sign(self, query: str, now: datetime) -> tuple[str, dict[str, str]]:
+        credentials = self._credentials
+        if credentials is None:
+            raise FeedFailed("no credentials are configured to sign with")
+        stamp = f"recvWindow={self._recv_window_ms}&timestamp={int(now.timestamp() * 1000)}"
+        payload = f"{query}&{stamp}" if query else stamp
+        try:
+            signature = SIGNERS[credentials.kind](credentials.secret, payload.encode("ascii"))
+        except (KeyError, SigningError) as error:
+            raise FeedFailed(f"could not sign: {type(error).__name__} for kind {credentials.kind!r}") from None
+        return f"{payload}&signature={quote_from_bytes(signature, safe='')}", {"X-MBX-APIKEY": credentials.api_key}
+
+
+SIGNERS: Mapping[str, Callable[[bytes, bytes], bytes]] = {
+    "hmac": hmac_sha256_hex,
+    "ed25519": ed25519_base64,
+    "rsa": rsa_sha256_base64,
+}
