@@ -69,7 +69,7 @@ class Identities:
         self._clock = clock
         # A signature lives at the venue for recvWindow around its timestamp: at most 60 s, plus skew.
         self._sent: TTLCache[tuple[str, str], None] = TTLCache(
-            REPLAY_MEMORY, ttl=2 * RECV_WINDOW_MAX_MS / 1000 + 5, timer=clock.monotonic
+            REPLAY_MEMORY, 2 * RECV_WINDOW_MAX_MS / 1000 + 5, clock.monotonic
         )
 
     def of(self, key: str | None) -> Bot:
@@ -87,7 +87,7 @@ class Identities:
         timestamp_ms, window_ms = exchange.timestamp_window(params)
         now_ms = int(self._clock.now().timestamp() * 1000)
         age_ms = now_ms - timestamp_ms
-        if age_ms > min(window_ms, RECV_WINDOW_MAX_MS) or age_ms < -CLOCK_SKEW_AHEAD_MS:
+        if age_ms > min(window_ms, Decimal(RECV_WINDOW_MAX_MS)) or age_ms < -CLOCK_SKEW_AHEAD_MS:
             raise NotAuthentic(
                 Reason.TIMESTAMP_OUTSIDE_WINDOW,
                 f"the timestamp is {age_ms} ms old, expected between -{CLOCK_SKEW_AHEAD_MS} and {window_ms} ms",

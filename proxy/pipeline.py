@@ -44,7 +44,7 @@ from proxy.exchanges.base import (
     Recognised,
     Verb,
 )
-from proxy.gather import Gather
+from proxy.gather import Gather, market_of
 from proxy.identity import Bot, Identities, caller_of
 from proxy.logs import order_decided
 from proxy.metrics import Metrics
@@ -52,7 +52,7 @@ from proxy.reservations import Reservations
 from proxy.stores.policies import Policies
 from proxy.upstream import StreamedResponse, Upstream
 from proxy.wire import WireRequest, WireResponse, check_head
-from rules import Caller, Decision, Instruction, Limits, Order, Reason, Verdict, evaluate
+from rules import Caller, Decision, FactMissing, Facts, Instruction, Limits, Market, Order, Reason, Verdict, evaluate
 
 log = structlog.get_logger("riskgate.pipeline")
 
@@ -66,7 +66,7 @@ class Undecided(CallerError):
 class AccountWatcher(Protocol):
     """Somebody who likes to know at once that an account changed."""
 
-    def poke(self, account: str) -> None:
+    def poke(self, account: str, market: Market) -> None:
         """Read the account again soon."""
         ...
 
@@ -149,7 +149,8 @@ class Pipeline:
         except UpstreamSilent:
             return self._exchange.outcome_unknown(self._next_id())
         if bot is not None and recognised.verb is Verb.CANCEL:
-            self._parts.watcher.poke(bot.account.name)
+            market = Market.SPOT if recognised.family == "/api" else Market.LINEAR
+            self._parts.watcher.poke(bot.account.name, market)
         return answer
 
     def _in_custody(self, bot: Bot, request: WireRequest, recognised: Recognised) -> WireRequest:
@@ -225,7 +226,7 @@ class Pipeline:
         caller = caller_of(bot, request.headers)
         now = self._clock.now()
 
-        decision, limits_lost = self._decide(caller, parsed.instructions, now)
+        decision, facts, limits_lost = self._decide(caller, parsed.instructions, now)
         judged = Judged(self._next_id(), bot, caller, parsed, decision, started)
         if decision.verdict is Verdict.BLOCK:
             return self._block(judged)
@@ -237,27 +238,38 @@ class Pipeline:
                 return self._refuse_judged(judged, Reason.UPSTREAM_BACKOFF, sentence, status=429)
         signature = parsed.params.get("signature")
         parts.identities.claim(bot, signature)
-        if recognised.verb in _RESERVING:
-            parts.reservations.reserve(
-                judged.decision_id, caller, parsed.instructions, decision.quantities, now=now
-            )
+        if recognised.verb is not Verb.MARGIN:
+            orders, quantities = _orders_of(parsed.instructions, decision.quantities)
+            test = recognised.verb is Verb.TEST
+            try:
+                parts.reservations.reserve(
+                    judged.decision_id, caller, bot.name, orders, quantities, facts, test=test
+                )
+            except FactMissing as missing:  # an order in quote currency, and no price to turn it into base units
+                parts.identities.unclaim(bot, signature)
+                return self._refuse_judged(judged, Reason.FACTS_MISSING, str(missing))
         # From here on the headroom is taken; every way out settles it.
         return await self._carry_out(request, judged, signature)
 
     def _decide(
         self, caller: Caller, instructions: Sequence[Instruction], now: datetime
-    ) -> tuple[Decision, str | None]:
+    ) -> tuple[Decision, Facts, str | None]:
         """Judge; when the policy is lost, by its last known limits, and only reductions will pass."""
         lost: str | None = None
         try:
             limits = self._parts.policies.limits_for(caller.account, caller.strategy, now)
         except StoreError as error:
             lost = str(error)
-            limits = self._parts.policies.last_known(caller.account, caller.strategy, now) or Limits(
-                policy_revision=0, profile="unknown", capital_profile="unknown"
-            )
+            limits = self._last_known_limits(caller, now)
         facts = self._parts.gather.facts(caller, instructions, now, limits)
-        return evaluate(instructions, facts, limits), lost
+        return evaluate(instructions, facts, limits), facts, lost
+
+    def _last_known_limits(self, caller: Caller, now: datetime) -> Limits:
+        try:
+            known = self._parts.policies.exit_limits_for(caller.account, caller.strategy, now)
+        except StoreError:
+            known = None
+        return known or Limits(policy_revision=0, profile="unknown", capital_profile="unknown")
 
     async def _carry_out(self, request: WireRequest, judged: Judged, signature: str | None) -> WireResponse:
         parts = self._parts
@@ -395,7 +407,7 @@ class Pipeline:
 
     def _settle(self, judged: Judged, answer: Answer) -> None:
         self._parts.reservations.settle(judged.decision_id, answer, at=self._clock.now())
-        self._parts.watcher.poke(judged.caller.account)
+        self._parts.watcher.poke(judged.caller.account, market_of(judged.parsed.instructions))
 
     def _outcome(
         self,
@@ -447,7 +459,6 @@ class Pipeline:
         return f"{int(self._clock.now().timestamp() * 1000):011x}-{self._process}-{self._count:x}"
 
 
-_RESERVING = frozenset({Verb.PLACE, Verb.AMEND})
 _ESS_REASONS = frozenset({Reason.ESS_TRADING_HALT_ACTIVE, Reason.ESS_REDUCE_ONLY_ACTIVE})
 
 
@@ -519,6 +530,18 @@ def _decision_headers(judged: Judged) -> tuple[tuple[bytes, bytes], ...]:
             (b"X-Risk-Reason", decision.reason.value.encode()),
         ]
     return tuple(headers)
+
+
+def _orders_of(
+    instructions: Sequence[Instruction], quantities: Sequence[Decimal | None]
+) -> tuple[list[Order], list[Decimal | None]]:
+    """The orders among the instructions, with the quantities decided for them."""
+    pairs = [
+        (instruction, quantity)
+        for instruction, quantity in zip(instructions, quantities, strict=True)
+        if isinstance(instruction, Order)
+    ]
+    return [order for order, _ in pairs], [quantity for _, quantity in pairs]
 
 
 def _asked(instruction: Instruction) -> Decimal | None:

@@ -1,0 +1,340 @@
+"""The composition root: the one place where concrete parts meet, start in order and stop in reverse.
+
+The order matters. The emergency stop and the audit are read before anything listens; the
+policy is read before an order can be judged; the listener opens last and closes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+from pydantic import ValidationError
+
+from proxy import __version__, logs
+from proxy.admin import AdminParts, build_admin, load_or_create_token
+from proxy.audit import Audit
+from proxy.book import AccountPlace, Book
+from proxy.clock import Clock, SystemClock
+from proxy.config import Account as AccountSettings
+from proxy.config import Settings, Tls, read_document
+from proxy.errors import ConfigError
+from proxy.ess import EssLatch, halt_on_signal
+from proxy.exchanges import EXCHANGES
+from proxy.exchanges.base import Credentials
+from proxy.feeds import AccountSource, Cadence, DayStart, Feeds, GlobalRiskFeed, Venue, assemble, open_session
+from proxy.gather import Gather
+from proxy.handler import ProxyServer, ServerSettings
+from proxy.health import Health
+from proxy.identity import Account, Bot, Identities
+from proxy.metrics import Metrics
+from proxy.pipeline import Parts, Pipeline
+from proxy.reservations import Reservations
+from proxy.stores import Place, create_store, open_store
+from proxy.stores.base import PolicyStore
+from proxy.stores.legacy_env import read_legacy, tightened
+from proxy.stores.policies import Policies
+from proxy.tasks import Tasks
+from proxy.upstream import Upstream, UpstreamSettings
+from rules import Market
+from rules.profile import GlobalPolicy, explain
+
+log = structlog.get_logger("riskgate.app")
+
+MARKETS = {"spot": Market.SPOT, "futures": Market.LINEAR}
+DAY_START_FILE = "day_start.json"
+
+
+class App:
+    """One riskgate: everything built from settings, started in order, stopped in reverse."""
+
+    def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.metrics = Metrics(__version__)
+        self.tasks = Tasks()
+        self.proxy_url = ""
+        self.admin_url = ""
+        self.accounts = _accounts(settings)
+        self.identities = Identities(_bots(settings, self.accounts), clock=self.clock)
+        self.book = Book(_place(name, one) for name, one in settings.accounts.items())
+        self.reservations = Reservations(self.book, self.clock)
+        self.audit = Audit(settings.audit_dir, sync=settings.audit.sync, clock=self.clock, tasks=self.tasks)
+        self.upstream = Upstream(
+            settings.upstream.hosts, _upstream_settings(settings), tasks=self.tasks, clock=self.clock
+        )
+        self.feeds: Feeds
+        self.latch: EssLatch
+        self.store: PolicyStore
+        self.policies: Policies
+        self.health: Health
+        self._server: ProxyServer
+        self._stack = AsyncExitStack()
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, clock: Clock | None = None) -> App:
+        """Build an app; nothing is opened before `start`."""
+        return cls(settings, clock=clock)
+
+    async def start(self) -> None:
+        """Open everything, the listener last. What fails stops the start, and closes what was open."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def stop(self) -> None:
+        """Stop accepting, let orders under way finish, record it, close everything."""
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        settings, stack = self.settings, self._stack
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        logging = logs.configure(clock=self.clock, level=settings.log.level, form=settings.log.format)
+        stack.callback(logging.close)
+        self.audit.open()
+        stack.callback(self.audit.close)
+        self.latch = EssLatch.open(settings.ess_path, clock=self.clock, drain=self.upstream.drained)
+        stack.callback(self.latch.close)
+        self.store = await self._open_store()
+        stack.push_async_callback(self.store.close)
+        self.policies = Policies(self.store, clock=self.clock)
+        await self.policies.start()
+        stack.push_async_callback(self.policies.close)
+        self._check_accounts_in_policy()
+        stack.push_async_callback(self.tasks.close)
+        self.audit.append({"kind": "start", "version": __version__, "ess_epoch": self.latch.epoch})
+        stack.callback(self._record_stop)
+        gather = await self._start_feeds()
+        await self.upstream.start()
+        stack.push_async_callback(self.upstream.close)
+        self.health = Health(self, clock=self.clock)
+        stack.callback(self.health.close)
+        self.health.start()
+        await self._start_admin()
+        self._watch_stop()
+        await self._start_proxy(self._pipeline(gather))
+
+    # -- policy -----------------------------------------------------------------------------------
+
+    async def _open_store(self) -> PolicyStore:
+        """Open the store, or create it from the policy file; an existing one is never seeded again."""
+        settings = self.settings
+        url = settings.store.url
+        if url != "memory" and Place(url, settings.data_dir, self.clock).path.exists():
+            return await open_store(url, clock=self.clock, data_dir=settings.data_dir)
+        if url != "memory" and self.audit.last_sequence:
+            raise ConfigError(
+                f"{settings.data_dir} has a record of decisions but its policy store is gone; expected the store "
+                "back in its place, or a new data_dir: limits that people changed are not made up again"
+            )
+        if settings.policy_file is None:
+            raise ConfigError(
+                "there is no policy store yet, and no policy_file to fill it from; `riskgate init` writes one"
+            )
+        seed, _ = tightened(read_policy(settings.policy_file), read_legacy(os.environ))
+        return await create_store(url, seed, clock=self.clock, data_dir=settings.data_dir)
+
+    def _check_accounts_in_policy(self) -> None:
+        """An account without a policy would block every order; say so at the start, not at the first order."""
+        known = self.policies.current.policy.accounts
+        for name in self.accounts:
+            if name not in known:
+                names = ", ".join(sorted(known)) or "none"
+                raise ConfigError(f"account {name!r} is in the settings but not in the policy, which knows {names}")
+
+    # -- feeds ------------------------------------------------------------------------------------
+
+    async def _start_feeds(self) -> Gather:
+        settings = self.settings
+        session = open_session()
+        self._stack.push_async_callback(session.close)
+        day_start = DayStart(settings.data_dir / DAY_START_FILE)
+        risk = None
+        if settings.global_risk.source == "remote" and settings.global_risk.url is not None:
+            venue = Venue(session, settings.global_risk.url, self.clock)
+            risk = GlobalRiskFeed(venue, self.clock, every_s=settings.global_risk.interval)
+        self.feeds = assemble(
+            (self._source(name, one) for name, one in settings.accounts.items()),
+            settings.upstream.hosts,
+            book=self.book,
+            reservations=self.reservations,
+            day_start=day_start,
+            session=session,
+            clock=self.clock,
+            cadence=Cadence(
+                account_s=settings.feeds.account_interval,
+                snapshot_s=settings.feeds.account_interval,
+                market_s=settings.feeds.market_interval,
+                risk_s=settings.global_risk.interval,
+            ),
+            risk=risk,
+        )
+        self.feeds.start(self.tasks)
+        self._stack.push_async_callback(self.feeds.close)
+        return Gather(self.book, self.reservations, risk, self.latch, clock=self.clock, losses=day_start)
+
+    def _source(self, name: str, account: AccountSettings) -> AccountSource:
+        """A configured static equity takes the place of reading the account."""
+        credentials = None if account.static_equity is not None else self.accounts[name].credentials
+        return AccountSource(place=_place(name, account), credentials=credentials)
+
+    # -- listeners --------------------------------------------------------------------------------
+
+    def _pipeline(self, gather: Gather) -> Pipeline:
+        return Pipeline(
+            Parts(
+                exchange=EXCHANGES[0],
+                identities=self.identities,
+                gather=gather,
+                policies=self.policies,
+                reservations=self.reservations,
+                audit=self.audit,
+                latch=self.latch,
+                upstream=self.upstream,
+                metrics=self.metrics,
+                watcher=self.feeds,
+                clock=self.clock,
+            )
+        )
+
+    async def _start_proxy(self, pipeline: Pipeline) -> None:
+        listen = self.settings.listen
+        self._server = ProxyServer(pipeline, ServerSettings(connections_max=listen.connections_max))
+        host, port = await self._server.start(
+            listen.bind.host, listen.bind.port, ssl=_tls(listen.tls) if listen.tls else None
+        )
+        self.proxy_url = f"{'https' if listen.tls else 'http'}://{_shown(host)}:{port}"
+        self._stack.push_async_callback(self._drain)
+        log.info("proxy.listening", url=self.proxy_url)
+
+    async def _drain(self) -> None:
+        """Not ready first, then no new connections, then wait for what is under way."""
+        self.health.draining = True
+        await asyncio.sleep(self.settings.listen.drain_delay)
+        unfinished = await self._server.stop(self.settings.listen.drain_timeout)
+        if unfinished:
+            log.error("proxy.drain_cut_short", unfinished=unfinished)
+
+    async def _start_admin(self) -> None:
+        admin = self.settings.admin
+        parts = AdminParts(
+            ess=self.latch,
+            audit=self.audit,
+            store=self.store,
+            values=self.policies,
+            status=self.health.status,
+            ready=self.health.ready,
+            clock=self.clock,
+            version=__version__,
+            accounts=tuple(self.accounts),
+            registry=self.metrics.registry,
+            refresh_metrics=self._refresh_metrics,
+        )
+        token = load_or_create_token(self.settings.admin_token_path)
+        runner = web.AppRunner(build_admin(parts, token=token), access_log=None, shutdown_timeout=2.0)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(
+            runner, admin.bind.host, admin.bind.port, ssl_context=_tls(admin.tls) if admin.tls else None
+        )
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        self.admin_url = f"{'https' if admin.tls else 'http'}://{_shown(host)}:{port}"
+        log.info("admin.listening", url=self.admin_url)
+
+    def _refresh_metrics(self) -> None:
+        self.metrics.reserved({state.value: count for state, count in self.reservations.counts().items()})
+        self.metrics.audit_healthy.set(1 if self.audit.healthy else 0)
+
+    # -- the stop ---------------------------------------------------------------------------------
+
+    def _watch_stop(self) -> None:
+        """The file HALT in the data directory and SIGUSR1 stop as the admin API does."""
+        self.latch.listeners.append(self.metrics.stop_changed)
+        for stop in self.latch.stops():
+            self.metrics.stop_found(stop)
+        self.tasks.spawn(self.latch.watch(), name="ess.watch")
+        halt_on_signal(self.latch, self.tasks, asyncio.get_running_loop())
+
+    def _record_stop(self) -> None:
+        if self.audit.healthy:
+            self.audit.append({"kind": "stop", "ess_epoch": self.latch.epoch})
+
+
+def read_policy(path: Path) -> GlobalPolicy:
+    """Read a policy file strictly. Raises ConfigError naming path, found and expected."""
+    try:
+        return GlobalPolicy.model_validate(read_document(path))
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{path}: {line}" for line in explain(error, GlobalPolicy))) from None
+
+
+def _accounts(settings: Settings) -> Mapping[str, Account]:
+    found: dict[str, Account] = {}
+    for name, one in settings.accounts.items():
+        credentials = None
+        if one.credentials is not None:
+            credentials = Credentials(
+                api_key=one.credentials.api_key.get_secret_value(),
+                secret=one.credentials.secret.get_secret_value().encode(),
+                kind=one.credentials.kind,
+            )
+        found[name] = Account(
+            name=name,
+            exchange=one.exchange,
+            mode=one.mode,
+            credentials=credentials,
+            transfers_allowed=one.transfers_allowed,
+        )
+    return found
+
+
+def _bots(settings: Settings, accounts: Mapping[str, Account]) -> Iterable[Bot]:
+    for account, one in settings.accounts.items():
+        for name, bot in one.bots.items():
+            yield Bot(
+                name=name,
+                key=bot.key.get_secret_value(),
+                account=accounts[account],
+                strategy=bot.strategy or name,
+                secret=bot.secret.get_secret_value().encode() if bot.secret is not None else None,
+            )
+
+
+def _place(name: str, account: AccountSettings) -> AccountPlace:
+    return AccountPlace(
+        name=name,
+        exchange=account.exchange,
+        markets=frozenset(MARKETS[market] for market in account.markets),
+        equity_static=account.static_equity,
+    )
+
+
+def _upstream_settings(settings: Settings) -> UpstreamSettings:
+    upstream = settings.upstream
+    return UpstreamSettings(
+        connections_max=upstream.connections_max,
+        connections_warm=upstream.connections_warm,
+        connect_timeout_s=upstream.connect_timeout,
+        total_timeout_s=upstream.total_timeout,
+        ca_file=str(upstream.ca_file) if upstream.ca_file else None,
+    )
+
+
+def _tls(tls: Tls) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(tls.cert, tls.key)
+    return context
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
