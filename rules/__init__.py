@@ -25,7 +25,16 @@ from rules.facts import (
     WorkingOrder,
 )
 from rules.gate import evaluate
-from rules.limits import Ages, Limits, RiskSource
+from rules.limits import (
+    Ages,
+    Limits,
+    PolicyGap,
+    RiskSource,
+    effective,
+    effective_with_sources,
+    looser,
+    no_looser,
+)
 from rules.order import (
     Bucket,
     Instruction,
@@ -51,4 +60,5 @@ __all__ = [
     "Position", "Price", "QuantityCut", "Reason", "Replaced", "ReplaceMode", "RiskLevel", "RiskSource",
     "RULEBOOK", "Rule", "RuleRun", "Side", "Sides", "Stop", "SymbolFacts", "Verdict", "Within", "WorkingOrder",
     "after", "described", "evaluate", "sentence", "strictest",
+    "PolicyGap", "effective", "effective_with_sources", "looser", "no_looser",
 ]
