@@ -10,10 +10,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, overload
 
 from rules import exposure as sums
 from rules.facts import (
+    UNKNOWN_SYMBOL,
     Exposure,
     Fact,
     FactMissing,
@@ -43,6 +44,7 @@ from rules.running import NOTHING_EARLIER, Running
 T = TypeVar("T")
 
 FUTURE_MAX = timedelta(seconds=-1)  # clocks differ a little; a fact from further ahead is not believed
+NOTHING = Decimal(0)
 MICROSECOND = timedelta(microseconds=1)
 MICROSECONDS_PER_SECOND = 1_000_000
 
@@ -51,6 +53,11 @@ MICROSECONDS_PER_SECOND = 1_000_000
 def _span(age_s: Decimal) -> timedelta:
     """Seconds as a time span, exact to the microsecond."""
     return timedelta(microseconds=int(age_s * MICROSECONDS_PER_SECOND))
+
+
+def believable(age: timedelta, age_max_s: Decimal) -> bool:
+    """The age is not above its maximum, nor so far below zero that the clocks cannot be trusted."""
+    return FUTURE_MAX <= age <= _span(age_max_s)
 
 
 def seconds(span: timedelta) -> Decimal:
@@ -98,11 +105,12 @@ class Case:
     ) -> None:
         self.instruction = instruction
         # Rules for orders are only run on orders (Rule.applies_to); they read this without asking again.
-        self.order = cast("Order", instruction)
+        self.order: Order = instruction  # type: ignore[assignment]
         self.facts = facts
         self.limits = limits
         self.earlier = earlier
         self.index = index
+        self.symbol: SymbolFacts = facts.symbols.get(instruction.symbol or "", UNKNOWN_SYMBOL)
         self.warned = warned  # the order was already scaled for a WARNING of the global risk signal
 
     # --- facts, each fresh or refused ---
@@ -111,22 +119,17 @@ class Case:
         if fact is None:
             raise FactMissing(name)
         age = self.facts.now - fact.as_of
-        if age > _span(age_max_s) or age < FUTURE_MAX:
-            raise FactStale(name, seconds(age), age_max_s)
-        return fact.value
-
-    @Once
-    def symbol(self) -> SymbolFacts:
-        """What is known of the instruction's symbol."""
-        return self.facts.of(self.order.symbol)
+        if FUTURE_MAX <= age <= _span(age_max_s):
+            return fact.value
+        raise FactStale(name, seconds(age), age_max_s)
 
     @Once
     def price(self) -> Price:
         """What the symbol costs."""
         price = self._fresh("price", self.symbol.price, self.limits.ages.price_s)
-        if not (price.mark > 0 and price.conversion > 0):
-            raise FactMissing("price")
-        return price
+        if price.mark > NOTHING and price.conversion > NOTHING:
+            return price
+        raise FactMissing("price")
 
     @Once
     def position(self) -> Position:
@@ -183,7 +186,7 @@ class Case:
     def reducing(self) -> bool:
         """The instruction provably only lowers risk (for an order: strictly reduces)."""
         instruction = self.instruction
-        if isinstance(instruction, Order):
+        if type(instruction) is Order:
             return sums.strictly_reduces(self)
         if isinstance(instruction, LeverageChange):
             return self._lowers_leverage(instruction)
@@ -203,7 +206,7 @@ class Case:
     @Once
     def closing(self) -> bool:
         """The order only closes what another order of the same request opens."""
-        return isinstance(self.instruction, Order) and sums.closes_another(self)
+        return sums.closes_another(self)
 
     @Once
     def non_increasing(self) -> bool:
@@ -242,6 +245,13 @@ class Case:
         """The order's own value in the account's currency."""
         return sums.notional(self)
 
+    @Once
+    def prices(self) -> tuple[Decimal, ...]:
+        """Every price that the order states; if none, the reference."""
+        order = self.order
+        stated = (order.price, order.trigger_price, order.activation_price)
+        return tuple([price for price in stated if price is not None and price > NOTHING]) or (self.price.mark,)
+
     # --- what it could open ---
 
     @Once
@@ -277,6 +287,7 @@ class Case:
     @Once
     def notional_with_request(self) -> Decimal:
         """The order's value together with what its request has already asked for; a group counts its largest."""
-        return self.earlier.notional_besides(self.order) + max(
-            self.notional, self.earlier.group_notional(self.order)
-        )
+        earlier = self.earlier
+        if not earlier.cases:
+            return self.notional
+        return earlier.notional_besides(self.order) + max(self.notional, earlier.group_notional(self.order))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -81,11 +82,9 @@ class Reason(StrEnum):
     UPSTREAM_BACKOFF = "upstream_backoff"
 
 
-class Within(NamedTuple):
-    """A rule held: what it saw and what it compared with."""
-
-    observed: object
-    limit: object
+# A rule held: the pair of what it saw and what it compared with. A plain tuple, because some thirty of
+# them are made for every order.
+Within: TypeAlias = tuple[object, object]
 
 
 class Breach(NamedTuple):
@@ -110,8 +109,8 @@ class RuleRun(NamedTuple):
     rule: str
     instruction: int
     outcome: str  # "within", "breach", "scaled", "not_applicable"
-    observed: object  # as compared; `rules.described` puts it into words
-    limit: object
+    observed: str
+    limit: str
 
 
 class Hold(NamedTuple):
@@ -146,6 +145,6 @@ class Decision:
     ess_active: bool
     timestamp: datetime
     policy_revision: int
-    rules_run: tuple[RuleRun, ...]
+    rules_run: Sequence[RuleRun]
     reducing: bool  # every instruction provably only reduces
     holds: tuple[Hold | None, ...] = ()  # per instruction, for the quantities as sent; empty after a block

@@ -16,7 +16,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from rules.facts import FactMissing, FactStale, Sides, WorkingOrder
+from rules.facts import FactMissing, FactStale, SymbolFacts, WorkingOrder
 from rules.order import Bucket, Market, Order, OrderType, ReplaceMode, Side
 
 if TYPE_CHECKING:
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
 NOTHING = Decimal(0)
 ONE = Decimal(1)
+
+# Members looked up once: on an enumeration class a look-up costs more than the arithmetic around it.
+BUY, SELL = Side.BUY, Side.SELL
+BOTH, LONG = Bucket.BOTH, Bucket.LONG
+LINEAR = Market.LINEAR
+MARKET, TRAILING_STOP = OrderType.MARKET, OrderType.TRAILING_STOP
+
+OTHER_BUCKETS = {one: tuple(other for other in Bucket if other is not one) for one in Bucket}
 
 TRIGGERED_INTO_MARKET = frozenset({OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET})
 
@@ -42,15 +50,15 @@ def valuation_price(case: Case) -> Decimal:
     if order.quote_quantity is not None:
         return conversion_price(case)
     stated = order.price if order.price is not None and order.price > NOTHING else None
-    if order.side is Side.SELL:
+    if order.side is SELL:
         bid = price.bid if price.bid is not None else NOTHING
         named = stated or order.trigger_price or order.activation_price or NOTHING
         return max(named, price.mark) if stated else max(named, bid, price.mark)
-    if order.type is OrderType.TRAILING_STOP:
+    if order.type is TRAILING_STOP:
         # It follows the price down and buys at the callback above the lowest, at worst from here.
         start = max(order.activation_price or order.trigger_price or NOTHING, stated or NOTHING, price.mark)
         return start * (ONE + (order.callback_rate or NOTHING))
-    if stated is not None and not order.price_follows_book and order.type is not OrderType.MARKET:
+    if stated is not None and not order.price_follows_book and order.type is not MARKET:
         return stated
     market = max(price.ask if price.ask is not None else NOTHING, price.mark)
     if order.type in TRIGGERED_INTO_MARKET and order.trigger_price is not None:
@@ -61,7 +69,7 @@ def valuation_price(case: Case) -> Decimal:
 def conversion_price(case: Case) -> Decimal:
     """The price that turns an order's quote quantity into base units: the one that makes the most of it."""
     price = case.price
-    if case.order.side is Side.BUY:
+    if case.order.side is BUY:
         return min(price.ask, price.mark) if price.ask is not None and price.ask > NOTHING else price.mark
     low = min(price.bid, price.mark) if price.bid is not None and price.bid > NOTHING else price.mark
     return low * (ONE - case.limits.slippage)
@@ -118,11 +126,11 @@ def amended(case: Case) -> WorkingOrder | None:
 def kept_from_opening(case: Case) -> bool:
     """The venue itself keeps the order from opening anything: reduce-only in one-way mode, close-position."""
     order = case.order
-    if order.market is not Market.LINEAR:
+    if order.market is not LINEAR:
         return False
-    if order.close_position or (order.reduce_only and order.bucket is Bucket.BOTH):
+    if order.close_position or (order.reduce_only and order.bucket is BOTH):
         return True
-    return case.amended is not None and case.amended.reduces_by_venue
+    return order.replaces is not None and case.amended is not None and case.amended.reduces_by_venue
 
 
 def strictly_reduces(case: Case) -> bool:
@@ -136,10 +144,10 @@ def strictly_reduces(case: Case) -> bool:
     if position is None or _wrong_mode(case):
         return False
     held = position.value.signed(order.bucket)
-    closing_side = Side.SELL if held > NOTHING else Side.BUY
+    closing_side = SELL if held > NOTHING else BUY
     if held == NOTHING or order.side is not closing_side:
         return False
-    if case.kept_from_opening or (order.market is Market.LINEAR and order.bucket is not Bucket.BOTH):
+    if case.kept_from_opening or (order.market is LINEAR and order.bucket is not BOTH):
         return True
     try:
         case.fresh_position()
@@ -152,9 +160,9 @@ def strictly_reduces(case: Case) -> bool:
 def _wrong_mode(case: Case) -> bool:
     """The order names a bucket that the account's position mode does not have; the venue will reject it."""
     hedge_mode = case.facts.hedge_mode
-    if hedge_mode is None or case.order.market is not Market.LINEAR:
+    if hedge_mode is None or case.order.market is not LINEAR:
         return False
-    return hedge_mode.value is (case.order.bucket is Bucket.BOTH)
+    return hedge_mode.value is (case.order.bucket is BOTH)
 
 
 def closes_another(case: Case) -> bool:
@@ -182,13 +190,13 @@ def closes_another(case: Case) -> bool:
 # --- what it could open ---
 
 
-def worst_case(held: Decimal, waiting: Sides, bucket: Bucket) -> Decimal:
+def worst_case(held: Decimal, buys: Decimal, sells: Decimal, bucket: Bucket) -> Decimal:
     """The largest position (base units) that could arise if one side of what waits filled completely."""
-    if bucket is Bucket.BOTH:
-        return max(held + waiting.buy, waiting.sell - held, NOTHING)
-    if bucket is Bucket.LONG:
-        return max(held + waiting.buy, NOTHING)
-    return max(waiting.sell - held, NOTHING)
+    if bucket is BOTH:
+        return max(held + buys, sells - held, NOTHING)
+    if bucket is LONG:
+        return max(held + buys, NOTHING)
+    return max(sells - held, NOTHING)
 
 
 def covered(case: Case) -> Decimal:
@@ -198,6 +206,8 @@ def covered(case: Case) -> Decimal:
     a group exclude each other.
     """
     order = case.order
+    if order.group is None and order.replaces is None:
+        return NOTHING
     taken = case.earlier.group_quantity(order)
     if case.amended is not None and not case.amended.reduces_by_venue:
         taken += case.amended.remaining
@@ -208,30 +218,45 @@ def added(case: Case) -> Decimal:
     """What the order adds (base units) to what waits on its side."""
     if case.kept_from_opening or case.closing:
         return NOTHING
-    return max(case.quantity_base - case.covered, NOTHING)
+    covered_quantity = case.covered
+    if not covered_quantity:
+        return case.quantity_base
+    return max(case.quantity_base - covered_quantity, NOTHING)
 
 
 def worst_before(case: Case) -> Decimal:
     """The worst case of the order's position without the order."""
-    return worst_case(case.position.signed(case.order.bucket), case.waiting, case.order.bucket)
+    bucket, waiting = case.order.bucket, case.waiting
+    return worst_case(case.position.signed(bucket), waiting.buy, waiting.sell, bucket)
 
 
 def worst_after(case: Case) -> Decimal:
     """The worst case of the order's position with the order."""
-    order = case.order
-    return worst_case(
-        case.position.signed(order.bucket), case.waiting.plus(order.side, case.added), order.bucket
-    )
+    order, waiting = case.order, case.waiting
+    buys, sells = waiting.buy, waiting.sell
+    if order.side is BUY:
+        buys += case.added
+    else:
+        sells += case.added
+    return worst_case(case.position.signed(order.bucket), buys, sells, order.bucket)
 
 
 def worst_elsewhere(case: Case) -> Decimal:
     """The worst cases of the symbol's other buckets, added up (hedge mode holds both sides at once)."""
     symbol, position = case.symbol, case.position
+    own = case.order.bucket
+    if own is BOTH and not position.long and not position.short and _only(own, symbol):
+        return NOTHING
     total = NOTHING
-    for bucket in Bucket:
-        if bucket is not case.order.bucket:
-            total += worst_case(position.signed(bucket), symbol.waiting(bucket), bucket)
+    for bucket in OTHER_BUCKETS[own]:
+        waiting = symbol.waiting(bucket)
+        total += worst_case(position.signed(bucket), waiting.buy, waiting.sell, bucket)
     return total
+
+
+def _only(bucket: Bucket, symbol: SymbolFacts) -> bool:
+    """Nothing of the symbol waits in another bucket."""
+    return len(symbol.working) == (bucket in symbol.working) and len(symbol.reserved) == (bucket in symbol.reserved)
 
 
 def exposure_delta(case: Case) -> Decimal:
@@ -245,7 +270,7 @@ def exposure_delta(case: Case) -> Decimal:
 def opening_quantity(case: Case) -> Decimal:
     """The part of the order (base units) that does not go into closing the position, whoever's fill is first."""
     held = case.position.signed(case.order.bucket)
-    closing_side = Side.SELL if held > NOTHING else Side.BUY
+    closing_side = SELL if held > NOTHING else BUY
     if case.order.side is not closing_side:
         return case.added
     closable = max(abs(held) - case.waiting.of(case.order.side), NOTHING)
@@ -262,7 +287,7 @@ def quantity_within(case: Case, headroom: Decimal) -> Decimal:
     """
     order = case.order
     held = case.position.signed(order.bucket)
-    own_side = held + case.waiting.buy if order.side is Side.BUY else case.waiting.sell - held
+    own_side = held + case.waiting.buy if order.side is BUY else case.waiting.sell - held
     more = max(headroom, NOTHING) / (case.exposure_price * case.price.conversion)
     return in_order_units(case, case.worst_before + more - own_side + case.covered)
 

@@ -181,8 +181,11 @@ class SymbolFacts:
 
     def waiting(self, bucket: Bucket) -> Sides:
         """Working and reserved quantity together, per side."""
-        working = self.working.get(bucket, NO_SIDES)
-        reserved = self.reserved.get(bucket, NO_SIDES)
+        working, reserved = self.working.get(bucket), self.reserved.get(bucket)
+        if reserved is None:
+            return working or NO_SIDES
+        if working is None:
+            return reserved
         return Sides(buy=working.buy + reserved.buy, sell=working.sell + reserved.sell)
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from decimal import Context, Decimal, getcontext, setcontext
 
 from rules import scaling
-from rules.case import Case
-from rules.decision import Breach, Decision, Hold, Reason, RuleRun, Verdict
+from rules.case import Case, believable
+from rules.decision import Breach, Decision, Finding, Hold, Reason, Verdict
 from rules.ess import EssLevel
 from rules.facts import FactMissing, Facts, FactStale
 from rules.limits import Limits, RiskSource
 from rules.order import Instruction, LeverageChange, MarginChange, Order, QuantityCut
+from rules.record import Plan, Runs, Stretch
 from rules.rulebook import RULEBOOK, Rule
 from rules.running import NOTHING_EARLIER, Running, hold_of
 from rules.scaling import Cap, amount
@@ -25,19 +26,24 @@ ONE = Decimal(1)
 NOTHING = Decimal(0)
 
 ROUNDS_MAX = 4  # how often a scaled order is judged again before it is blocked
-INSTRUCTIONS = (Order, QuantityCut, LeverageChange, MarginChange)
+KINDS_IN_ORDER = (Order, QuantityCut, LeverageChange, MarginChange)
+KINDS: frozenset[type] = frozenset(KINDS_IN_ORDER)
+CLEAR = EssLevel.CLEAR
+NO_SIGNAL = RiskSource.NONE
 
 # Venue numbers have at most 20 + 20 digits, so a product of three (quantity, price, conversion) fits
 # exactly; only divisions round, and what they yield is floored or shown, never compared with equality.
 # Set for the length of one call and put back: the context belongs to whoever calls us.
 EXACT = Context(prec=120)
 
+NO_RUNS = Runs(())
+
 
 @dataclass(slots=True)
 class Walk:
     """One walk over the rulebook: what every rule found, and what follows."""
 
-    runs: list[RuleRun] = field(default_factory=list)
+    stretches: list[Stretch] = field(default_factory=list)
     breach: Breach | None = None  # ends the walk
     caps: list[Cap] = field(default_factory=list)  # breaches that a smaller order may cure
     holds: list[Hold | None] = field(default_factory=list)
@@ -55,15 +61,15 @@ def evaluate(
     callers_context = getcontext()
     setcontext(EXACT)
     try:
-        asked = (instructions,) if isinstance(instructions, INSTRUCTIONS) else tuple(instructions)
-        if not asked or not all(isinstance(instruction, INSTRUCTIONS) for instruction in asked):
+        asked = (instructions,) if isinstance(instructions, KINDS_IN_ORDER) else tuple(instructions)
+        if not asked or not KINDS.issuperset(map(type, asked)):
             found = ", ".join(type(instruction).__name__ for instruction in asked) or "nothing"
             breach = Breach(Reason.ORDER_NOT_UNDERSTOOD, found, "at least one instruction that the gate knows")
-            return _blocked(breach, (), (), facts, limits, reducing=False)
+            return _blocked(breach, (), NO_RUNS, facts, limits, reducing=False)
         return _judge(asked, facts, limits, rules)
     except Exception as error:  # noqa: BLE001 - whatever went wrong, no decision was reached: the request is blocked
         breach = Breach(Reason.RULE_FAILED, "gate", None, None, type(error).__name__)
-        return _blocked(breach, (), (), facts, limits, reducing=False)
+        return _blocked(breach, (), NO_RUNS, facts, limits, reducing=False)
     finally:
         setcontext(callers_context)
 
@@ -72,10 +78,10 @@ def _judge(asked: tuple[Instruction, ...], facts: Facts, limits: Limits, rules: 
     """Walk; where only size is wrong, make it smaller and walk again, until everything holds."""
     candidate = asked
     binding: Cap | None = None
-    scaled_runs: tuple[RuleRun, ...] = ()
+    scaled: tuple[Stretch, ...] = ()
     for attempt in range(ROUNDS_MAX):
         walk = _walk(candidate, facts, limits, rules, warned=attempt > 0)
-        runs = (*scaled_runs, *walk.runs)
+        runs = Runs((*scaled, *walk.stretches), walk.breach)
         if walk.breach is not None:
             return _blocked(walk.breach, asked, runs, facts, limits, reducing=walk.reducing)
         if not walk.caps:
@@ -89,9 +95,9 @@ def _judge(asked: tuple[Instruction, ...], facts: Facts, limits: Limits, rules: 
         if isinstance(smaller, Breach):
             return _blocked(smaller, asked, runs, facts, limits, reducing=False)
         candidate = smaller
-        scaled_runs = (*scaled_runs, *(run for run in walk.runs if run.outcome == "scaled"))
+        scaled = (*scaled, *(stretch.only_scaled() for stretch in walk.stretches))
     assert binding is not None
-    return _blocked(binding.breach, asked, scaled_runs, facts, limits, reducing=False)
+    return _blocked(binding.breach, asked, Runs(scaled), facts, limits, reducing=False)
 
 
 def _walk(
@@ -117,30 +123,52 @@ def _walk(
 
 def _walk_rules(walk: Walk, case: Case, rules: Sequence[Rule], request: tuple[Instruction, ...]) -> None:
     """Every rule over one instruction, in order; ends at the first breach that no smaller order would cure."""
-    kind, index, runs = type(case.instruction), case.index, walk.runs
     spared = _is_spared(case)
     walk.reducing = walk.reducing and spared
-    for rule in rules:
-        if kind not in rule.applies_to or (spared and rule.spares_reductions):
-            runs.append(RuleRun(rule.name, index, "not_applicable", None, None))
+    plan = _plan(rules, type(case.instruction), spared=spared)
+    found: list[Finding] = []
+    walk.stretches.append(Stretch(case.index, plan, found))
+    for rule, check in plan:
+        if check is None:
+            found.append(None)
             continue
         try:
-            finding = rule.check(case)
+            finding = check(case)
         except (FactMissing, FactStale) as error:
             finding = _breach_of(error)
         except Exception as error:  # noqa: BLE001 - a rule that raises ends here, and blocks
             finding = Breach(Reason.RULE_FAILED, rule.name, None, None, type(error).__name__)
-        if finding is None:
-            runs.append(RuleRun(rule.name, index, "not_applicable", None, None))
-        elif not isinstance(finding, Breach):
-            runs.append(RuleRun(rule.name, index, "within", finding.observed, finding.limit))
-        elif (cap := _cap(rule, finding, case, request)) is not None:
-            runs.append(RuleRun(rule.name, index, "scaled", finding.observed, finding.limit))
-            walk.caps.append(cap)
-        else:
-            runs.append(RuleRun(rule.name, index, "breach", finding.observed, finding.limit))
+        if finding is None or type(finding) is tuple:
+            found.append(finding)
+            continue
+        if not isinstance(finding, Breach):
+            finding = Breach(Reason.RULE_FAILED, rule.name, None, None, f"answered {type(finding).__name__}")
+        found.append(finding)
+        cap = _cap(rule, finding, case, request)
+        if cap is None:
             walk.breach = finding
             return
+        walk.caps.append(cap)
+
+
+def _plan(rules: Sequence[Rule], kind: type[Instruction], *, spared: bool) -> Plan:
+    """Every rule with the check to run, None where the rule does not concern the instruction."""
+    if rules is RULEBOOK:
+        return PLANS[kind, spared]
+    return plan_of(rules, kind, spared=spared)
+
+
+def plan_of(rules: Sequence[Rule], kind: type[Instruction], *, spared: bool) -> Plan:
+    """The same, worked out."""
+    return tuple(
+        (rule, None if kind not in rule.applies_to or (spared and rule.spares_reductions) else rule.check)
+        for rule in rules
+    )
+
+
+PLANS: dict[tuple[type[Instruction], bool], Plan] = {
+    (kind, spared): plan_of(RULEBOOK, kind, spared=spared) for kind in KINDS_IN_ORDER for spared in (False, True)
+}
 
 
 def _is_spared(case: Case) -> bool:
@@ -172,7 +200,7 @@ def _passed(
     sent: tuple[Instruction, ...],
     binding: Cap | None,
     walk: Walk,
-    runs: tuple[RuleRun, ...],
+    runs: Runs,
     facts: Facts,
     limits: Limits,
 ) -> Decision:
@@ -195,7 +223,7 @@ def _passed(
         quantities=quantities,
         scale_factor=factor,
         risk_level=_risk_level(facts, limits),
-        ess_active=facts.stop.level != EssLevel.CLEAR,
+        ess_active=facts.stop.level != CLEAR,
         timestamp=facts.now,
         policy_revision=limits.policy_revision,
         rules_run=runs,
@@ -216,7 +244,7 @@ def _smallest_share(asked: tuple[Instruction, ...], quantities: tuple[Decimal | 
 def _blocked(
     breach: Breach,
     asked: tuple[Instruction, ...],
-    runs: tuple[RuleRun, ...],
+    runs: Runs,
     facts: Facts,
     limits: Limits,
     *,
@@ -231,7 +259,7 @@ def _blocked(
         quantities=(None,) * len(asked),
         scale_factor=NOTHING,
         risk_level=_risk_level(facts, limits),
-        ess_active=facts.stop.level != EssLevel.CLEAR,
+        ess_active=facts.stop.level != CLEAR,
         timestamp=facts.now,
         policy_revision=limits.policy_revision,
         rules_run=runs,
@@ -241,12 +269,9 @@ def _blocked(
 
 def _risk_level(facts: Facts, limits: Limits) -> str:
     """The global signal's level as far as it can be believed."""
-    if limits.risk_source is RiskSource.NONE:
+    if limits.risk_source is NO_SIGNAL:
         return "NONE"
-    try:
-        return str(Case(_NO_ORDER, facts, limits).risk.level)
-    except (FactMissing, FactStale):
+    signal = facts.risk
+    if signal is None or not believable(facts.now - signal.as_of, limits.ages.risk_s):
         return "UNKNOWN"
-
-
-_NO_ORDER = LeverageChange(symbol="", leverage=ONE)  # the signal's freshness does not depend on the order
+    return str(signal.value.level)

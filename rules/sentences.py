@@ -24,7 +24,7 @@ MAPPED_BY_CLIENTS = (
     "This order type is not possible",
 )
 
-SHOWN_DIGITS = 12
+SHOWN_DIGITS = 12  # more than that says nothing to a reader
 LISTED_MAX = 12
 _SHORT = Context(prec=SHOWN_DIGITS, rounding=ROUND_HALF_EVEN)
 
@@ -133,7 +133,7 @@ def described(value: object) -> str:
     if isinstance(value, Decimal):
         return _number(value)
     if isinstance(value, Enum):
-        return str(value.value)
+        return value.value if isinstance(value.value, str) else value.name
     if isinstance(value, timedelta):
         return f"{_number(seconds(value))} s"
     if isinstance(value, (frozenset, set, tuple, list)):
@@ -159,10 +159,9 @@ def harmless(text: str) -> str:
 
 
 def _number(value: Decimal) -> str:
-    if not value.is_finite():
-        return str(value)
-    shown = value if len(value.as_tuple().digits) <= SHOWN_DIGITS else _SHORT.plus(value)
-    text = format(shown, "f")
+    text = format(value, "f")
+    if len(text) > SHOWN_DIGITS and value.is_finite():
+        text = format(_SHORT.plus(value), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

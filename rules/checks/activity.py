@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rules.case import Case
-from rules.decision import Breach, Finding, Reason, Within
+from rules.decision import Breach, Finding, Reason
 
 
 def rate(case: Case) -> Finding:
@@ -12,7 +12,7 @@ def rate(case: Case) -> Finding:
     if limit is None:
         return None
     count = case.facts.activity.orders_in_window + 1
-    return Breach(Reason.ORDER_RATE_EXCEEDS_LIMIT, count, limit) if count > limit else Within(count, limit)
+    return Breach(Reason.ORDER_RATE_EXCEEDS_LIMIT, count, limit) if count > limit else (count, limit)
 
 
 def identical(case: Case) -> Finding:
@@ -23,7 +23,7 @@ def identical(case: Case) -> Finding:
     count = case.facts.activity.identical_in_window + 1
     if case.earlier.cases:
         count += case.earlier.identical(case.order)
-    return Breach(Reason.ORDER_DUPLICATE, count, limit) if count > limit else Within(count, limit)
+    return Breach(Reason.ORDER_DUPLICATE, count, limit) if count > limit else (count, limit)
 
 
 def client_order_id(case: Case) -> Finding:
@@ -32,4 +32,4 @@ def client_order_id(case: Case) -> Finding:
         return Breach(Reason.ORDER_DUPLICATE, case.order.client_order_id or "client id in use", "used once")
     if case.earlier.cases and case.earlier.has_client_order_id(case.order.client_order_id):
         return Breach(Reason.ORDER_DUPLICATE, case.order.client_order_id, "used once")
-    return Within(case.order.client_order_id, None)
+    return case.order.client_order_id, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rules.case import Case
-from rules.decision import Breach, Finding, Reason, Within
+from rules.decision import Breach, Finding, Reason
 
 
 def strategy(case: Case) -> Finding:
@@ -13,7 +13,7 @@ def strategy(case: Case) -> Finding:
         return None
     if name not in listed:
         return Breach(Reason.STRATEGY_NOT_ALLOWED, name, listed)
-    return Within(name, listed)
+    return name, listed
 
 
 def symbol(case: Case) -> Finding:
@@ -23,7 +23,7 @@ def symbol(case: Case) -> Finding:
         return None
     if name not in listed:
         return Breach(Reason.SYMBOL_NOT_ALLOWED, name, listed)
-    return Within(name, listed)
+    return name, listed
 
 
 def confidence(case: Case) -> Finding:
@@ -37,4 +37,4 @@ def confidence(case: Case) -> Finding:
         return None
     if stated < limits.confidence_min:
         return Breach(Reason.CONFIDENCE_BELOW_MINIMUM, stated, limits.confidence_min)
-    return Within(stated, limits.confidence_min)
+    return stated, limits.confidence_min

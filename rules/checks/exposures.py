@@ -10,7 +10,12 @@ from decimal import Decimal
 
 from rules import exposure
 from rules.case import Case
-from rules.decision import Breach, Finding, Reason, Within
+from rules.decision import Breach, Finding, Reason
+
+ACCOUNT = Reason.ACCOUNT_EXPOSURE_EXCEEDS_LIMIT
+EXCHANGE = Reason.EXCHANGE_EXPOSURE_EXCEEDS_LIMIT
+TOTAL = Reason.TOTAL_EXPOSURE_EXCEEDS_LIMIT
+SYMBOL = Reason.SYMBOL_EXPOSURE_EXCEEDS_LIMIT
 
 
 def symbol(case: Case) -> Finding:
@@ -19,7 +24,7 @@ def symbol(case: Case) -> Finding:
     if limit is None:
         return None
     base = case.worst_before + exposure.worst_elsewhere(case)
-    return _judged(case, Reason.SYMBOL_EXPOSURE_EXCEEDS_LIMIT, base * case.price.mark * case.price.conversion, limit)
+    return _judged(case, SYMBOL, base * case.price.mark * case.price.conversion, limit)
 
 
 def strategy(case: Case) -> Finding:
@@ -32,7 +37,7 @@ def strategy(case: Case) -> Finding:
     opening = exposure.opening_quantity(case)
     after = before + opening * unit
     if after <= limit or case.non_increasing:
-        return Within(after, limit)
+        return after, limit
     not_opening = case.covered + case.added - opening
     fits = exposure.in_order_units(case, not_opening + max(limit - before, Decimal(0)) / unit)
     unharmed = exposure.quantity_within(case, Decimal(0))
@@ -44,7 +49,7 @@ def account(case: Case) -> Finding:
     limit = case.limits.exposure_account_max
     if limit is None:
         return None
-    return _judged(case, Reason.ACCOUNT_EXPOSURE_EXCEEDS_LIMIT, case.exposure.account, limit)
+    return _judged(case, ACCOUNT, case.exposure.account, limit)
 
 
 def exchange(case: Case) -> Finding:
@@ -52,7 +57,7 @@ def exchange(case: Case) -> Finding:
     limit = case.limits.exposure_exchange_max
     if limit is None:
         return None
-    return _judged(case, Reason.EXCHANGE_EXPOSURE_EXCEEDS_LIMIT, case.exposure.exchange, limit)
+    return _judged(case, EXCHANGE, case.exposure.exchange, limit)
 
 
 def total(case: Case) -> Finding:
@@ -60,11 +65,11 @@ def total(case: Case) -> Finding:
     limit = case.limits.exposure_total_max
     if limit is None:
         return None
-    return _judged(case, Reason.TOTAL_EXPOSURE_EXCEEDS_LIMIT, case.exposure.total, limit)
+    return _judged(case, TOTAL, case.exposure.total, limit)
 
 
 def _judged(case: Case, reason: Reason, before: Decimal, limit: Decimal) -> Finding:
     after = before + case.exposure_delta
     if after > limit and not case.non_increasing:
         return Breach(reason, after, limit, exposure.quantity_within(case, limit - before))
-    return Within(after, limit)
+    return after, limit

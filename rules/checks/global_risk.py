@@ -8,16 +8,18 @@ own profile's checks for a while, the record says so.
 from __future__ import annotations
 
 from rules.case import Case
-from rules.decision import Breach, Finding, Reason, Within
+from rules.decision import Breach, Finding, Reason
 from rules.facts import FactMissing, FactStale, GlobalRisk, RiskLevel
 from rules.limits import RiskSource
 
 NOT_BOUND = {
-    RiskSource.PROFILE_CHECKS_ONLY: Within("not consulted: profile checks only", None),
-    RiskSource.NONE: Within("not consulted: no global risk signal here", None),
+    RiskSource.PROFILE_CHECKS_ONLY: ("not consulted: profile checks only", None),
+    RiskSource.NONE: ("not consulted: no global risk signal here", None),
 }
-UNKNOWN = Within("unknown, and the order only reduces", None)
+UNKNOWN = ("unknown, and the order only reduces", None)
 LEVELS = frozenset(RiskLevel)
+REQUIRED = RiskSource.REQUIRED
+WARNING, CRITICAL = RiskLevel.WARNING, RiskLevel.CRITICAL
 
 
 def _signal(case: Case) -> GlobalRisk | None:
@@ -37,21 +39,21 @@ def _signal(case: Case) -> GlobalRisk | None:
 
 def critical(case: Case) -> Finding:
     """While the global risk level is CRITICAL, nothing passes but reductions where the policy allows them."""
-    if case.limits.risk_source is not RiskSource.REQUIRED:
+    if case.limits.risk_source is not REQUIRED:
         return NOT_BOUND[case.limits.risk_source]
     signal = _signal(case)
     if signal is None:
         return UNKNOWN
-    if signal.level == RiskLevel.CRITICAL and not (case.limits.critical_allows_reducing and case.reducing):
+    if signal.level == CRITICAL and not (case.limits.critical_allows_reducing and case.reducing):
         return Breach(
-            Reason.GLOBAL_RISK_CRITICAL, signal.level.value, RiskLevel.WARNING.value, None, _issues(signal)
+            Reason.GLOBAL_RISK_CRITICAL, signal.level, WARNING, None, _issues(signal)
         )
-    return Within(signal.level, RiskLevel.WARNING)
+    return signal.level, WARNING
 
 
 def action_required(case: Case) -> Finding:
     """While the global risk signal demands the emergency stop to act, it binds like CRITICAL."""
-    if case.limits.risk_source is not RiskSource.REQUIRED:
+    if case.limits.risk_source is not REQUIRED:
         return NOT_BOUND[case.limits.risk_source]
     signal = _signal(case)
     if signal is None:
@@ -61,22 +63,22 @@ def action_required(case: Case) -> Finding:
             Reason.RISK_V3_ESS_ACTION_REQUIRED, signal.ess_tier or "action required", "no action", None,
             _issues(signal),
         )
-    return Within(signal.ess_action_required, False)  # noqa: FBT003 - the pair as compared
+    return signal.ess_action_required, False
 
 
 def warning(case: Case) -> Finding:
     """While the global risk level is WARNING, new exposure is scaled once to the policy's share."""
     limits = case.limits
-    if limits.risk_source is not RiskSource.REQUIRED:
+    if limits.risk_source is not REQUIRED:
         return NOT_BOUND[limits.risk_source]
-    if case.risk.level != RiskLevel.WARNING:
-        return Within(case.risk.level, RiskLevel.WARNING)
+    if case.risk.level != WARNING:
+        return case.risk.level, WARNING
     if not limits.scaling_allowed or case.warned or limits.warning_factor >= 1:
-        return Within(RiskLevel.WARNING, RiskLevel.WARNING)
+        return WARNING, WARNING
     order = case.order
     asked = order.quantity if order.quantity is not None else order.quote_quantity
     share = None if asked is None else asked * limits.warning_factor
-    return Breach(Reason.GLOBAL_RISK_WARNING, RiskLevel.WARNING.value, limits.warning_factor, share, _issues(case.risk))
+    return Breach(Reason.GLOBAL_RISK_WARNING, WARNING, limits.warning_factor, share, _issues(case.risk))
 
 
 def _issues(signal: GlobalRisk) -> str:

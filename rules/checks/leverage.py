@@ -8,9 +8,10 @@ from __future__ import annotations
 from decimal import Decimal
 
 from rules.case import Case
-from rules.decision import Breach, Finding, Reason, Within
+from rules.decision import Breach, Finding, Reason
 from rules.order import LeverageChange, Market
 
+LINEAR = Market.LINEAR
 INFINITE = Decimal("Infinity")
 
 
@@ -22,11 +23,11 @@ def share_of_equity(amount: Decimal, equity: Decimal) -> Decimal:
 def at_venue(case: Case) -> Finding:
     """The leverage set at the venue for the symbol may not be above the limit (contracts only)."""
     limit = case.limits.leverage_max
-    if limit is None or case.order.market is not Market.LINEAR:
+    if limit is None or case.order.market is not LINEAR:
         return None
     if case.leverage > limit:
         return Breach(Reason.LEVERAGE_EXCEEDS_LIMIT, case.leverage, limit)
-    return Within(case.leverage, limit)
+    return case.leverage, limit
 
 
 def effective(case: Case) -> Finding:
@@ -39,7 +40,7 @@ def effective(case: Case) -> Finding:
     # An order that leaves the worst case where it was does not make an account's leverage worse.
     if after > limit * equity and not case.non_increasing:
         return Breach(Reason.EFFECTIVE_LEVERAGE_EXCEEDS_LIMIT, observed, limit)
-    return Within(observed, limit)
+    return observed, limit
 
 
 def change(case: Case) -> Finding:
@@ -49,4 +50,4 @@ def change(case: Case) -> Finding:
         return None
     if request.leverage > limit:
         return Breach(Reason.LEVERAGE_EXCEEDS_LIMIT, request.leverage, limit)
-    return Within(request.leverage, limit)
+    return request.leverage, limit

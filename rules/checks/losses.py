@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from rules.case import Case
 from rules.checks.leverage import INFINITE
-from rules.decision import Breach, Finding, Reason, Within
+from rules.decision import Breach, Finding, Reason
 from rules.facts import FactMissing
 
 NOTHING = Decimal(0)
@@ -25,7 +25,7 @@ def daily(case: Case) -> Finding:
         return None
     losses = case.losses
     lost = _lost(case, "day_start_equity", losses.day_start_equity, losses.day_transfers)
-    return _judged(Reason.DAILY_LOSS_EXCEEDS_LIMIT, lost, limit)
+    return Breach(Reason.DAILY_LOSS_EXCEEDS_LIMIT, lost, limit) if lost >= limit else (lost, limit)
 
 
 def weekly(case: Case) -> Finding:
@@ -35,7 +35,7 @@ def weekly(case: Case) -> Finding:
         return None
     losses = case.losses
     lost = _lost(case, "week_start_equity", losses.week_start_equity, losses.week_transfers)
-    return _judged(Reason.WEEKLY_LOSS_EXCEEDS_LIMIT, lost, limit)
+    return Breach(Reason.WEEKLY_LOSS_EXCEEDS_LIMIT, lost, limit) if lost >= limit else (lost, limit)
 
 
 def drawdown(case: Case) -> Finding:
@@ -44,7 +44,7 @@ def drawdown(case: Case) -> Finding:
     if limit is None:
         return None
     lost = _lost(case, "high_water_mark", case.losses.high_water_mark, NOTHING)
-    return _judged(Reason.DRAWDOWN_EXCEEDS_LIMIT, lost, limit)
+    return Breach(Reason.DRAWDOWN_EXCEEDS_LIMIT, lost, limit) if lost >= limit else (lost, limit)
 
 
 def _lost(case: Case, name: str, start: Decimal | None, transfers: Decimal) -> Decimal:
@@ -53,8 +53,5 @@ def _lost(case: Case, name: str, start: Decimal | None, transfers: Decimal) -> D
         raise FactMissing(name)
     if start <= NOTHING:
         return INFINITE
-    return max(start - case.equity + transfers, NOTHING) / start
-
-
-def _judged(reason: Reason, lost: Decimal, limit: Decimal) -> Finding:
-    return Breach(reason, lost, limit) if lost >= limit else Within(lost, limit)
+    lost = start - case.equity + transfers
+    return lost / start if lost > NOTHING else NOTHING

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rules.case import Case
-from rules.decision import Breach, Finding, Reason, Within
+from rules.decision import Breach, Finding, Reason
 from rules.order import MarginChange
 
 
@@ -14,4 +14,4 @@ def change(case: Case) -> Finding:
         return None
     if not case.limits.margin_changes_allowed:
         return Breach(Reason.MARGIN_CHANGE_NOT_ALLOWED, request.kind.value, "margin changes off")
-    return Within(request.kind, None)
+    return request.kind, None

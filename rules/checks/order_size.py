@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rules import exposure
 from rules.case import Case
-from rules.decision import Breach, Finding, Reason, Within
+from rules.decision import Breach, Finding, Reason
 
 
 def quantity(case: Case) -> Finding:
@@ -15,7 +15,7 @@ def quantity(case: Case) -> Finding:
     if case.quantity_base > limit:
         fits = exposure.in_order_units(case, limit)
         return Breach(Reason.ORDER_QUANTITY_EXCEEDS_LIMIT, case.quantity_base, limit, fits)
-    return Within(case.quantity_base, limit)
+    return case.quantity_base, limit
 
 
 def notional(case: Case) -> Finding:
@@ -29,4 +29,4 @@ def notional(case: Case) -> Finding:
         return Breach(
             Reason.ORDER_NOTIONAL_EXCEEDS_LIMIT, asked, limit, room / exposure.unit_notional(case)
         )
-    return Within(asked, limit)
+    return asked, limit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rules import exposure
 from rules.case import Case
-from rules.decision import Breach, Finding, Reason, Within
+from rules.decision import Breach, Finding, Reason
 
 
 def new_allowed(case: Case) -> Finding:
@@ -24,7 +24,7 @@ def count(case: Case) -> Finding:
     # An account already over its limit may still work on the positions it has.
     if after > limit and after > len(held):
         return Breach(Reason.OPEN_POSITIONS_EXCEED_LIMIT, after, limit)
-    return Within(after, limit)
+    return after, limit
 
 
 def size(case: Case) -> Finding:
@@ -38,4 +38,4 @@ def size(case: Case) -> Finding:
     if after > limit and not case.non_increasing:
         fits = exposure.quantity_within(case, limit - before)
         return Breach(Reason.POSITION_EXCEEDS_LIMIT, after, limit, fits)
-    return Within(after, limit)
+    return after, limit

@@ -5,16 +5,17 @@ from __future__ import annotations
 from decimal import Decimal
 
 from rules.case import Case
-from rules.decision import Breach, Finding, Reason, Within
+from rules.decision import Breach, Finding, Reason
 from rules.order import Order, OrderType, Side
 
+BUY = Side.BUY
 STOPS = frozenset({OrderType.STOP_LIMIT, OrderType.STOP_MARKET})
 ONE = Decimal(1)
 
 
 def reference(case: Case) -> Finding:
     """New exposure needs a reference price that is known and fresh."""
-    return Within(case.price.mark, None)
+    return case.price.mark, None
 
 
 def floor(case: Case) -> Finding:
@@ -22,8 +23,8 @@ def floor(case: Case) -> Finding:
     limit = case.limits.price_floor
     if limit is None:
         return None
-    lowest = min(_prices(case))
-    return Breach(Reason.PRICE_BELOW_FLOOR, lowest, limit) if lowest < limit else Within(lowest, limit)
+    lowest = min(case.prices)
+    return Breach(Reason.PRICE_BELOW_FLOOR, lowest, limit) if lowest < limit else (lowest, limit)
 
 
 def ceiling(case: Case) -> Finding:
@@ -31,18 +32,18 @@ def ceiling(case: Case) -> Finding:
     limit = case.limits.price_ceiling
     if limit is None:
         return None
-    highest = max(_prices(case))
-    return Breach(Reason.PRICE_ABOVE_CEILING, highest, limit) if highest > limit else Within(highest, limit)
+    highest = max(case.prices)
+    return Breach(Reason.PRICE_ABOVE_CEILING, highest, limit) if highest > limit else (highest, limit)
 
 
 def collar(case: Case) -> Finding:
     """A buy may not be priced too far above the reference, nor a sell too far below it."""
     order = case.order
-    share = case.limits.collar_up if order.side is Side.BUY else case.limits.collar_down
+    share = case.limits.collar_up if order.side is BUY else case.limits.collar_down
     if share is None or order.price is None or order.price <= 0 or order.price_follows_book:
         return None
     start = _collar_reference(case, order)
-    if order.side is Side.BUY:
+    if order.side is BUY:
         limit = start * (ONE + share)
         is_outside = order.price > limit
     else:
@@ -50,14 +51,7 @@ def collar(case: Case) -> Finding:
         is_outside = order.price < limit
     if is_outside:
         return Breach(Reason.PRICE_OUTSIDE_COLLAR, order.price, limit)
-    return Within(order.price, limit)
-
-
-def _prices(case: Case) -> list[Decimal]:
-    """What the order says of its price; if nothing, the reference."""
-    order = case.order
-    stated = (order.price, order.trigger_price, order.activation_price)
-    return [price for price in stated if price is not None and price > 0] or [case.price.mark]
+    return order.price, limit
 
 
 def _collar_reference(case: Case, order: Order) -> Decimal:
@@ -70,5 +64,5 @@ def _collar_reference(case: Case, order: Order) -> Decimal:
     mark = case.price.mark
     if order.trigger_price is None or order.trigger_price <= 0:
         return mark
-    waits_for_rise = (order.type in STOPS) is (order.side is Side.BUY)
+    waits_for_rise = (order.type in STOPS) is (order.side is BUY)
     return max(mark, order.trigger_price) if waits_for_rise else min(mark, order.trigger_price)

@@ -10,7 +10,7 @@ from decimal import Decimal
 from rules import exposure
 from rules.case import Case
 from rules.checks.leverage import share_of_equity
-from rules.decision import Breach, Finding, Reason, Within
+from rules.decision import Breach, Finding, Reason
 from rules.order import Order, OrderType, Side
 
 STOPS = frozenset({OrderType.STOP_LIMIT, OrderType.STOP_MARKET})
@@ -28,13 +28,13 @@ def notional(case: Case) -> Finding:
         return Breach(
             Reason.SINGLE_TRADE_RISK_EXCEEDS_LIMIT, observed, limit, room / exposure.unit_notional(case)
         )
-    return Within(observed, limit)
+    return observed, limit
 
 
 def loss_at_stop(case: Case) -> Finding:
     """Where a stop is known, the loss if it is hit may not be above a fraction of equity."""
     limit = case.limits.trade_stop_loss_fraction_max
-    if limit is None:
+    if limit is None or not (case.symbol.working_orders or case.earlier.instructions):
         return None
     stop = _stop_price(case)
     if stop is None:
@@ -45,7 +45,7 @@ def loss_at_stop(case: Case) -> Finding:
     if at_stake > limit * equity:
         fits = exposure.in_order_units(case, limit * equity / distance)
         return Breach(Reason.STOP_LOSS_RISK_EXCEEDS_LIMIT, observed, limit, fits)
-    return Within(observed, limit)
+    return observed, limit
 
 
 def _stop_price(case: Case) -> Decimal | None:

@@ -7,21 +7,23 @@ margin, is blocked. REDUCE_ONLY lets through what provably lowers risk, so that 
 from __future__ import annotations
 
 from rules.case import Case
-from rules.decision import Breach, Finding, Reason, Within
+from rules.decision import Breach, Finding, Reason
 from rules.ess import EssLevel
+
+CLEAR, REDUCE_ONLY, HALT = EssLevel.CLEAR, EssLevel.REDUCE_ONLY, EssLevel.HALT
 
 
 def halted(case: Case) -> Finding:
     """While the emergency stop is set to HALT, nothing is placed, amended or reconfigured."""
     stop = case.facts.stop
-    if stop.level >= EssLevel.HALT:
-        return Breach(Reason.ESS_TRADING_HALT_ACTIVE, stop.level.name, EssLevel.REDUCE_ONLY.name, None, stop.scope)
-    return Within(stop.level.name, EssLevel.REDUCE_ONLY.name)
+    if stop.level >= HALT:
+        return Breach(Reason.ESS_TRADING_HALT_ACTIVE, stop.level, REDUCE_ONLY, None, stop.scope)
+    return stop.level, REDUCE_ONLY
 
 
 def reduce_only(case: Case) -> Finding:
     """While the emergency stop is set to REDUCE_ONLY, only what provably reduces may pass."""
     stop = case.facts.stop
-    if stop.level == EssLevel.REDUCE_ONLY and not case.reducing:
-        return Breach(Reason.ESS_REDUCE_ONLY_ACTIVE, stop.level.name, EssLevel.CLEAR.name, None, stop.scope)
-    return Within(stop.level.name, EssLevel.CLEAR.name)
+    if stop.level == REDUCE_ONLY and not case.reducing:
+        return Breach(Reason.ESS_REDUCE_ONLY_ACTIVE, stop.level, CLEAR, None, stop.scope)
+    return stop.level, CLEAR

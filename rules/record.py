@@ -1,0 +1,89 @@
+"""What every rule found, kept as it was compared and put into words only when somebody reads it.
+
+The gate is on the path of an order; some thirty lines of text are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, overload
+
+from rules.decision import Breach, Finding, RuleRun
+from rules.sentences import described
+
+if TYPE_CHECKING:
+    from rules.rulebook import Check, Rule
+
+Plan: TypeAlias = "tuple[tuple[Rule, Check | None], ...]"
+
+
+class Stretch(NamedTuple):
+    """The findings over one instruction, rule by rule; shorter than the plan where a breach ended the walk."""
+
+    instruction: int
+    plan: Plan
+    found: Sequence[Finding]
+
+    def only_scaled(self) -> Stretch:
+        """The breaches that a smaller order was to cure."""
+        pairs = [
+            (step, finding)
+            for step, finding in zip(self.plan, self.found, strict=False)
+            if isinstance(finding, Breach)
+        ]
+        return Stretch(self.instruction, tuple(step for step, _ in pairs), [finding for _, finding in pairs])
+
+    def runs(self, ending: Breach | None) -> Iterator[RuleRun]:
+        """The findings in words; `ending` is the breach that blocked the request."""
+        for (rule, _), finding in zip(self.plan, self.found, strict=False):
+            if finding is None:
+                yield RuleRun(rule.name, self.instruction, "not_applicable", "", "")
+                continue
+            outcome = "within"
+            if isinstance(finding, Breach):
+                outcome = "breach" if finding is ending else "scaled"
+                observed, limit = finding.observed, finding.limit
+            else:
+                observed, limit = finding
+            yield RuleRun(rule.name, self.instruction, outcome, described(observed), described(limit))
+
+
+class Runs(Sequence[RuleRun]):
+    """The lines of a decision's record, made when first read."""
+
+    __slots__ = ("_ending", "_lines", "_stretches")
+
+    def __init__(self, stretches: Sequence[Stretch], ending: Breach | None = None) -> None:
+        self._stretches = stretches
+        self._ending = ending
+        self._lines: tuple[RuleRun, ...] | None = None
+
+    def _read(self) -> tuple[RuleRun, ...]:
+        if self._lines is None:
+            self._lines = tuple([run for stretch in self._stretches for run in stretch.runs(self._ending)])
+        return self._lines
+
+    @overload
+    def __getitem__(self, index: int) -> RuleRun: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[RuleRun, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> RuleRun | tuple[RuleRun, ...]:
+        """One line, or several."""
+        return self._read()[index]
+
+    def __len__(self) -> int:
+        return sum(len(stretch.found) for stretch in self._stretches)
+
+    def __iter__(self) -> Iterator[RuleRun]:
+        return iter(self._read())
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, (Runs, tuple)) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._read())
+
+    def __repr__(self) -> str:
+        return repr(self._read())
