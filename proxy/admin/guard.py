@@ -193,8 +193,8 @@ def _host_name(host: str) -> str:
     """The name in a Host header, without port and brackets."""
     host = host.strip().lower()
     if host.startswith("["):
-        name, _, rest = host[1:].partition("]")
-        return name if not rest or re.fullmatch(r":[0-9]{1,5}", rest) else ""
+        bracketed = re.fullmatch(r"\[([0-9a-f:.]+)\](?::[0-9]{1,5})?", host)
+        return bracketed.group(1) if bracketed else ""
     name, colon, port = host.partition(":")
     if colon and not re.fullmatch(r"[0-9]{1,5}", port):
         return ""

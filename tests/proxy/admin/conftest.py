@@ -1,0 +1,92 @@
+"""An admin listener on a loopback port, with a real latch, audit and policy store."""
+
+from datetime import UTC, datetime
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from proxy.admin import AdminParts, build_admin
+from proxy.audit import Audit
+from proxy.clock import ManualClock
+from proxy.ess import EssLatch, initialise
+from proxy.metrics import Metrics
+from proxy.stores.memory import MemoryStore
+from proxy.stores.policies import Policies
+from proxy.tasks import Tasks
+from rules.profile import GlobalPolicy
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+TOKEN = "t0ken-" + "x" * 37
+
+
+class Admin:
+    """What a test needs of the listener."""
+
+    def __init__(self, client, latch, audit, clock, base):
+        self.client = client
+        self.latch = latch
+        self.audit = audit
+        self.clock = clock
+        self.base = base
+        self.ready = True
+
+    async def call(self, method, path, *, token=TOKEN, headers=None, **options):
+        """A request; returns status, JSON and headers."""
+        sent = {} if token is None else {"Authorization": f"Bearer {token}"}
+        sent |= headers or {}
+        async with self.client.request(method, self.base + path, headers=sent, **options) as response:
+            kind = response.headers.get("Content-Type", "")
+            document = await response.json(content_type=None) if "json" in kind else await response.text()
+            return response.status, document, response.headers
+
+    async def get(self, path, **options):
+        """A GET."""
+        return await self.call("GET", path, **options)
+
+    async def post(self, path, body=None, **options):
+        """A POST of JSON."""
+        return await self.call("POST", path, json=body if body is not None else {}, **options)
+
+
+@pytest.fixture
+async def admin(tmp_path):
+    """The listener, serving."""
+    clock, tasks = ManualClock(NOW), Tasks()
+    initialise(tmp_path / "ess.state", clock=clock)
+    latch = EssLatch.open(tmp_path / "ess.state", clock=clock, drain=None)
+    audit = Audit(tmp_path / "audit", sync="process", clock=clock, tasks=tasks)
+    audit.open()
+    store = MemoryStore(GlobalPolicy(active_mode="NORMAL"), clock=clock)
+    policies = Policies(store, clock=clock)
+    await policies.start()
+    metrics = Metrics("1.2.3")
+    latch.listeners.append(metrics.stop_changed)
+    holder = {}
+    parts = AdminParts(
+        ess=latch,
+        audit=audit,
+        store=store,
+        values=policies,
+        status=lambda: {"mode": "enforce"},
+        ready=lambda: (holder["admin"].ready, {"policy": "ok"}),
+        clock=clock,
+        version="1.2.3",
+        accounts={"spot-1", "fut-1"},
+        registry=metrics.registry,
+        hosts={"gate.example"},
+    )
+    runner = web.AppRunner(build_admin(parts, token=TOKEN.encode()))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    port = runner.addresses[0][1]
+    async with aiohttp.ClientSession() as client:
+        holder["admin"] = Admin(client, latch, audit, clock, f"http://127.0.0.1:{port}")
+        yield holder["admin"]
+    await runner.cleanup()
+    await policies.close()
+    await store.close()
+    await tasks.close()
+    audit.close()
+    latch.close()

@@ -1,0 +1,200 @@
+"""Engage and release over the admin API: what is told is what holds."""
+
+import asyncio
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from proxy import ess
+from proxy.audit import read
+from proxy.errors import AuditError
+from proxy.ess import EssLatch
+from rules import EssLevel
+from tests.proxy.admin.conftest import TOKEN
+
+ENGAGE, RELEASE = "/admin/v1/ess/engage", "/admin/v1/ess/release"
+HALT = {"level": "halt", "scope": "global", "reason": "runaway bot", "actor": "ann"}
+
+
+def records(admin):
+    """What was recorded of admin acts: act, result, actor."""
+    return [(one["act"], one["result"], one["actor"]) for one in read(admin.audit.directory, kinds={"admin"})]
+
+
+def fail_to_append(admin, monkeypatch):
+    """From now on nothing can be recorded."""
+
+    def failing(record):
+        raise AuditError("no space")
+
+    monkeypatch.setattr(admin.audit, "append", failing)
+
+
+async def test_engage_show_release(admin):
+    """The whole way of a stop, each step with the record that was stored."""
+    status, stop, _ = await admin.post(ENGAGE, HALT)
+    assert status == 200
+    assert (stop["level"], stop["scope"], stop["actor"], stop["reason"]) == ("halt", "global", "ann", "runaway bot")
+    assert (stop["durable"], stop["audited"], stop["changed"]) == (True, True, True)
+
+    status, shown, _ = await admin.get("/admin/v1/ess")
+    assert shown["stops"][0]["epoch"] == stop["epoch"] == shown["epoch"]
+    assert shown["stops"][0]["since"] == "2026-03-01T12:00:00Z"
+
+    body = {"scope": "global", "reason": "bot fixed", "actor": "bob", "expected_epoch": stop["epoch"]}
+    status, released, _ = await admin.post(RELEASE, body)
+    assert (status, released["level"], released["actor"]) == (200, "clear", "bob")
+    assert admin.latch.governing("spot-1").level is EssLevel.CLEAR
+    assert records(admin) == [
+        ("ess.engage", "done", "ann"),
+        ("ess.release", "requested", "bob"),
+        ("ess.release", "done", "bob"),
+    ]
+
+
+async def test_an_empty_body_halts_everything(admin):
+    """Nobody has to look anything up to halt."""
+    status, stop, _ = await admin.post(ENGAGE, {})
+    assert (status, stop["level"], stop["scope"]) == (200, "halt", "global")
+
+
+async def test_an_account_can_be_stopped_alone(admin):
+    """The other accounts go on."""
+    await admin.post(ENGAGE, HALT | {"scope": "account:spot-1", "level": "reduce_only"})
+
+    assert admin.latch.governing("spot-1").level is EssLevel.REDUCE_ONLY
+    assert admin.latch.governing("fut-1").level is EssLevel.CLEAR
+    _, shown, _ = await admin.get("/admin/v1/ess")
+    assert [stop["scope"] for stop in shown["stops"]] == ["global", "account:spot-1"]
+
+
+async def test_engaging_twice_is_engaging_once(admin):
+    """The second answer is the same stored record."""
+    first = (await admin.post(ENGAGE, HALT))[1]
+    second = (await admin.post(ENGAGE, HALT))[1]
+    assert (second["epoch"], second["since"], second["changed"]) == (first["epoch"], first["since"], False)
+
+
+async def test_engaging_works_when_nothing_can_be_recorded(admin, monkeypatch):
+    """The latch comes first; the answer says that the act is not on record."""
+    fail_to_append(admin, monkeypatch)
+    status, stop, _ = await admin.post(ENGAGE, HALT)
+    assert (status, stop["audited"]) == (200, False)
+    assert admin.latch.governing("spot-1").level is EssLevel.HALT
+
+
+async def test_a_release_that_cannot_be_recorded_does_not_happen(admin, monkeypatch):
+    """503, and the stop stays."""
+    _, stop, _ = await admin.post(ENGAGE, HALT)
+    fail_to_append(admin, monkeypatch)
+    body = {"scope": "global", "reason": "r", "actor": "bob", "expected_epoch": stop["epoch"]}
+    assert (await admin.post(RELEASE, body))[0] == 503
+    assert admin.latch.governing("spot-1").level is EssLevel.HALT
+
+
+async def test_halted_here_but_not_stored_is_a_500_that_says_so(admin, monkeypatch):
+    """Never a silent success: the caller knows that a restart would forget it."""
+
+    def failing(*arguments):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(ess.os, "pwrite", failing)
+    status, problem, _ = await admin.post(ENGAGE, HALT)
+    assert status == 500
+    assert "halted here, but not stored" in problem["detail"]
+    assert (problem["durable"], problem["level"]) == (False, "halt")
+    assert admin.latch.governing("spot-1").level is EssLevel.HALT
+    assert records(admin)[0][1].startswith("halted here, but not stored")
+
+
+async def test_what_was_on_its_way_is_told(admin):
+    """The acknowledgement counts orders that left and have no answer yet."""
+
+    async def drain(*, flush_timeout_s, answer_timeout_s):
+        return SimpleNamespace(unanswered=2, aborted=1)
+
+    admin.latch.drain = drain
+    _, stop, _ = await admin.post(ENGAGE, HALT)
+    assert (stop["in_flight_unanswered"], stop["aborted"]) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({"expected_epoch": 1}, 409),
+        ({"expected_epoch": 99}, 409),
+        ({"expected_epoch": "2"}, 422),
+        ({"expected_epoch": 2.0}, 422),
+        ({"expected_epoch": True}, 422),
+        ({"expected_epoch": None}, 422),
+        ({"actor": ""}, 422),
+        ({"actor": "  "}, 422),
+        ({"reason": ""}, 422),
+        ({"reason": None}, 422),
+        ({"scope": "account:nobody"}, 422),
+        ({"scope": "account:spot-1"}, 409),
+        ({"force": True}, 422),
+    ],
+)
+async def test_a_release_needs_everything_exactly_right(admin, change, status):
+    """Epoch, person, reason, scope: one of them wrong and the stop stays."""
+    _, stop, _ = await admin.post(ENGAGE, HALT)
+    assert stop["epoch"] == 2
+    body = {"scope": "global", "reason": "r", "actor": "bob", "expected_epoch": 2} | change
+    found, problem, _ = await admin.post(RELEASE, body)
+    assert found == status, problem
+    assert admin.latch.governing("spot-1").level is EssLevel.HALT
+
+
+@pytest.mark.parametrize("missing", ["scope", "reason", "actor", "expected_epoch"])
+async def test_nothing_of_a_release_can_be_left_out(admin, missing):
+    """Starting again is two steps, and signed."""
+    await admin.post(ENGAGE, HALT)
+    body = {"scope": "global", "reason": "r", "actor": "bob", "expected_epoch": 2}
+    del body[missing]
+    found, problem, _ = await admin.post(RELEASE, body)
+    assert found == 422
+    assert missing in problem["detail"]
+
+
+async def test_a_refused_release_is_on_record(admin):
+    """Who tried, and why it was refused."""
+    await admin.post(ENGAGE, HALT)
+    await admin.post(RELEASE, {"scope": "global", "reason": "r", "actor": "eve", "expected_epoch": 1})
+    assert records(admin)[-1][0::2] == ("ess.release", "eve")
+    assert records(admin)[-1][1].startswith("refused: ")
+
+
+async def test_a_caller_that_hangs_up_has_halted_all_the_same(admin, tmp_path):
+    """The stop is stored although nobody waited for the answer."""
+    host, port = admin.base.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        b"POST /admin/v1/ess/engage HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Authorization: Bearer " + TOKEN.encode() + b"\r\nContent-Length: 2\r\n\r\n{}"
+    )
+    await writer.drain()
+    writer.transport.abort()
+    for _ in range(500):
+        if list(read(admin.audit.directory, kinds={"admin"})):
+            break
+        await asyncio.sleep(0.01)
+    assert admin.latch.durable
+    again = EssLatch.open(tmp_path / "ess.state", clock=admin.clock, drain=None)
+    again.close()
+    assert again.governing("spot-1").level is EssLevel.HALT
+
+
+async def test_engage_is_fast_over_the_wire(admin):
+    """Forty stored halts over HTTP: the median far below the 50 ms that the slowest may take."""
+    took = []
+    for number in range(40):
+        begun = time.perf_counter()
+        status, stop, _ = await admin.post(ENGAGE, HALT | {"reason": str(number), "actor": str(number)})
+        took.append((time.perf_counter() - begun) * 1000)
+        assert status == 200
+        body = {"scope": "global", "reason": "r", "actor": "bob", "expected_epoch": stop["epoch"]}
+        assert (await admin.post(RELEASE, body))[0] == 200
+    took.sort()
+    assert took[20] < 50
