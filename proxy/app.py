@@ -15,7 +15,6 @@ from pathlib import Path
 
 import structlog
 from aiohttp import web
-from pydantic import ValidationError
 
 from proxy import __version__, logs
 from proxy.admin import AdminParts, build_admin, load_or_create_token
@@ -24,26 +23,26 @@ from proxy.book import AccountPlace, Book
 from proxy.clock import Clock, SystemClock
 from proxy.config import Account as AccountSettings
 from proxy.config import Settings, Tls, read_document
-from proxy.errors import ConfigError
+from proxy.errors import ConfigError, StoreError
 from proxy.ess import EssLatch, halt_on_signal
 from proxy.exchanges import EXCHANGES
 from proxy.exchanges.base import Credentials
 from proxy.feeds import AccountSource, Cadence, DayStart, Feeds, GlobalRiskFeed, Venue, assemble, open_session
 from proxy.gather import Gather
 from proxy.handler import ProxyServer, ServerSettings
-from proxy.health import Health
 from proxy.identity import Account, Bot, Identities
 from proxy.metrics import Metrics
 from proxy.pipeline import Parts, Pipeline
 from proxy.reservations import Reservations
+from proxy.status import Status
 from proxy.stores import Place, create_store, open_store
-from proxy.stores.base import PolicyStore
+from proxy.stores.base import PolicyStore, validated
 from proxy.stores.legacy_env import read_legacy, tightened
 from proxy.stores.policies import Policies
 from proxy.tasks import Tasks
 from proxy.upstream import Upstream, UpstreamSettings
 from rules import Market
-from rules.profile import GlobalPolicy, explain
+from rules.profile import GlobalPolicy
 
 log = structlog.get_logger("riskgate.app")
 
@@ -73,7 +72,7 @@ class App:
         self.latch: EssLatch
         self.store: PolicyStore
         self.policies: Policies
-        self.health: Health
+        self.status: Status
         self._server: ProxyServer
         self._stack = AsyncExitStack()
 
@@ -115,9 +114,18 @@ class App:
         gather = await self._start_feeds()
         await self.upstream.start()
         stack.push_async_callback(self.upstream.close)
-        self.health = Health(self, clock=self.clock)
-        stack.callback(self.health.close)
-        self.health.start()
+        self.status = Status(
+            audit=self.audit,
+            latch=self.latch,
+            policies=self.policies,
+            feeds=self.feeds,
+            book=self.book,
+            reservations=self.reservations,
+            upstream=self.upstream,
+            accounts=self.accounts,
+            clock=self.clock,
+            version=__version__,
+        )
         await self._start_admin()
         self._watch_stop()
         await self._start_proxy(self._pipeline(gather))
@@ -217,7 +225,7 @@ class App:
 
     async def _drain(self) -> None:
         """Not ready first, then no new connections, then wait for what is under way."""
-        self.health.draining = True
+        self.status.draining = True
         await asyncio.sleep(self.settings.listen.drain_delay)
         unfinished = await self._server.stop(self.settings.listen.drain_timeout)
         if unfinished:
@@ -230,8 +238,8 @@ class App:
             audit=self.audit,
             store=self.store,
             values=self.policies,
-            status=self.health.status,
-            ready=self.health.ready,
+            status=self.status.status,
+            ready=self.status.ready,
             clock=self.clock,
             version=__version__,
             accounts=tuple(self.accounts),
@@ -272,9 +280,9 @@ class App:
 def read_policy(path: Path) -> GlobalPolicy:
     """Read a policy file strictly. Raises ConfigError naming path, found and expected."""
     try:
-        return GlobalPolicy.model_validate(read_document(path))
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{path}: {line}" for line in explain(error, GlobalPolicy))) from None
+        return validated(read_document(path))
+    except StoreError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _accounts(settings: Settings) -> Mapping[str, Account]:

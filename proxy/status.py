@@ -1,0 +1,135 @@
+"""What is going on, in one answer: for people, for `/readyz` and for the command line.
+
+Ready means that an order for new exposure could be judged and recorded now. It agrees with the
+fail mode: whatever would block such an order, other than its own limits, makes the proxy not ready.
+An engaged emergency stop does not: cancels and reads still need the proxy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from proxy.audit import Audit
+from proxy.book import Book
+from proxy.clock import Clock
+from proxy.errors import StoreError
+from proxy.ess import EssLatch
+from proxy.feeds import Feeds
+from proxy.identity import Account
+from proxy.reservations import Reservations
+from proxy.stores.policies import Policies
+from proxy.upstream import Upstream
+
+
+class Status:
+    """Reads every part and changes none."""
+
+    def __init__(
+        self,
+        *,
+        audit: Audit,
+        latch: EssLatch,
+        policies: Policies,
+        feeds: Feeds,
+        book: Book,
+        reservations: Reservations,
+        upstream: Upstream,
+        accounts: Mapping[str, Account],
+        clock: Clock,
+        version: str,
+    ) -> None:
+        self._audit = audit
+        self._latch = latch
+        self._policies = policies
+        self._feeds = feeds
+        self._book = book
+        self._reservations = reservations
+        self._upstream = upstream
+        self._accounts = accounts
+        self._clock = clock
+        self._version = version
+        self._started_at = clock.now()
+        self.draining = False
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        """Whether an order for new exposure could be judged now, and by part, why not."""
+        feeds = {
+            health.name: {"ready": health.ready, "age_s": _rounded(health.age_s), "error": health.last_error}
+            for health in self._feeds.health()
+        }
+        policy = self._policy()
+        parts: dict[str, Any] = {
+            "draining": self.draining,
+            "audit": {"ready": self._audit.healthy},
+            "policy": policy,
+            "emergency_stop": {"durable": self._latch.durable},
+            "feeds": feeds,
+        }
+        ready = (
+            not self.draining
+            and self._audit.healthy
+            and "error" not in policy
+            and all(feed["ready"] for feed in feeds.values())
+        )
+        return ready, parts
+
+    def status(self) -> dict[str, Any]:
+        """One answer that shows everything an operator asks first; the stop comes first."""
+        ready, parts = self.ready()
+        now = self._clock.now()
+        return {
+            "state": self._latch.governing("").level.name.lower(),
+            "stops": [_stop(stop) for stop in self._latch.stops()],
+            "ess_epoch": self._latch.epoch,
+            "ready": ready,
+            "version": self._version,
+            "since": self._started_at.isoformat(),
+            "uptime_s": int((now - self._started_at).total_seconds()),
+            "parts": parts,
+            "reservations": {state.value: count for state, count in self._reservations.counts().items()},
+            "in_flight": self._upstream.in_flight,
+            "audit": {"sequence": self._audit.last_sequence, "head": self._audit.head_hash},
+            "accounts": {name: self._account(name, account) for name, account in self._accounts.items()},
+        }
+
+    def _policy(self) -> dict[str, Any]:
+        try:
+            stored = self._policies.current
+        except StoreError as error:
+            return {"error": str(error)}
+        return {
+            "mode": stored.policy.active_mode,
+            "revision": stored.revision,
+            "age_s": round(self._policies.age_s, 1),
+        }
+
+    def _account(self, name: str, account: Account) -> dict[str, Any]:
+        now = self._clock.now()
+        equity = self._book.equity(name, now)
+        exposure = self._book.exposure(name, "", now)
+        return {
+            "exchange": account.exchange,
+            "mode": account.mode,
+            "state": self._latch.governing(name).level.name.lower(),
+            "equity": None if equity is None else format(equity.value, "f"),
+            "equity_as_of": None if equity is None else equity.as_of.isoformat(),
+            "exposure": None if exposure is None else format(exposure.value.account, "f"),
+            "exposure_as_of": None if exposure is None else exposure.as_of.isoformat(),
+        }
+
+
+def _stop(stop: Any) -> dict[str, Any]:  # noqa: ANN401 - a rules.Stop, shown field by field
+    return {
+        "scope": stop.scope,
+        "level": stop.level.name.lower(),
+        "reason": stop.reason,
+        "actor": stop.actor,
+        "source": stop.source,
+        "since": stop.since.isoformat() if stop.since else None,
+        "epoch": stop.epoch,
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
