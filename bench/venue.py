@@ -1,0 +1,76 @@
+"""The upstream of all subjects: answers every POST with the same accepted order, as cheaply as Python can.
+
+Everything else (the readings riskgate needs to know the account and the market) goes to a SimExchange
+in this process. `python -m bench.venue` prints its port and runs until its input ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+
+from bench.order import ACCEPTED, KEY, SECRET
+from proxy.simulator import SimExchange
+
+_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
+
+
+class Static(asyncio.Protocol):
+    """One connection; keep-alive, pipelining included."""
+
+    sim_port = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.buffer = b""
+        self.relays: set[asyncio.Task[None]] = set()
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        while True:
+            end = self.buffer.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            length = _LENGTH.search(self.buffer, 0, end + 2)
+            whole = end + 4 + (int(length[1]) if length else 0)
+            if len(self.buffer) < whole:
+                return
+            request, self.buffer = self.buffer[:whole], self.buffer[whole:]
+            if request.startswith(b"POST"):
+                self.transport.write(ACCEPTED)
+            else:
+                task = asyncio.ensure_future(self.relay(request))
+                self.relays.add(task)
+                task.add_done_callback(self.relays.discard)
+
+    async def relay(self, request: bytes) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.sim_port)
+        writer.write(request.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+        answer = await reader.read(-1)
+        writer.close()
+        self.transport.write(answer)
+
+
+async def serve() -> None:
+    sim = SimExchange()
+    sim.add_account("main", spot={"USDT": 1_000_000, "BTC": 10}, futures_wallet=1_000_000)
+    sim.add_key(KEY, SECRET, account="main")
+    url = await sim.start("127.0.0.1", 0)
+    Static.sim_port = int(url.rpartition(":")[2])
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Static, "127.0.0.1", 0, backlog=1024)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+
+
+def main() -> None:
+    try:
+        from uvloop import run
+    except ImportError:
+        from asyncio import run
+    run(serve())
+
+
+if __name__ == "__main__":
+    main()
