@@ -73,6 +73,11 @@ class Feeds:
         for feed in self._feeds:
             await feed.close()
 
+    async def read_once(self) -> bool:
+        """Every reading of every feed once, in order: for start-up and tests. Whether all worked."""
+        worked = [await feed.read_once() for feed in self._feeds]
+        return all(worked)
+
     def poke(self, account: str, market: Market, *, config: bool = False) -> None:
         """An order of this account was answered (`config`: leverage or position mode was): read it early."""
         feed = self._pokes.get((account, market))

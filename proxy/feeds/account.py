@@ -184,6 +184,10 @@ class StaticAccount:
     async def close(self) -> None:
         """Nothing to stop."""
 
+    async def read_once(self) -> bool:
+        """Nothing to read."""
+        return True
+
     def health(self) -> tuple[Health, ...]:
         """What is configured is always there."""
         return (

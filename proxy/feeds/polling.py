@@ -52,6 +52,10 @@ class Feed(Protocol):
         """Stop polling."""
         ...
 
+    async def read_once(self) -> bool:
+        """Read everything once, now. Whether all of it worked."""
+        ...
+
     def health(self) -> tuple[Health, ...]:
         """How each of its cycles does."""
         ...

@@ -138,11 +138,11 @@ class Venue:
                     if len(body) > limit:
                         raise Malformed(f"{path}: the answer is longer than {limit} bytes")
                 return response.status, bytes(body)
+        except TimeoutError:
+            raise FeedFailed(f"{path}: no answer within {self._timeout_s} s") from None
         except (aiohttp.ClientError, OSError) as error:
             # The error's own text may show the signed URL; its class says enough.
             raise FeedFailed(f"{path}: {type(error).__name__}") from None
-        except TimeoutError:
-            raise FeedFailed(f"{path}: no answer within {self._timeout_s} s") from None
 
     def _note_limits(self, response: aiohttp.ClientResponse) -> None:
         used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
