@@ -19,6 +19,7 @@ from proxy.simulator.call import Call, Endpoint
 from proxy.simulator.faults import Fault, Faults
 from proxy.simulator.futures import Futures
 from proxy.simulator.futures_account import FuturesAccount
+from proxy.simulator.futures_algo import Algos
 from proxy.simulator.keys import SimKey
 from proxy.simulator.market import FUTURES, SPOT, ZERO, Prices
 from proxy.simulator.market_data import MarketData
@@ -26,6 +27,7 @@ from proxy.simulator.received import Journal, Received, is_order_request
 from proxy.simulator.rejection import Rejection
 from proxy.simulator.server import Connection, Reply
 from proxy.simulator.spot import Spot
+from proxy.simulator.spot_lists import OrderLists
 from proxy.tasks import Tasks
 
 MALFORMED_MAX = 1000
@@ -70,7 +72,11 @@ class SimExchange:
         self.url = ""
         self.spot = Spot(self._prices, self._next_id, self.orders, fee_rate, open_orders_max)
         self.futures = Futures(self._prices, self._next_id, self.orders, fee_rate, open_orders_max)
-        desks: list[Any] = [self.spot, self.futures, FuturesAccount(self.futures), MarketData(self._prices)]
+        self.algos = Algos(self.futures)
+        desks: list[Any] = [
+            self.spot, OrderLists(self.spot), self.futures, self.algos, FuturesAccount(self.futures),
+            MarketData(self._prices),
+        ]
         self._endpoints: dict[tuple[str, bytes], Endpoint] = {
             (endpoint.method, endpoint.path.encode()): endpoint for desk in desks for endpoint in desk.endpoints()
         }
@@ -160,6 +166,8 @@ class SimExchange:
                 for order in [o for o in account.open_orders[book].values() if o.symbol.name == symbol]:
                     if order.is_open:
                         desk.match(account, order, now_ms, taking=False)
+            for order in [o for o in account.open_orders["algo"].values() if o.symbol.name == symbol]:
+                self.algos.match(account, order, now_ms)
 
     # What a connection calls
 

@@ -37,8 +37,8 @@ class Lists(Protocol):
         """A leg has filled or ended."""
         ...
 
-    def lock_holders(self, account: SimAccount, order: SimOrder) -> list[SimOrder]:
-        """The legs that may hold the funds of this one."""
+    def takes_over(self, account: SimAccount, order: SimOrder, now_ms: int) -> None:
+        """A leg trades or triggers: its sibling gives it the funds and expires."""
         ...
 
     def cancel_list(self, account: SimAccount, order: SimOrder, now_ms: int) -> object:
@@ -183,6 +183,8 @@ class Spot:
                 return
             order.triggered = True
             taking = True
+            if order.list_id >= 0 and self.lists is not None:
+                self.lists.takes_over(account, order, now_ms)
         if order.price == 0:
             self._fill_market(account, order, now_ms)
         elif _crosses(order, quote.bid, quote.ask):
@@ -226,11 +228,9 @@ class Spot:
              maker: bool) -> None:
         """Trade a quantity at a price; an order that can no longer pay expires."""
         symbol, cost = order.symbol, quantity * price
-        holders = [order]
         if order.list_id >= 0 and self.lists is not None:
-            holders += self.lists.lock_holders(account, order)
-        for holder in holders:
-            self._unlock_share(account, holder, quantity)
+            self.lists.takes_over(account, order, now_ms)
+        self._unlock_share(account, order, quantity)
         base, money = account.balance(symbol.base), account.balance(symbol.quote)
         if (money.free < cost) if order.side == "BUY" else (base.free < quantity):
             self.end(account, order, "EXPIRED", now_ms)
