@@ -59,42 +59,17 @@ accounts:
         strategy: grid
 """
 
-POLICY_TEXT = """\
-# riskgate policy: which limits apply. It fills a new store; later changes go through the admin API.
-# The tightest of risk mode, capital profile, defaults, account, strategy and symbol applies. Shares of equity
-# carry their unit ("1.5%"), amounts are in the account's currency, and docs/policies.md describes every key.
-
-active_mode: NORMAL             # NORMAL, DEFENSIVE or AGGRESSIVE_SMALL_ACCOUNT
-
-risk_source:
-  kind: none                    # required, once global_risk.source in riskgate.yaml is remote
-
-accounts:
-  main:
-    capital_profile: micro      # micro, low, normal, aggressive: losses, single trades, positions, leverage
-    strategies: [grid]          # any, or a list; an empty list admits none
-    symbols: [BTCUSDT, ETHUSDT]
-    scaling: "off"              # allowed: an order that is only too large is made smaller instead of blocked
-    price:
-      collar_up: 2%             # a buy at most this much above the market, a sell at most this much below
-      collar_down: 2%
-    rate:
-      order_rate_max: 50        # orders per window
-      order_rate_window_s: 10
-      duplicates_max: 3         # identical orders per window
-      duplicate_window_s: 2
-"""
-
 
 def write(folder: Path) -> list[str]:
     """Write the files; what to do next, line by line. Refuses if any of them is already there."""
     from proxy import ess
     from proxy.clock import SystemClock
+    from proxy.stores.starter import policy_text
 
     data = folder / DATA_NAME
     files = {
         folder / SETTINGS_NAME: (SETTINGS_TEXT, 0o644),
-        folder / POLICY_NAME: (POLICY_TEXT, 0o644),
+        folder / POLICY_NAME: (policy_text(), 0o644),
         data / "admin_token": (secrets.token_urlsafe(32) + "\n", 0o600),
         data / BOT_KEY_NAME: (secrets.token_hex(32) + "\n", 0o600),
         data / BOT_SECRET_NAME: (secrets.token_hex(32) + "\n", 0o600),

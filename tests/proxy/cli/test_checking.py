@@ -56,7 +56,7 @@ def test_check_finds_an_account_without_limits(folder, capsys):
 
 def test_check_finds_a_signal_that_is_required_and_not_there(folder, capsys):
     """A policy that requires the risk signal beside settings without one would block all new exposure."""
-    text = (folder / "policy.yaml").read_text().replace("kind: none ", "kind: required ")
+    text = (folder / "policy.yaml").read_text().replace("kind: none", "kind: required")
     (folder / "policy.yaml").write_text(text)
 
     assert run(["check", "--config", str(folder / "riskgate.yaml")]) == 0
