@@ -219,7 +219,8 @@ async def test_only_the_plain_spelling_of_a_path_is_served(admin, path):
         status, body = await raw(
             admin,
             method + b" " + path.encode("latin-1") + b" HTTP/1.1\r\nHost: localhost\r\n"
-            b"Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
+            b"Authorization: Bearer {token}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+            b"Connection: close\r\n\r\n{}",
         )
         assert status in (400, 404), (path, body)
     assert await is_clear(admin)
