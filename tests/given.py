@@ -44,7 +44,7 @@ WORDS = frozenset({"profile", "capital_profile"})
 
 def number(value):
     """Text as a Decimal; anything else as it is."""
-    return Decimal(value) if isinstance(value, str) else value
+    return Decimal(value) if type(value) is str else value  # an enumeration of words stays itself
 
 
 def order(**changed) -> Order:
