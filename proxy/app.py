@@ -250,9 +250,7 @@ class App:
         runner = web.AppRunner(build_admin(parts, token=token), access_log=None, shutdown_timeout=2.0)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(
-            runner, admin.bind.host, admin.bind.port, ssl_context=_tls(admin.tls) if admin.tls else None
-        )
+        site = web.TCPSite(runner, admin.bind.host, admin.bind.port, ssl_context=_tls(admin.tls) if admin.tls else None)
         await site.start()
         host, port = runner.addresses[0][:2]
         self.admin_url = f"{'https' if admin.tls else 'http'}://{_shown(host)}:{port}"

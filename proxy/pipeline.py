@@ -183,9 +183,7 @@ class Pipeline:
         decision_id = self._next_id()
         self._record_plain(decision_id, request, recognised, None, str(error), reason=error.reason)
         self._parts.metrics.refused(error.reason)
-        return self._exchange.refuse_plain(
-            recognised, error.reason, str(error), decision_id, status=error.status
-        )
+        return self._exchange.refuse_plain(recognised, error.reason, str(error), decision_id, status=error.status)
 
     def _record_plain(
         self,
@@ -242,9 +240,7 @@ class Pipeline:
             orders, quantities = _orders_of(parsed.instructions, decision.quantities)
             test = recognised.verb is Verb.TEST
             try:
-                parts.reservations.reserve(
-                    judged.decision_id, caller, bot.name, orders, quantities, facts, test=test
-                )
+                parts.reservations.reserve(judged.decision_id, caller, bot.name, orders, quantities, facts, test=test)
             except FactMissing as missing:  # an order in quote currency, and no price to turn it into base units
                 parts.identities.unclaim(bot, signature)
                 return self._refuse_judged(judged, Reason.FACTS_MISSING, str(missing))
@@ -331,9 +327,7 @@ class Pipeline:
             window = self._exchange.timestamp_window(parsed.params)
             if not self._in_window(*window):
                 raise NotAuthentic(Reason.TIMESTAMP_OUTSIDE_WINDOW, "the timestamp is outside its recvWindow")
-        scaled = self._exchange.sign(
-            self._exchange.rescale(request, parsed, decision.quantities), credentials
-        )
+        scaled = self._exchange.sign(self._exchange.rescale(request, parsed, decision.quantities), credentials)
         read_back = self._exchange.parse(scaled, parsed.recognised)
         if not _same_but_for_quantity(parsed.instructions, read_back.instructions, decision.quantities):
             raise SigningError("the scaled order did not read back as decided")
@@ -440,8 +434,14 @@ class Pipeline:
         took_s = self._clock.monotonic() - judged.started
         self._parts.metrics.decided(decision, judged.caller, took_s=took_s, upstream_s=upstream_s)
         order_decided(
-            decision, judged.caller, decision_id=judged.decision_id, instructions=judged.parsed.instructions,
-            endpoint=judged.parsed.recognised.endpoint, outcome=outcome, took_s=took_s, upstream_s=upstream_s,
+            decision,
+            judged.caller,
+            decision_id=judged.decision_id,
+            instructions=judged.parsed.instructions,
+            endpoint=judged.parsed.recognised.endpoint,
+            outcome=outcome,
+            took_s=took_s,
+            upstream_s=upstream_s,
         )
 
     def _backoff(self, family: str) -> int:
@@ -476,8 +476,13 @@ def _refusal_of(recognised: Recognised) -> tuple[Reason, str]:
 
 def _overruled(decision: Decision, reason: Reason, sentence: str, *, ess_active: bool) -> Decision:
     return replace(
-        decision, verdict=Verdict.BLOCK, reason=reason, sentence=sentence, breach=None,
-        scale_factor=Decimal(0), ess_active=ess_active or decision.ess_active,
+        decision,
+        verdict=Verdict.BLOCK,
+        reason=reason,
+        sentence=sentence,
+        breach=None,
+        scale_factor=Decimal(0),
+        ess_active=ess_active or decision.ess_active,
     )
 
 

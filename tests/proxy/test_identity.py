@@ -1,0 +1,130 @@
+"""Who is calling, and whether it is really them."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.errors import CallerUnknown, ConfigError, NotAuthentic, OrderNotUnderstood
+from proxy.exchanges import EXCHANGES
+from proxy.exchanges.base import Credentials
+from proxy.identity import Account, Bot, Identities, caller_of, strategies_by_account
+from rules import Reason
+from tests.house import BOT_KEY, BOT_SECRET, open_house
+
+BINANCE = EXCHANGES[0]
+HELD = Credentials(api_key="venue", secret=b"venue-secret")
+CUSTODY = Account(name="desk", exchange="binance", mode="custody", credentials=HELD)
+
+
+def bot(name="grid1", key="key-1", account=CUSTODY, secret=b"s", strategy="grid"):
+    """A custody bot, unless told otherwise."""
+    return Bot(name=name, key=key, account=account, strategy=strategy, secret=secret)
+
+
+@pytest.fixture
+async def house(tmp_path):
+    """A house whose bots and clock the tests use."""
+    async with open_house(tmp_path) as house:
+        yield house
+
+
+@pytest.mark.parametrize("key", [None, "", "key-2", "KEY-1", "key-1 ", " key-1"])
+async def test_a_key_is_matched_exactly_or_not_at_all(house, key):
+    """No key, another key and a nearly right one are all unknown."""
+    with pytest.raises(CallerUnknown):
+        Identities([bot()], clock=house.clock).of(key)
+
+
+async def test_two_bots_may_not_share_a_key(house):
+    """The same key would make it unclear whose limits apply; the start fails and shows no key."""
+    with pytest.raises(ConfigError, match="same key") as error:
+        Identities([bot(), bot(name="grid2")], clock=house.clock)
+    assert "key-1" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        bot(secret=None),
+        bot(account=Account(name="desk", exchange="binance", mode="custody")),
+    ],
+)
+async def test_custody_needs_both_secrets(house, broken):
+    """Without the bot's secret nothing can be checked, without the venue's nothing signed."""
+    with pytest.raises(ConfigError, match="custody needs"):
+        Identities([broken], clock=house.clock)
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "accepted"), [(0, True), (5000, True), (5001, False), (-1000, True), (-1001, False)]
+)
+async def test_the_timestamp_window_is_the_venues(house, age_ms, accepted):
+    """recvWindow back (5,000 ms unless stated), one second ahead, to the millisecond."""
+    identities = house.parts.identities
+    timestamp = int(house.clock.now().timestamp() * 1000) - age_ms
+    request = house.order(timestamp=str(timestamp))
+    params = BINANCE.read_params(request)
+    if accepted:
+        identities.check_custody(identities.of(BOT_KEY), BINANCE, request, params)
+        return
+    with pytest.raises(NotAuthentic) as error:
+        identities.check_custody(identities.of(BOT_KEY), BINANCE, request, params)
+    assert error.value.reason is Reason.TIMESTAMP_OUTSIDE_WINDOW
+
+
+async def test_a_changed_parameter_breaks_the_signature(house):
+    """What was signed is what must come."""
+    identities = house.parts.identities
+    request = house.order()
+    changed = type(request)(
+        request.method, request.target, request.headers, request.body.replace(b"0.005", b"0.006"), request.peer
+    )
+    with pytest.raises(NotAuthentic) as error:
+        identities.check_custody(identities.of(BOT_KEY), BINANCE, changed, BINANCE.read_params(changed))
+    assert error.value.reason is Reason.SIGNATURE_INVALID
+
+
+async def test_a_claim_holds_until_it_is_taken_back_or_too_old(house):
+    """The same signature twice is a replay; after taking it back, or two minutes on, it is not."""
+    identities = house.parts.identities
+    who = identities.of(BOT_KEY)
+    identities.claim(who, "signature")
+    with pytest.raises(NotAuthentic):
+        identities.claim(who, "signature")
+    identities.unclaim(who, "signature")
+    identities.claim(who, "signature")
+    house.forward(119)
+    with pytest.raises(NotAuthentic):
+        identities.claim(who, "signature")
+    house.forward(10)
+    identities.claim(who, "signature")
+    identities.claim(who, None)
+
+
+@pytest.mark.parametrize("stated", [b"1.1", b"-0.5", b"NaN", b"high", b"1e-1", b"\xff", b""])
+def test_a_confidence_that_is_no_plain_share_is_refused(stated):
+    """Confidence is a plain decimal between 0 and 1, or the request is not understood."""
+    with pytest.raises(OrderNotUnderstood):
+        caller_of(bot(), [(b"X-Risk-Confidence", stated)])
+
+
+def test_the_caller_is_what_the_key_proves():
+    """Account, exchange and strategy come from the settings; confidence alone is the bot's word."""
+    caller = caller_of(bot(), [(b"X-Risk-Confidence", b"0.8"), (b"X-Risk-Strategy", b"other")])
+    assert (caller.account, caller.strategy, str(caller.confidence)) == ("desk", "grid", "0.8")
+    with pytest.raises(OrderNotUnderstood):
+        caller_of(bot(), [(b"x-risk-confidence", b"0.8"), (b"X-Risk-Confidence", b"0.9")])
+
+
+def test_secrets_do_not_show():
+    """Neither a bot's secret nor the venue's is in a repr."""
+    shown = repr(bot(secret=BOT_SECRET)) + repr(CUSTODY)
+    assert BOT_SECRET.decode() not in shown
+    assert "venue-secret" not in shown
+
+
+def test_strategies_are_listed_by_account():
+    """Which strategies run on which account."""
+    assert strategies_by_account([bot(), bot(name="b", key="k", strategy="trend")]) == {
+        "desk": frozenset({"grid", "trend"})
+    }

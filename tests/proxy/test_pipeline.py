@@ -1,0 +1,343 @@
+"""The path of a request: what leaves, what is recorded, and what every way out gives back."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+
+import pytest
+
+from proxy.errors import AuditError, UpstreamSilent, UpstreamUnreachable
+from proxy.exchanges import EXCHANGES
+from proxy.wire import WireResponse
+from rules import EssLevel, Market
+from tests.house import BOT_SECRET, PLAIN_KEY, VENUE_KEY, VENUE_SECRET, open_house
+
+
+@pytest.fixture
+async def house(tmp_path):
+    """A pipeline with a custody and a passthrough bot."""
+    async with open_house(tmp_path) as house:
+        yield house
+
+
+def plain(house, **changes):
+    """An order of the passthrough bot, signed with the venue's own secret."""
+    return house.order(key=PLAIN_KEY, secret=VENUE_SECRET, **changes)
+
+
+def header(answer, name):
+    """One header of an answer."""
+    return {key.lower(): value for key, value in answer.headers}.get(name)
+
+
+async def test_an_allowed_order_leaves_byte_for_byte(house):
+    """Passthrough: target and body arrive as the bot sent them, and the answer comes back unchanged."""
+    request = plain(house)
+    answer, body = await house.ask(request)
+
+    assert answer.status == 200
+    assert body["orderId"] == 7
+    assert [(one.target, one.body) for one in house.venue.sent] == [(request.target, request.body)]
+    assert header(answer, b"x-mbx-used-weight-1m") == b"1"
+    assert header(answer, b"x-risk-decision") == b"allow"
+
+
+async def test_custody_swaps_key_and_signature_only(house):
+    """Custody: the venue's key and a signature that verifies with the venue's secret; all else as sent."""
+    request = house.order()
+    answer, _ = await house.ask(request)
+
+    sent = house.venue.sent[0]
+    assert answer.status == 200
+    assert dict(sent.headers)[b"X-MBX-APIKEY"] == VENUE_KEY.encode()
+    EXCHANGES[0].verify(sent, EXCHANGES[0].read_params(sent), VENUE_SECRET)
+    assert sent.body.partition(b"&signature=")[0] == request.body.partition(b"&signature=")[0]
+
+
+async def test_a_scaled_order_is_smaller_signed_and_told(house):
+    """0.05 BTC under a limit of 600 becomes 0.010, signed again, and the bot is told both quantities."""
+    answer, _ = await house.ask(house.order(quantity="0.05"))
+
+    sent = house.venue.sent[0]
+    assert b"quantity=0.010&" in sent.body
+    EXCHANGES[0].verify(sent, EXCHANGES[0].read_params(sent), VENUE_SECRET)
+    assert header(answer, b"x-risk-original-quantity") == b"0.05"
+    assert Decimal(header(answer, b"x-risk-quantity").decode()) == Decimal("0.01")
+    assert header(answer, b"x-risk-reason") == b"order_notional_exceeds_limit"
+
+
+async def test_passthrough_scales_only_what_was_validly_signed(house):
+    """An oversized order with a wrong signature is never signed with our key."""
+    answer, body = await house.ask(house.order(key=PLAIN_KEY, secret=b"guessed", quantity="0.05"))
+
+    assert answer.status == 403
+    assert header(answer, b"x-risk-reason") == b"signature_invalid"
+    assert "risk gate" in body["msg"]
+    assert house.venue.sent == []
+    assert house.reservations.get(body["risk"]["decision_id"]) is None
+
+
+async def test_passthrough_does_not_freshen_a_stale_timestamp(house):
+    """A scaled order whose timestamp is outside its window is blocked, not given a new one."""
+    stale = str(int(house.clock.now().timestamp() * 1000) - 6000)
+    answer, _ = await house.ask(plain(house, quantity="0.05", timestamp=stale))
+
+    assert header(answer, b"x-risk-reason") == b"timestamp_outside_window"
+    assert house.venue.sent == []
+
+
+async def test_passthrough_without_a_secret_blocks_instead_of_scaling(tmp_path):
+    """No secret, no scaling: the reason says so, and the headroom is free again."""
+    async with open_house(tmp_path, plain_secret=False) as house:
+        answer, _ = await house.ask(plain(house, quantity="0.05"))
+        assert header(answer, b"x-risk-reason") == b"resign_unavailable"
+        assert house.venue.sent == []
+        assert not house.book.symbol("plain", Market.LINEAR, "BTCUSDT", house.clock.now()).reserved
+
+
+async def test_the_decision_is_on_record_before_the_order_leaves(house):
+    """At the last look the audit already holds the allow, with the digest of the bytes that follow."""
+    seen = []
+    house.venue.before_last_look = lambda: seen.append(house.records("decision"))
+    await house.ask(house.order())
+
+    assert [record["decision"] for record in seen[0]] == ["allow"]
+    assert [record["kind"] for record in house.records()][-2:] == ["decision", "outcome"]
+
+
+async def test_what_cannot_be_recorded_is_not_sent(house, monkeypatch):
+    """A failing audit blocks the order in the venue's shape and frees its headroom."""
+
+    def failing(record):
+        raise AuditError("disk full")
+
+    monkeypatch.setattr(house.audit, "append", failing)
+    answer, body = await house.ask(house.order())
+
+    assert answer.status == 403
+    assert body["code"] == -2010
+    assert header(answer, b"x-risk-reason") == b"audit_unavailable"
+    assert house.venue.sent == []
+    assert house.reservations.counts()["in_flight"] == 0
+
+
+async def test_what_is_not_durable_is_not_sent(house, monkeypatch):
+    """A sync that fails blocks as well: written is not yet on disk."""
+
+    async def failing(sequence):
+        raise AuditError("sync failed")
+
+    monkeypatch.setattr(house.audit, "durable", failing)
+    answer, _ = await house.ask(house.order())
+
+    assert header(answer, b"x-risk-reason") == b"audit_unavailable"
+    assert house.venue.sent == []
+
+
+async def test_a_halt_between_decision_and_last_look_stops_the_order(house):
+    """The stop engaged after the allow was recorded: nothing is sent, and the record says so."""
+
+    def halt():
+        house.latch.trip(level=EssLevel.HALT, scope="global", actor="me", reason="test", source="api")
+
+    house.venue.before_last_look = halt
+    answer, _ = await house.ask(house.order())
+
+    assert answer.status == 403
+    assert header(answer, b"x-risk-reason") == b"ess_trading_halt_active"
+    assert house.venue.sent == []
+    assert [record["decision"] for record in house.records("decision")] == ["allow", "block"]
+    assert house.reservations.counts()["in_flight"] == 0
+
+
+async def test_cancels_and_reads_pass_while_halted(house):
+    """HALT blocks the order; the cancel and the read go through, with the venue's key in custody."""
+    house.latch.trip(level=EssLevel.HALT, scope="global", actor="me", reason="test", source="api")
+    blocked, _ = await house.ask(house.order())
+    cancel, _ = await house.ask(house.request("DELETE", "/fapi/v1/order", symbol="BTCUSDT", orderId="7"))
+    read, _ = await house.ask(house.request("GET", "/fapi/v1/openOrders"))
+
+    assert [blocked.status, cancel.status, read.status] == [403, 200, 200]
+    assert [request.method for request in house.venue.sent] == ["DELETE", "GET"]
+    assert all(dict(one.headers)[b"X-MBX-APIKEY"] == VENUE_KEY.encode() for one in house.venue.sent)
+
+
+async def test_a_public_read_needs_no_key(house):
+    """Market data without a key passes untouched."""
+    answer, _ = await house.ask(house.request("GET", "/fapi/v1/depth", key=None, secret=None, symbol="BTCUSDT"))
+
+    assert answer.status == 200
+    assert house.venue.sent[0].headers == ()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+async def test_an_unknown_key_is_refused_on_everything_private(house, method):
+    """A key that no bot has reads nothing, places nothing and cancels nothing."""
+    request = house.order(key="someone-else", method=method)
+    answer, body = await house.ask(request)
+
+    assert answer.status == 403
+    assert house.venue.sent == []
+    assert house.records("refusal")[0]["reason"] == "key_unknown"
+    assert set(body) >= {"code", "msg"}
+
+
+async def test_custody_refuses_a_wrong_signature_also_on_a_cancel(house):
+    """What the bot did not sign is never signed for it, whatever it asks."""
+    answer, _ = await house.ask(
+        house.request("DELETE", "/fapi/v1/order", secret=b"guessed", symbol="BTCUSDT", orderId="7")
+    )
+
+    assert answer.status == 403
+    assert house.venue.sent == []
+
+
+async def test_the_same_signed_order_is_sent_once(house):
+    """A replay within the window is refused; the first one stands."""
+    request = house.order()
+    first, _ = await house.ask(request)
+    second, _ = await house.ask(request)
+
+    assert (first.status, second.status) == (200, 403)
+    assert header(second, b"x-risk-reason") == b"request_replayed"
+    assert len(house.venue.sent) == 1
+
+
+async def test_a_blocked_order_may_be_sent_again_once_it_is_allowed(house):
+    """A block uses nothing up: after the release the very same bytes pass."""
+    house.latch.trip(level=EssLevel.HALT, scope="global", actor="me", reason="test", source="api")
+    request = house.order()
+    first, _ = await house.ask(request)
+    await house.latch.release(scope="global", actor="me", reason="over", expected_epoch=house.latch.epoch)
+    second, _ = await house.ask(request)
+
+    assert (first.status, second.status) == (403, 200)
+
+
+async def test_silence_keeps_the_reservation_and_tells_unknown(house):
+    """Bytes left and no answer came: 504 with the venue's own words, still reserved, never sent again."""
+    house.venue.fails_after_send = UpstreamSilent("dropped")
+    answer, body = await house.ask(house.order(newClientOrderId="mine"))
+
+    assert (answer.status, body["code"]) == (504, -1007)
+    assert house.reservations.counts()["unknown"] == 1
+    assert house.reservations.client_id_in_use("desk", "mine")
+    assert house.records("outcome")[-1]["outcome"] == "unknown"
+    assert len(house.venue.sent) == 1
+
+
+async def test_a_cancelled_request_leaves_its_order_unknown(house):
+    """A shutdown that cuts a send short records the order as unknown and keeps its headroom."""
+    house.venue.fails_after_send = asyncio.CancelledError()
+    with pytest.raises(asyncio.CancelledError):
+        await house.pipeline.handle(house.order())
+
+    assert house.reservations.counts()["unknown"] == 1
+    assert house.records("outcome")[-1]["outcome"] == "unknown"
+
+
+async def test_unreachable_gives_everything_back(house):
+    """No connection: certainly not sent, so the bytes may come again and the headroom is free."""
+    house.venue.fails = UpstreamUnreachable("refused")
+    request = house.order()
+    first, _ = await house.ask(request)
+    house.venue.fails = None
+    second, _ = await house.ask(request)
+
+    assert (first.status, second.status) == (503, 200)
+    assert house.records("outcome")[0]["outcome"] == "not_sent"
+
+
+async def test_two_orders_do_not_fit_into_the_same_headroom(tmp_path):
+    """Room for one position of 600: of two at once, exactly one passes unscaled."""
+    policy = {
+        "risk_source": {"kind": "none"},
+        "accounts": {
+            name: {
+                "capital_profile": "aggressive",
+                "strategies": ["grid"],
+                "symbols": ["BTCUSDT"],
+                "size": {"exposure_symbol_max": "600"},
+            }
+            for name in ("desk", "plain")
+        },
+    }
+    async with open_house(tmp_path, policy=policy) as house:
+        answers = await asyncio.gather(*(house.ask(house.order(newClientOrderId=f"n{n}")) for n in range(4)))
+        assert sorted(answer.status for answer, _ in answers) == [200, 200, 403, 403]
+        assert len(house.venue.sent) == 2  # 0.005 BTC at 59,000 is 295 each: two fit, a third does not
+
+
+async def test_a_pause_the_venue_asked_for_is_kept(house):
+    """After a 429 new exposure waits as long as told; a reduction still goes."""
+    house.venue.answer = lambda request: WireResponse(429, ((b"Retry-After", b"30"),), b'{"code":-1003,"msg":"x"}')
+    first, _ = await house.ask(house.order())
+    house.venue.answer = None
+    second, _ = await house.ask(house.order(newClientOrderId="again"))
+    house.hold("desk", "0.005")
+    closing, _ = await house.ask(house.order(side="SELL", newClientOrderId="close", price="60500"))
+    house.forward(31)
+    house.refresh()
+    later, _ = await house.ask(house.order(newClientOrderId="later"))
+
+    assert [first.status, second.status, closing.status, later.status] == [429, 429, 200, 200]
+    assert header(second, b"retry-after") is not None
+
+
+async def test_transfers_are_refused_by_name(house):
+    """A withdrawal is not on any account's list."""
+    answer, body = await house.ask(house.request("POST", "/sapi/v1/capital/withdraw/apply", coin="BTC", amount="1"))
+
+    assert answer.status == 403
+    assert house.venue.sent == []
+    assert house.records("refusal")[0]["reason"] in ("transfer_not_allowed", "endpoint_unknown")
+    assert "risk gate" in body["msg"]
+
+
+async def test_other_families_are_refused_by_name(house):
+    """An order on a family that is not judged yet says which."""
+    answer, body = await house.ask(house.request("POST", "/dapi/v1/order", symbol="BTCUSD_PERP", side="BUY"))
+
+    assert answer.status == 403
+    assert "/dapi" in body["msg"]
+    assert house.venue.sent == []
+
+
+async def test_a_lost_policy_blocks_new_exposure_and_lets_reductions_pass(house):
+    """Past its maximum age the last policy judges exits only."""
+    house.hold("desk", "0.005")
+    house.forward(61)
+    house.refresh()
+    house.hold("desk", "0.005")
+    opening, _ = await house.ask(house.order())
+    closing, _ = await house.ask(house.order(side="SELL", price="60500"))
+
+    assert header(opening, b"x-risk-reason") == b"policy_unavailable"
+    assert closing.status == 200
+
+
+async def test_a_bug_refuses_and_sends_nothing(house, monkeypatch):
+    """Whatever fails before the send ends as a block in the venue's shape, not as a 5xx."""
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("bug")
+
+    monkeypatch.setattr(house.parts.gather, "facts", broken)
+    answer, body = await house.ask(house.order())
+
+    assert answer.status == 403
+    assert house.venue.sent == []
+    assert set(body) >= {"code", "msg"}
+
+
+async def test_no_secret_is_in_the_record(house):
+    """Keys, secrets and signatures appear nowhere in the audit."""
+    request = house.order()
+    await house.ask(request)
+    await house.ask(house.order(secret=b"guessed"))
+    signature = request.body.rpartition(b"=")[2]
+    content = b"".join(file.read_bytes() for file in house.audit_dir.iterdir() if file.suffix == ".jsonl")
+
+    for secret in (b"bot-key", BOT_SECRET, VENUE_SECRET, VENUE_KEY.encode(), signature):
+        assert secret not in content
