@@ -1,15 +1,14 @@
-"""Whether the proxy lives, whether orders can pass, and how late its event loop runs.
+"""How late the event loop runs.
 
-Readiness is not a wish: it says what the next order would meet. A part that would block new
-exposure makes the proxy not ready; an engaged stop does not, as somebody wanted that.
+A loop that stands still forwards nothing, but it also notices nothing: facts age, an engaged
+stop waits. So it is watched from outside, and whoever wants to act on a stall is told.
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
 import structlog
 
@@ -19,38 +18,6 @@ log = structlog.get_logger("riskgate.health")
 
 PROBE_EVERY_S = 0.1
 STALL_S = 0.25
-
-
-class Part(NamedTuple):
-    """One part's state: whether new orders can pass as far as it goes, and one sentence."""
-
-    ok: bool
-    says: str
-
-
-class Health:
-    """The parts that orders need, asked when somebody wants to know."""
-
-    def __init__(self, parts: Mapping[str, Callable[[], Part]]) -> None:
-        self._parts = dict(parts)
-        self.started = False
-        self.draining = False
-
-    def ready(self) -> tuple[bool, dict[str, Any]]:
-        """Whether a new order could pass, and what each part says."""
-        said = {name: self._ask(name) for name in self._parts}
-        if not self.started:
-            said["process"] = Part(ok=False, says="starting")
-        elif self.draining:
-            said["process"] = Part(ok=False, says="stopping")
-        return all(part.ok for part in said.values()), {name: part._asdict() for name, part in said.items()}
-
-    def _ask(self, name: str) -> Part:
-        try:
-            return self._parts[name]()
-        except Exception as error:  # a part that cannot say how it is counts as not well
-            log.exception("health.part_failed", part=name)
-            return Part(ok=False, says=f"could not be asked: {type(error).__name__}")
 
 
 class LoopWatch:

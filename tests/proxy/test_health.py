@@ -1,43 +1,11 @@
-"""Readiness says what the next order would meet; the watch sees a loop that stands still."""
+"""The watch sees a loop that stands still, while it does."""
 
 import asyncio
 import threading
 import time
 
 from proxy.clock import SystemClock
-from proxy.health import Health, LoopWatch, Part
-
-
-def test_ready_only_when_every_part_is(monkeypatch):
-    """One part that would block makes the whole not ready, and says why."""
-    state = {"audit": True}
-    health = Health(
-        {
-            "policy": lambda: Part(ok=True, says="revision 3"),
-            "audit": lambda: Part(ok=state["audit"], says="writing"),
-        }
-    )
-    assert health.ready()[0] is False
-    health.started = True
-    assert health.ready() == (
-        True,
-        {"policy": {"ok": True, "says": "revision 3"}, "audit": {"ok": True, "says": "writing"}},
-    )
-    state["audit"] = False
-    assert health.ready()[0] is False
-    state["audit"] = True
-    health.draining = True
-    ready, said = health.ready()
-    assert (ready, said["process"]["says"]) == (False, "stopping")
-
-
-def test_a_part_that_cannot_answer_is_not_well():
-    """An exception while asking is "not ready", not an error page."""
-    health = Health({"store": lambda: Part(ok=1 / 0 > 0, says="never")})
-    health.started = True
-    ready, said = health.ready()
-    assert ready is False
-    assert "ZeroDivisionError" in said["store"]["says"]
+from proxy.health import LoopWatch
 
 
 async def test_a_stall_is_seen_during_and_after():
