@@ -37,6 +37,7 @@ CENT_OF_CENTS = Decimal("0.00000001")
 UNKNOWN = Decimal("Infinity")  # a sum of which a part is not known: above every limit
 FLAT = Position()
 NO_SIDES = Sides()
+LATE_MAX = timedelta(seconds=60)
 DOLLAR_COINS = ("USDT", "USDC", "FDUSD", "USD", "USD1", "TUSD", "BUSD")  # in order of preference for valuing
 
 
@@ -93,6 +94,11 @@ def _money(amount: Decimal) -> Decimal | None:
         return amount.quantize(CENT_OF_CENTS, rounding=ROUND_CEILING)
     except InvalidOperation:
         return None  # beyond every real amount: not known
+
+
+def _came_late(as_of: datetime, known: datetime) -> bool:
+    """A reading overtaken by a newer one. Much older means that the clock was set back: then the new one counts."""
+    return known - LATE_MAX < as_of < known
 
 
 def _merged(working: Mapping[Bucket, Sides], reserved: Mapping[Bucket, Sides]) -> Mapping[Bucket, Sides]:
@@ -399,15 +405,15 @@ class Book:
         as_of: datetime,
         positions: Mapping[str, Position],
         orders: Sequence[Working],
-    ) -> None:
+    ) -> bool:
         """Take a complete reading of positions (spot: balances by asset) and working orders.
 
         Orders must have been read before positions: a fill in between is then counted twice
-        for a moment, never missed.
+        for a moment, never missed. False if a later reading is in the book already.
         """
         wallet = self._wallets_of(account, market)
-        if wallet.snapshot_as_of is not None and as_of < wallet.snapshot_as_of:
-            return
+        if wallet.snapshot_as_of is not None and _came_late(as_of, wallet.snapshot_as_of):
+            return False
         sums, by_symbol = self._sum_orders(wallet, orders)
         wallet.orders = by_symbol
         wallet.snapshot_as_of = as_of
@@ -423,13 +429,14 @@ class Book:
             line.working = sums.get(instrument, {})
             self._revalue(line)
         self._find_oldest(wallet.account.place.exchange)
+        return True
 
     def apply_equity(
         self, account: str, market: Market, *, equity: Decimal, available: Decimal | None, as_of: datetime
     ) -> None:
         """Take the wallet's equity as the venue states it (contracts)."""
         wallet = self._wallets_of(account, market)
-        if wallet.equity is None or as_of >= wallet.equity.as_of:
+        if wallet.equity is None or not _came_late(as_of, wallet.equity.as_of):
             wallet.equity = Fact(equity, as_of)
             wallet.available = None if available is None else Fact(available, as_of)
 
@@ -472,9 +479,8 @@ class Book:
                 best[found.base_asset] = choice
         venue.valued_by = {asset: symbol for asset, (_, symbol) in best.items()}
         venue.values_for = {symbol: asset for asset, symbol in venue.valued_by.items()}
-        for lines in venue.lines.values():
-            for line in list(lines.values()):
-                self._revalue(line)
+        for line in [line for lines in venue.lines.values() for line in lines.values()]:
+            self._revalue(line)
 
     def apply_prices(
         self, exchange: str, market: Market, quotes: Mapping[str, Quote], *, as_of: datetime, complete: bool = False
@@ -635,7 +641,7 @@ class Book:
         self, venue: _Venue, market: Market, symbol: str, quote: Quote, conversion: Decimal, as_of: datetime
     ) -> None:
         known = venue.prices.get(symbol)
-        if known is not None and as_of < known.as_of:
+        if known is not None and _came_late(as_of, known.as_of):
             return
         venue.prices[symbol] = Fact(
             Price(mark=quote.mark, bid=quote.bid, ask=quote.ask, conversion=conversion), as_of
@@ -659,40 +665,47 @@ class Book:
             venue.values[instrument] = value
         for line in list(venue.lines.get(instrument, {}).values()):
             line.price = value
-            self._revalue(line)
+            self._reprice(line)
 
     def _revalue(self, line: _Line) -> None:
-        """Bring one line's figures, and every sum they are part of, up to date."""
+        """Bring one line's figures, and every sum they are part of, up to date after its quantities changed."""
+        line.worst = worst_case(line.position, _merged(line.working, line.reserved))
+        self._reprice(line)
+        self._mark_open(line)
+        if not line.worst and not line.reserved and not line.working and line.position == FLAT:
+            self._forget(line)
+
+    def _reprice(self, line: _Line) -> None:
+        """The same after its price changed: its quantities are what they were."""
         wallet = line.wallet
-        account = wallet.account
-        line.worst = worst = worst_case(line.position, _merged(line.working, line.reserved))
         price = line.price
-        if price is None and wallet.market is Market.SPOT and self._untradable(wallet.venue, line.instrument):
+        is_spot = wallet.market is Market.SPOT
+        if price is None and is_spot and self._untradable(wallet.venue, line.instrument):
             price = ZERO  # a coin without a market cannot be bought here and is worth nothing for certain
-        notional = None if price is None else _money(worst * price)
-        held = ZERO
-        if wallet.market is Market.SPOT and price is not None:
-            held = _money(line.position.both * price) or ZERO
-        unpriced = notional is None and worst != 0
-        if unpriced is not line.unpriced:
-            step = 1 if unpriced else -1
-            wallet.unpriced += step
-            self._unpriced[account.place.exchange] += step
-            self._unpriced[None] += step
-            line.unpriced = unpriced
+        notional = None if price is None else _money(line.worst * price)
+        self._note_unpriced(line, is_unpriced=notional is None and line.worst != 0)
         counted = notional or ZERO
         change = counted - line.notional
         if change:
             wallet.exposure += change
-            self._exchange[account.place.exchange] += change
+            self._exchange[wallet.account.place.exchange] += change
             self._total += change
             line.notional = counted
-        wallet.held_value += held - line.held_value
-        line.held_value = held
         self._share(line, price or ZERO)
-        self._mark_open(line, held, priced=price is not None)
-        if not worst and not line.reserved and not line.working and line.position == FLAT:
-            self._forget(line)
+        if is_spot:
+            held = ZERO if price is None else _money(line.position.both * price) or ZERO
+            wallet.held_value += held - line.held_value
+            line.held_value = held
+            self._mark_open(line)  # what is dust depends on the price
+
+    def _note_unpriced(self, line: _Line, *, is_unpriced: bool) -> None:
+        if is_unpriced is line.unpriced:
+            return
+        step = 1 if is_unpriced else -1
+        line.unpriced = is_unpriced
+        line.wallet.unpriced += step
+        self._unpriced[line.wallet.account.place.exchange] += step
+        self._unpriced[None] += step
 
     @staticmethod
     def _untradable(venue: _Venue, instrument: str) -> bool:
@@ -704,6 +717,10 @@ class Book:
         account = line.wallet.account
         if not line.worst:
             line.attributed.clear()  # flat with nothing waiting: whoever opened it has closed it
+        if not line.attributed and not line.shares:
+            account.unattributed += line.notional - line.unattributed
+            line.unattributed = line.notional
+            return
         shares: dict[str, Decimal] = {}
         claimed = ZERO
         for strategy, quantity in line.attributed.items():
@@ -720,12 +737,12 @@ class Book:
         account.unattributed += unattributed - line.unattributed
         line.unattributed = unattributed
 
-    def _mark_open(self, line: _Line, held: Decimal, *, priced: bool) -> None:
+    def _mark_open(self, line: _Line) -> None:
         account = line.wallet.account
         waiting = (*line.working.items(), *line.reserved.items())
         buckets = {bucket for bucket, sides in waiting if sides.buy or sides.sell}
         is_dust = line.wallet.market is Market.SPOT and (
-            (priced and held < self._dust) or line.instrument in self._coins_ignored
+            line.instrument in self._coins_ignored or (not line.unpriced and line.held_value < self._dust)
         )
         if not is_dust:
             buckets |= {bucket for bucket in Bucket if line.position.signed(bucket)}

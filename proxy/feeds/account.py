@@ -79,10 +79,10 @@ class FuturesAccountFeed(Cycles):
         listed = rows(held.found)
         positions = futures_positions(listed)
         # As old as its first request: the oldest part decides.
-        self._book.apply_snapshot(
+        if self._book.apply_snapshot(
             self._account, Market.LINEAR, as_of=algo.as_of, positions=positions, orders=orders
-        )
-        self._reservations.snapshot_applied(self._account, Market.LINEAR, algo.sent_s, _names(orders))
+        ):
+            self._reservations.snapshot_applied(self._account, Market.LINEAR, algo.sent_s, _names(orders))
         if listed:
             # What positions are listed under shows the mode as well, and far more often than asking for it.
             legs = any(_bucket(row) is not Bucket.BOTH for row in listed)
@@ -159,10 +159,10 @@ class SpotAccountFeed(Cycles):
         held = await self._venue.get("/api/v3/account", {"omitZeroBalances": "true"}, signed=True)
         orders = [spot_order(row) for row in rows(plain.found)]
         positions = spot_balances(rows(record(held.found).get("balances")))
-        self._book.apply_snapshot(
+        if self._book.apply_snapshot(
             self._account, Market.SPOT, as_of=plain.as_of, positions=positions, orders=orders
-        )
-        self._reservations.snapshot_applied(self._account, Market.SPOT, plain.sent_s, _names(orders))
+        ):
+            self._reservations.snapshot_applied(self._account, Market.SPOT, plain.sent_s, _names(orders))
         await self._day_start.observe(self._account, self._book.equity(self._account, self._clock.now()))
 
 

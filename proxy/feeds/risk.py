@@ -68,8 +68,10 @@ class GlobalRiskFeed(Cycles):
     async def _read(self) -> None:
         reply = await self._venue.get("/risk/global", bytes_max=SIGNAL_BYTES_MAX)
         fact = read_signal(reply.found, reply.as_of)
-        # A document written before the one we have never takes its place.
-        if self._latest is None or fact.as_of >= self._latest.as_of:
+        # A document written before the one we have never takes its place, unless ours is from
+        # a future that a clock set back has taken away.
+        known = self._latest
+        if known is None or fact.as_of >= known.as_of or known.as_of > reply.as_of + AHEAD_MAX:
             self._latest = fact
 
 

@@ -132,6 +132,23 @@ def test_an_older_snapshot_changes_nothing(book):
     assert book.symbol("main", Market.LINEAR, "BTCUSDT", NOW).position.value.both == 2
 
 
+def test_a_clock_set_back_does_not_stop_the_book(book):
+    """A reading an hour older than the last is not late: the clock has changed, and it counts."""
+    snapshot(book, positions={"BTCUSDT": Position(both=D(2))})
+    before = NOW - timedelta(hours=1)
+    snapshot(book, as_of=before, positions={"BTCUSDT": Position(both=D(3))})
+    book.apply_prices("binance", Market.LINEAR, {"BTCUSDT": Quote(D(7))}, as_of=before)
+    assert book.symbol("main", Market.LINEAR, "BTCUSDT", NOW).position == (Position(both=D(3)), before)
+    assert book.price("binance", Market.LINEAR, "BTCUSDT").value.mark == 7
+
+
+def test_a_late_snapshot_says_that_it_was_not_taken(book):
+    """Who would release reservations by it must not."""
+    values = {"as_of": NOW, "positions": {}, "orders": []}
+    assert book.apply_snapshot("main", Market.LINEAR, **values)
+    assert not book.apply_snapshot("main", Market.LINEAR, **{**values, "as_of": NOW - timedelta(seconds=1)})
+
+
 def test_working_orders_count_but_for_those_the_venue_keeps_from_opening(book):
     """A reduce-only order is listed, but adds to neither side."""
     snapshot(

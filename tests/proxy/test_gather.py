@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -9,6 +11,7 @@ import pytest
 
 from proxy.book import AccountPlace, Book, Quote
 from proxy.clock import ManualClock
+from proxy.exchanges.base import Answer, AnswerKind
 from proxy.gather import Gather, market_of
 from proxy.reservations import Reservations
 from rules import (
@@ -31,8 +34,11 @@ from rules import (
     Replaced,
     ReplaceMode,
     RiskLevel,
+    RiskSource,
     Side,
     Stop,
+    Verdict,
+    evaluate,
 )
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -151,6 +157,34 @@ def test_windows_come_from_the_limits(book):
     )
     activity = gather.facts(CALLER, [order()], clock.now(), limits).activity
     assert (activity.orders_in_window, activity.identical_in_window) == (1, 1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_room_for_ten_admits_exactly_ten(book, seed):
+    """Of 200 orders in random order of asking, answering and losing, ten fit; none fits into another's place."""
+    chance = random.Random(seed)
+    clock = ManualClock(NOW)
+    reservations = Reservations(book, clock)
+    gather = Gather(book, reservations, None, Feeds(), clock=clock)
+    # The position of 2 is there; ten more of 0.1 at 50,000 make 150,000.
+    limits = Limits(
+        policy_revision=1,
+        profile="p",
+        capital_profile="c",
+        exposure_account_max=D(150_000),
+        risk_source=RiskSource.NONE,
+    )
+    let_through: list[str] = []
+    for number in range(200):
+        asked = replace(order(), quantity=D("0.1"), price=D(50_000))
+        facts = gather.facts(CALLER, [asked], NOW, limits)
+        if evaluate(asked, facts, limits).verdict is Verdict.ALLOW:
+            reservations.reserve(f"d{number}", CALLER, "key", [asked], [asked.quantity], facts)
+            let_through.append(f"d{number}")
+        if let_through and chance.random() < 0.3:
+            kind = chance.choice([AnswerKind.ACCEPTED, AnswerKind.UNKNOWN])
+            reservations.settle(chance.choice(let_through), Answer(kind=kind), NOW)
+    assert len(let_through) == 10
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,17 @@ async def test_an_older_document_never_takes_the_place_of_a_newer_one(feed, venu
     assert feed.latest().value.level is RiskLevel.CRITICAL
 
 
+async def test_a_clock_set_back_does_not_keep_a_signal_from_the_future(feed, venue_server, clock):
+    """When our clock was an hour ahead and is set right, the next signal counts."""
+    clock.advance(to=NOW + timedelta(hours=1))
+    venue_server.answers["/risk/global"] = signal(timestamp="2026-01-05T13:00:00Z")
+    await feed.read_once()
+    clock.advance(to=NOW)
+    venue_server.answers["/risk/global"] = signal(risk_level="CRITICAL")
+    await feed.read_once()
+    assert feed.latest().value.level is RiskLevel.CRITICAL
+
+
 async def test_a_document_that_is_too_long_is_refused(feed, venue_server):
     """A signal is small; what is not is not one."""
     venue_server.answers["/risk/global"] = signal(padding="x" * SIGNAL_BYTES_MAX)
