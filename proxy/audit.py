@@ -48,6 +48,7 @@ log = structlog.get_logger("riskgate.audit")
 BEGINNING = "0" * 64  # the "previous hash" of the first record
 ANCHOR_EVERY_S = 60.0
 ANCHOR_RETRY_S = 2.0
+RECOVER_EVERY_S = 1.0
 _ANCHOR = "anchor.json"
 _LOCK = "lock"
 _SEGMENT = re.compile(r"audit-([0-9]{6,})\.jsonl\Z")
@@ -127,6 +128,7 @@ class Audit:
         self._sync_failed = False
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._syncing = False
+        self._recovering = False
         self._anchor_due = 0.0
         self._thread: ThreadPoolExecutor | None = None
 
@@ -265,8 +267,7 @@ class Audit:
         try:
             self._write(line)
         except OSError as error:
-            self.healthy = False
-            self.failures += 1
+            self._failed()
             raise AuditError(f"record {sequence} could not be written: {error}") from error
         self._sequence, self._head = sequence, digest
         self._size += len(line)
@@ -290,6 +291,28 @@ class Audit:
             self._torn = True
             self._cut_torn()
             raise OSError(f"only {written} of {len(line)} bytes fitted")
+
+    def _failed(self) -> None:
+        self.healthy = False
+        self.failures += 1
+        if self._recovering:
+            return
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:  # a tool without an event loop: its next record tries again
+            return
+        self._recovering = True
+        self._tasks.spawn(self._recover(), name="audit-recover")
+
+    async def _recover(self) -> None:
+        """Try by itself: a proxy that is not ready may get no order whose record would show that all is well."""
+        try:
+            while self._descriptor >= 0 and not self.healthy:
+                await asyncio.sleep(RECOVER_EVERY_S)
+                with contextlib.suppress(AuditError):
+                    await self._synced(self.append({"kind": "audit.probe", "failures": self.failures}))
+        finally:
+            self._recovering = False
 
     def _cut_torn(self) -> None:
         os.ftruncate(self._descriptor, self._size)
@@ -352,8 +375,7 @@ class Audit:
                 self._thread, partial(_sync, files, again=again)
             )
         except (OSError, AuditError) as error:
-            self.healthy = False
-            self.failures += 1
+            self._failed()
             self._sync_failed = True
             log.error("audit.failed", error=str(error), act="sync")
             return AuditError(f"the record could not be brought to disk: {error}")

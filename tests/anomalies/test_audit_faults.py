@@ -197,6 +197,32 @@ async def test_a_segment_that_cannot_be_created_refuses_the_record(make, monkeyp
     assert verify(audit.directory).records == 6
 
 
+@pytest.mark.parametrize("sync", ["process", "power"])
+async def test_a_failed_audit_recovers_by_itself(make, monkeypatch, sync):
+    """A proxy that is not ready gets no orders; it finds out by a record of its own that it can write again."""
+    monkeypatch.setattr(audit_module, "RECOVER_EVERY_S", 0.01)
+    audit = make(sync=sync)
+    real = os.write
+
+    def failing(descriptor, line):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(audit_module.os, "write", failing)
+    with pytest.raises(AuditError):
+        audit.append(record(1))
+    await asyncio.sleep(0.05)
+    assert not audit.healthy
+    monkeypatch.setattr(audit_module.os, "write", real)
+    for _ in range(200):
+        if audit.healthy:
+            break
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+
+    assert [one["kind"] for one in read(audit.directory)] == ["audit.probe"]
+    assert verify(audit.directory).ok
+
+
 # -- failing syncs
 
 
