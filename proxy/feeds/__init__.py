@@ -45,12 +45,12 @@ class AccountSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cadence:
-    """How often things are read, in seconds."""
+    """How often things are read, in seconds. One futures account then uses two thirds of an address's weight."""
 
     account_s: float = 2.0
     snapshot_s: float = 5.0
     config_s: float = 60.0
-    market_s: float = 1.0
+    market_s: float = 2.0
     risk_s: float = 1.0
 
 

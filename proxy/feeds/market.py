@@ -32,7 +32,7 @@ class MarketFeed(Cycles):
         clock: Clock,
         *,
         exchange: str = "binance",
-        prices_s: float = 1.0,
+        prices_s: float = 2.0,
         filters_s: float = FILTERS_S,
     ) -> None:
         self._market = market

@@ -94,9 +94,9 @@ class Venue:
 
     @property
     def stretch(self) -> int:
-        """By how much to slow down: half the weight used doubles intervals, three quarters make them fourfold."""
+        """By how much to slow down: three quarters of the weight double intervals, nine tenths make them fourfold."""
         share = self.used_weight / self._weight_max
-        return 1 if share < 0.5 else 2 if share < 0.75 else 4
+        return 1 if share < 0.75 else 2 if share < 0.9 else 4
 
     async def get(
         self,

@@ -247,3 +247,53 @@ async def test_an_unknown_part_of_a_sum_over_accounts_blocks_only_where_that_sum
 
     limited = replace(LIMITS, exposure_total_max=D(10_000_000), scaling_allowed=True)
     assert blocked(gated.judge(limits=limited), Reason.TOTAL_EXPOSURE_EXCEEDS_LIMIT)
+
+
+# What docs/adr/0007-facts-by-polling.md says of an account without credentials.
+WORKS = [
+    {"order_notional_max": D(100_000)},
+    {"order_quantity_max": D(5)},
+    {"trade_notional_fraction_max": D(1)},
+    {"price_floor": D(1)},
+    {"price_ceiling": D(1_000_000)},
+    {"collar_up": D("0.5"), "collar_down": D("0.5")},
+    {"order_rate_max": 10},
+    {"duplicates_max": 3},
+    {"confidence_min": D("0.1")},
+    {"strategies": frozenset({"s"})},
+    {"symbols": frozenset({"BTCUSDT"})},
+]
+BLOCKS = [
+    {"loss_daily_max": D("0.5")},
+    {"loss_weekly_max": D("0.5")},
+    {"drawdown_max": D("0.5")},
+    {"open_positions_max": 5},
+    {"position_notional_max": D(100_000)},
+    {"exposure_symbol_max": D(100_000)},
+    {"exposure_strategy_max": D(100_000)},
+    {"exposure_account_max": D(100_000)},
+    {"exposure_exchange_max": D(100_000)},
+    {"exposure_total_max": D(100_000)},
+    {"leverage_max": D(100)},
+]
+
+
+@pytest.mark.parametrize(
+    ("more", "verdict"),
+    [(more, Verdict.ALLOW) for more in WORKS] + [(more, Verdict.BLOCK) for more in BLOCKS],
+    ids=lambda value: "+".join(value) if isinstance(value, dict) else str(value),
+)
+async def test_an_account_without_credentials_is_held_to_what_can_be_known(gated, more, verdict):
+    """A configured equity judges what it can; a limit that needs positions, losses or leverage blocks."""
+    from proxy.book import AccountPlace
+
+    markets = frozenset({Market.LINEAR})
+    gated.world.book.add(
+        AccountPlace(name="static", exchange="binance", markets=markets, equity_static=D(10_000))
+    )
+    caller = Caller(account="static", exchange="binance", strategy="s", bot="b", confidence=D(1))
+    limits = Limits(policy_revision=1, profile="p", capital_profile="c", **more)
+    decision = evaluate(OPEN, gated.gather.facts(caller, [OPEN], gated.world.clock.now(), limits), limits)
+    assert decision.verdict is verdict, decision.sentence
+    if verdict is Verdict.BLOCK:
+        assert decision.reason is Reason.FACTS_MISSING

@@ -107,9 +107,9 @@ async def test_a_pause_without_a_usable_length_is_kept_too(session, clock, value
 
 
 async def test_used_weight_stretches_the_cadence(session, clock):
-    """Half the minute's weight doubles the intervals, three quarters make them fourfold."""
+    """Three quarters of the minute's weight double the intervals, nine tenths make them fourfold."""
     venue = Venue(session, "http://venue.test", clock, weight_max=1000)
-    for used, stretch in ((499, 1), (500, 2), (750, 4), (3, 1)):
+    for used, stretch in ((749, 1), (750, 2), (899, 2), (900, 4), (3, 1)):
         with aioresponses() as mocked:
             mocked.get("http://venue.test/x", payload={}, headers={"X-MBX-USED-WEIGHT-1M": str(used)})
             await venue.get("/x")
