@@ -343,7 +343,7 @@ def plain(value: object) -> object:
 def _harmless(sentence: str) -> str:
     for trap in _TRAPS:
         if trap in sentence:
-            sentence = sentence.replace(trap, trap.lower().replace("_", " "))
+            sentence = sentence.replace(trap, trap.lower().replace("_", "-").replace(" ", "-"))
     return sentence
 
 

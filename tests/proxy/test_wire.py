@@ -1,0 +1,251 @@
+"""The strict reader: heads, parameters, numbers and JSON."""
+
+import contextlib
+from decimal import Decimal
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.errors import CallerError, OrderNotUnderstood, RequestTooLarge
+from proxy.wire import (
+    BODY_BYTES_MAX,
+    PARAMS_MAX,
+    TARGET_BYTES_MAX,
+    VALUE_BYTES_MAX,
+    NumberText,
+    WireRequest,
+    check_head,
+    is_dropped,
+    loads,
+    loads_as_written,
+    read_bool,
+    read_decimal,
+    read_params,
+)
+
+FORM = ((b"Content-Type", b"application/x-www-form-urlencoded"),)
+
+
+def request(body=b"", *, target=b"/api/v3/order", method="POST", headers=FORM):
+    """A request with a form body."""
+    return WireRequest(method=method, target=target, headers=headers, body=body)
+
+
+# --- sizes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "too_large",
+    [
+        request(b"a=" + b"1" * BODY_BYTES_MAX),
+        request(b"a=" + b"1" * (VALUE_BYTES_MAX + 1)),
+        request(b"a=" + b"%31" * (VALUE_BYTES_MAX // 3 + 1)),
+        request(b"&".join(b"a%d=1" % index for index in range(PARAMS_MAX + 1))),
+        request(b"b=1&" * 30 + b"b=1", target=b"/x?" + b"&".join(b"a%d=1" % index for index in range(PARAMS_MAX + 1))),
+    ],
+)
+def test_more_than_an_order_needs_is_too_large(too_large):
+    """Bytes and parameters over the stated sizes are refused with 413, not read."""
+    with pytest.raises(RequestTooLarge) as caught:
+        read_params(too_large)
+    assert caught.value.status == 413
+
+
+def test_parameters_are_counted_over_query_and_body_together():
+    """Forty here and forty there are eighty."""
+    query = b"&".join(b"a%d=1" % index for index in range(40))
+    body = b"&".join(b"b%d=1" % index for index in range(40))
+    with pytest.raises(RequestTooLarge):
+        read_params(request(body, target=b"/api/v3/order?" + query))
+
+
+def test_heads_over_their_sizes_are_too_large():
+    """A long target, a long body and too many headers are refused before anything is read."""
+    for oversized in (
+        request(target=b"/" + b"a" * TARGET_BYTES_MAX),
+        request(b"a" * (BODY_BYTES_MAX + 1)),
+        request(headers=((b"X-A", b"1"),) * 101),
+    ):
+        with pytest.raises(RequestTooLarge):
+            check_head(oversized)
+
+
+# --- heads -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("refused", "status"),
+    [
+        (request(method="PATCH"), 405),
+        (request(method="get"), 405),
+        (request(headers=((b"Content-Encoding", b"gzip"),)), 415),
+        (request(headers=((b"Expect", b"100-continue"),)), 417),
+        (request(target=b"/api//v3"), 403),
+        (request(headers=((b"Transfer-Encoding", b"chunked"), (b"Content-Length", b"1"))), 403),
+        (request(headers=((b"X A", b"1"),)), 403),
+        (request(headers=((b"X-A", b"1\nX-B: 2"),)), 403),
+        (request(headers=((b"Upgrade", b"websocket"),)), 403),
+    ],
+)
+def test_a_head_that_is_not_plain_is_refused(refused, status):
+    """Each oddity has the status that says what was wrong."""
+    with pytest.raises(OrderNotUnderstood) as caught:
+        check_head(refused)
+    assert caught.value.status == status
+
+
+def test_a_name_refused_once_is_refused_again():
+    """Names that were looked at are remembered, refusals are not turned into passes by it."""
+    for _ in range(3):
+        with pytest.raises(OrderNotUnderstood):
+            check_head(request(headers=((b"X_MBX_APIKEY", b"k"),)))
+        with pytest.raises(OrderNotUnderstood):
+            read_params(request(b"quan%74ity=1"))
+
+
+@pytest.mark.parametrize(
+    ("name", "dropped"),
+    [
+        (b"X-Forwarded-For", True), (b"x_forwarded_for", True), (b"X-Risk-Decision", True), (b"x-risk-anything", True),
+        (b"X-MBX-APIKEY", False), (b"User-Agent", False), (b"X-MBX-TIME-UNIT", False),
+    ],
+)
+def test_claims_about_who_asks_are_dropped(name, dropped):
+    """Forwarding claims and our own names never reach the venue; the venue's own headers do."""
+    assert is_dropped(name) is dropped
+
+
+# --- parameters --------------------------------------------------------------------------------
+
+
+def test_spans_point_at_the_raw_values():
+    """Each parameter remembers where its raw value stands, so that it can be rewritten in place."""
+    wire = request(b"c=%20x&d=4", target=b"/api/v3/order?a=1&bb=2%2E5")
+    raw = {"query": wire.query, "body": wire.body}
+    read = {item.name: (item.value, raw[item.place][item.start : item.end]) for item in read_params(wire).items}
+    assert read == {"a": ("1", b"1"), "bb": ("2.5", b"2%2E5"), "c": (" x", b"%20x"), "d": ("4", b"4")}
+
+
+def test_an_empty_body_needs_no_label():
+    """Connectors label an empty body as JSON; there is nothing to misread."""
+    wire = request(target=b"/api/v3/order?a=1", headers=((b"Content-Type", b"application/json;charset=utf-8"),))
+    assert read_params(wire).get("a") == "1"
+
+
+_NAMES = st.from_regex(r"[A-Za-z0-9_]{1,12}", fullmatch=True).filter(lambda name: name.lower() != "_method")
+_VALUES = st.text(st.characters(codec="utf-8").filter(str.isprintable), max_size=20)
+
+
+@given(st.lists(st.tuples(_NAMES, _VALUES), max_size=12, unique_by=lambda pair: pair[0].lower()), st.integers(0, 12))
+def test_what_a_form_encoder_writes_is_read_back(pairs, cut):
+    """Query and body together give the pairs that were encoded, in order."""
+    query, body = urlencode(pairs[:cut]).encode(), urlencode(pairs[cut:]).encode()
+    read = read_params(request(body, target=b"/api/v3/order?" + query))
+    assert [(item.name, item.value) for item in read.items] == pairs
+
+
+@settings(max_examples=400)
+@given(st.binary(max_size=200), st.binary(max_size=200), st.lists(st.tuples(st.binary(), st.binary()), max_size=4))
+def test_arbitrary_bytes_raise_nothing_but_refusals(target, body, headers):
+    """Whatever comes, the reader answers with parameters or with a CallerError."""
+    wire = request(body, target=target, headers=(*FORM, *headers))
+    for reader in (check_head, read_params):
+        try:
+            reader(wire)
+        except CallerError:
+            continue
+
+
+# --- numbers and flags -------------------------------------------------------------------------
+
+
+def test_a_float_of_python_is_refused_with_a_sentence_that_says_so():
+    """A small float that a client wrote with `str` is named for what it is."""
+    with pytest.raises(OrderNotUnderstood, match="float written by Python"):
+        read_decimal("1e-05", "quantity")
+
+
+@given(st.text(max_size=30))
+def test_only_plain_decimals_are_numbers(text):
+    """Whatever is read is the same number `Decimal` sees, finite and written in ASCII digits and one point."""
+    try:
+        number = read_decimal(text)
+    except OrderNotUnderstood:
+        return
+    assert number == Decimal(text)
+    assert number.is_finite()
+    assert set(text) <= set("0123456789.")
+
+
+@given(st.decimals(min_value=0, max_value=10**19, allow_nan=False, allow_infinity=False, places=12))
+def test_every_plain_decimal_is_read_exactly(number):
+    """No digit is lost."""
+    assert read_decimal(format(number, "f")) == number
+
+
+@pytest.mark.parametrize("text", ["true", "True"])
+def test_true_is_true(text):
+    """Two spellings are true."""
+    assert read_bool(text) is True
+
+
+@pytest.mark.parametrize("text", ["TRUE", "1", "yes", " true", "true ", "", "tru\u0435"])
+def test_other_spellings_of_truth_are_refused(text):
+    """Nothing else is, and nothing else is false either."""
+    with pytest.raises(OrderNotUnderstood):
+        read_bool(text)
+
+
+# --- JSON --------------------------------------------------------------------------------------
+
+
+def test_json_numbers_are_exact():
+    """Whole numbers are int, all others the Decimal that was written; none is ever a float."""
+    read = loads('{"a": 1, "b": 0.1, "c": 1e-7, "d": [2.50, true, null]}')
+    assert read == {"a": 1, "b": Decimal("0.1"), "c": Decimal("1e-7"), "d": [Decimal("2.50"), True, None]}
+    assert [type(value) for value in (read["a"], read["b"], read["c"])] == [int, Decimal, Decimal]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":1,"a":2}', '{"x":{"a":1,"a":1}}', "NaN", "[Infinity]", "[-Infinity]", "1e999", "1e-999",
+        "1" * 41, "0." + "1" * 90, "[" * 9 + "]" * 9, "[" * 60000, '{"a":' * 9 + "1" + "}" * 9, '"' + "a" * 65536 + '"',
+        '["\\ud800"]', '{"\\udfff":1}', b"\xff", b"\xef\xbb\xbf{}", '"a\nb"', "{'a':1}", "[1,]", "", "01", "+1", ".5",
+        '{"a":1}'.encode("utf-16"), b'"\xed\xa0\x80"',
+    ],
+)
+def test_json_with_two_readings_or_none_is_refused(text):
+    """Repeated keys, numbers without a value, depth, size and broken text are refused, not resolved."""
+    with pytest.raises(OrderNotUnderstood):
+        loads(text)
+
+
+def test_a_zero_with_a_huge_exponent_is_a_plain_zero():
+    """Arithmetic with it must not build a number of a billion digits."""
+    assert loads("0e999999999").as_tuple().exponent == 0
+
+
+def test_eight_levels_are_read_and_nine_are_not():
+    """The depth limit counts levels, not brackets."""
+    assert loads("[" * 8 + "]" * 8)
+    assert loads("[" + "[]," * 50 + "[]]")
+    with pytest.raises(OrderNotUnderstood, match="deeper"):
+        loads("[" * 9 + "]" * 9)
+
+
+def test_numbers_are_left_as_written_where_the_text_matters():
+    """A reader that checks the venue's own pattern sees the digits that were sent."""
+    read = loads_as_written('[1.50, 2, "3"]')
+    assert read == ["1.50", "2", "3"]
+    assert [isinstance(value, NumberText) for value in read] == [True, True, False]
+
+
+@settings(max_examples=400)
+@given(st.one_of(st.text(max_size=200), st.binary(max_size=200)))
+def test_arbitrary_text_raises_nothing_but_refusals(text):
+    """Whatever comes, the reader answers with a value or with a CallerError."""
+    with contextlib.suppress(CallerError):
+        loads(text)
