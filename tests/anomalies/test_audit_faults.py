@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy import audit as audit_module
 from proxy.audit import Audit, newest, read, verify
+from proxy.audit import writer as audit_module
 from proxy.clock import ManualClock
 from proxy.errors import AuditError
 from proxy.ess import EssLatch, initialise

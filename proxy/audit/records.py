@@ -1,0 +1,166 @@
+"""What a record says: the builders of decision and admin records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from rules import Caller, Decision, Instruction, LeverageChange, MarginChange, Order, QuantityCut
+
+
+def _amount(value: Decimal | None) -> str | None:
+    return None if value is None else format(value, "f")
+
+
+def instruction_record(instruction: Instruction, notional: Decimal | None = None) -> dict[str, object]:
+    """One instruction as judged: every field that was stated, amounts as exact text."""
+    match instruction:
+        case Order():
+            return _order_record(instruction, notional)
+        case QuantityCut():
+            return {
+                "instruction": "quantity_cut",
+                "symbol": instruction.symbol,
+                "market": instruction.market,
+                "quantity": _amount(instruction.quantity),
+                "replaces": _replaced(instruction),
+            }
+        case LeverageChange():
+            return {
+                "instruction": "leverage",
+                "symbol": instruction.symbol,
+                "leverage": _amount(instruction.leverage),
+            }
+        case MarginChange():
+            return {
+                "instruction": "margin",
+                "symbol": instruction.symbol,
+                "change": instruction.kind,
+                "value": instruction.value,
+            }
+
+
+def _order_record(order: Order, notional: Decimal | None) -> dict[str, object]:
+    record: dict[str, object] = {
+        "instruction": "order",
+        "symbol": order.symbol,
+        "market": order.market,
+        "side": order.side,
+        "type": order.type,
+        "quantity": _amount(order.quantity),
+        "price": _amount(order.price),
+        "notional": _amount(notional),
+        "bucket": order.bucket,
+        "reduce_only": order.reduce_only,
+        "client_order_id": order.client_order_id,
+    }
+    # Rare fields stand in the record only when the order stated them.
+    for name, amount in (
+        ("quote_quantity", order.quote_quantity),
+        ("trigger_price", order.trigger_price),
+        ("activation_price", order.activation_price),
+        ("callback_rate", order.callback_rate),
+        ("iceberg_quantity", order.iceberg_quantity),
+    ):
+        if amount is not None:
+            record[name] = format(amount, "f")
+    if order.close_position:
+        record["close_position"] = True
+    if order.price_follows_book:
+        record["price_follows_book"] = True
+    if order.time_in_force is not None:
+        record["time_in_force"] = order.time_in_force
+    if order.group is not None:
+        record["group"] = order.group
+    if order.pending_on is not None:
+        record["pending_on"] = order.pending_on
+    if order.replaces is not None:
+        record["replaces"] = _replaced(order)
+    return record
+
+
+def _replaced(instruction: Order | QuantityCut) -> dict[str, object] | None:
+    replaced = instruction.replaces
+    if replaced is None:
+        return None
+    return {
+        "mode": replaced.mode,
+        "order_id": replaced.order_id,
+        "client_order_id": replaced.client_order_id,
+    }
+
+
+def decision_record(
+    decision: Decision,
+    *,
+    decision_id: str,
+    caller: Caller,
+    instructions: Sequence[Instruction],
+    endpoint: str,
+    ess_epoch: int,
+    latency_us: int,
+    sent_sha256: str | None,
+    notionals: Sequence[Decimal | None] = (),
+) -> dict[str, object]:
+    """A judged request: the orders, the answer in RiskGateResult's keys, and every rule that ran.
+
+    `sent_sha256` is of target and body as they will be forwarded, None for a block; the bytes
+    themselves, keys and signatures are never in a record. `rules_run` rows are rule,
+    instruction, outcome, observed, limit.
+    """
+    orders = [
+        instruction_record(one, notionals[index] if index < len(notionals) else None)
+        for index, one in enumerate(instructions)
+    ]
+    return {
+        "kind": "decision",
+        "decision_id": decision_id,
+        "caller": {
+            "account": caller.account,
+            "exchange": caller.exchange,
+            "strategy": caller.strategy,
+            "bot": caller.bot,
+            "confidence": _amount(caller.confidence),
+        },
+        "endpoint": endpoint,
+        "orders": orders,
+        "decision": decision.verdict,
+        "reason": decision.reason,
+        "scale_factor": format(decision.scale_factor, "f"),
+        "risk_level": decision.risk_level,
+        "ess_active": decision.ess_active,
+        "timestamp": decision.timestamp,
+        "sentence": decision.sentence,
+        "quantities": [_amount(quantity) for quantity in decision.quantities],
+        "reducing": decision.reducing,
+        "rules_run": list(map(tuple, decision.rules_run)),
+        "policy_revision": decision.policy_revision,
+        "ess_epoch": ess_epoch,
+        "latency_us": latency_us,
+        "sent_sha256": sent_sha256,
+    }
+
+
+def admin_record(
+    *,
+    actor: str,
+    act: str,
+    result: str,
+    scope: str | None = None,
+    reason: str = "",
+    before: object = None,
+    after: object = None,
+    peer: str = "",
+) -> dict[str, object]:
+    """What a person (or a tool in a person's name) did to the proxy."""
+    return {
+        "kind": "admin",
+        "actor": actor,
+        "act": act,
+        "scope": scope,
+        "reason": reason,
+        "before": before,
+        "after": after,
+        "result": result,
+        "peer": peer,
+    }
