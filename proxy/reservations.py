@@ -44,6 +44,7 @@ ZERO = Decimal(0)
 BASE_STEP = Decimal("0.00000001")
 FINGERPRINTS_MAX = 65_536
 CALLERS_MAX = 4_096
+LAG_S = 0.25  # a venue may answer a reading from a copy that is a moment behind
 TIMES_MAX = 20_000  # per caller and per fingerprint; far above every order rate a venue grants
 
 
@@ -125,8 +126,9 @@ class Reservation:
 class Reservations:
     """All reservations of this process. Every method is synchronous and leaves the book's sums right."""
 
-    def __init__(self, book: Book, clock: Clock) -> None:
+    def __init__(self, book: Book, clock: Clock, *, lag_s: float = LAG_S) -> None:
         self._book = book
+        self._lag_s = lag_s
         self._clock = clock
         self._open: dict[str, Reservation] = {}
         self._by_account: dict[str, dict[str, Reservation]] = {}
@@ -243,7 +245,7 @@ class Reservations:
             if reservation.market is not market:
                 continue
             for leg in reservation.legs:
-                asked_for_later = leg.fate is Fate.ACCEPTED and leg.accepted_s < sent_s
+                asked_for_later = leg.fate is Fate.ACCEPTED and leg.accepted_s + self._lag_s < sent_s
                 listed = leg.fate in (Fate.ACCEPTED, Fate.UNKNOWN) and self._is_seen(leg, seen)
                 if asked_for_later or listed:
                     self._drop(reservation, leg)

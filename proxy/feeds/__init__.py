@@ -17,7 +17,7 @@ from proxy.feeds.market import MarketFeed
 from proxy.feeds.polling import Cycle, Feed, Health
 from proxy.feeds.reading import Malformed
 from proxy.feeds.risk import GlobalRiskFeed
-from proxy.feeds.venue import FeedFailed, Venue, open_session
+from proxy.feeds.venue import Allowance, FeedFailed, Venue, open_session
 from proxy.reservations import Reservations
 from proxy.tasks import Tasks
 from rules import Market
@@ -106,16 +106,21 @@ def assemble(
     feeds: list[Feed] = []
     pokes: dict[tuple[str, Market], FuturesAccountFeed | SpotAccountFeed] = {}
     venues: dict[tuple[str, Market], Venue] = {}
-    markets: set[tuple[str, Market]] = set()
-    for source in accounts:
+    sources = tuple(accounts)
+    markets = {(source.place.exchange, market) for source in sources for market in source.place.markets}
+    # Weight and pauses are the address's, whichever account asks.
+    allowances = {
+        (exchange, market): Allowance(clock, weight_max=WEIGHT_MAX[market]) for exchange, market in markets
+    }
+    for source in sources:
         place = source.place
-        markets |= {(place.exchange, market) for market in place.markets}
         if source.credentials is None:
             feeds.append(StaticAccount(place))
             continue
         for market in sorted(place.markets):
+            origin = hosts[FAMILY[market]]
             venue = Venue(
-                session, hosts[FAMILY[market]], clock, credentials=source.credentials, weight_max=WEIGHT_MAX[market]
+                session, origin, clock, credentials=source.credentials, allowance=allowances[place.exchange, market]
             )
             venues[place.name, market] = venue
             feed: FuturesAccountFeed | SpotAccountFeed
@@ -132,7 +137,8 @@ def assemble(
             feeds.append(feed)
             pokes[place.name, market] = feed
     for exchange, market in sorted(markets):
-        venue = Venue(session, hosts[FAMILY[market]], clock, weight_max=WEIGHT_MAX[market], timeout_s=10.0)
+        allowance = allowances[exchange, market]
+        venue = Venue(session, hosts[FAMILY[market]], clock, allowance=allowance, timeout_s=10.0)
         feeds.insert(0, MarketFeed(market, venue, book, clock, exchange=exchange, prices_s=times.market_s))
     feeds.append(UnknownLookup(reservations, venues, clock))
     if risk is not None:
@@ -141,7 +147,7 @@ def assemble(
 
 
 __all__ = [
-    "AccountSource", "Cadence", "Cycle", "DayStart", "FEEDS", "Feed", "FeedFailed", "Feeds", "FuturesAccountFeed",
-    "GlobalRiskFeed", "Health", "Malformed", "MarketFeed", "SpotAccountFeed", "StaticAccount", "UnknownLookup",
+    "AccountSource", "Allowance", "Cadence", "Cycle", "DayStart", "FEEDS", "Feed", "FeedFailed", "Feeds",
+    "FuturesAccountFeed", "GlobalRiskFeed", "Health", "Malformed", "MarketFeed", "SpotAccountFeed", "StaticAccount", "UnknownLookup",
     "Venue", "assemble", "open_session",
 ]

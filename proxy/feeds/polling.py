@@ -24,6 +24,7 @@ log = structlog.get_logger("riskgate.feeds")
 
 BACKOFF_MAX_S = 10.0
 JITTER = 0.1
+POKE_DELAY_S = 0.3  # longer than the lag that reservations allow for: the poked reading may release them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +150,7 @@ class Cycle:
             # Early retries come quickly whatever the cadence: a slow cycle must not stay wrong for long.
             wait_s = min(BACKOFF_MAX_S, max(0.25, min(self._every_s, 1.0)) * 2 ** min(self._failures - 1, 8))
         if self._venue is not None:
-            wait_s = max(wait_s * self._venue.stretch, self._venue.pause_s)
+            wait_s = max(wait_s * self._venue.allowance.stretch, self._venue.allowance.pause_s)
         return wait_s * (1 + random.uniform(-JITTER, JITTER))  # noqa: S311 - spreads load, guards nothing
 
     async def _repeat(self) -> None:
@@ -164,10 +165,9 @@ class Cycle:
             async with asyncio.timeout(wait_s):
                 await self._poked.wait()
                 # Poked: read early, but never more often than the venue's weight allows.
-                earliest_s = self._began_s + max(
-                    self._poke_min_s, 0.0 if self._venue is None else self._venue.pause_s
-                )
-                await asyncio.sleep(max(0.0, earliest_s - self._clock.monotonic()))
+                pause_s = 0.0 if self._venue is None else self._venue.allowance.pause_s
+                left_s = self._began_s + self._poke_min_s - self._clock.monotonic()
+                await asyncio.sleep(max(POKE_DELAY_S, left_s, pause_s))
         except TimeoutError:
             return
 

@@ -7,6 +7,7 @@ moment after that, so an age counted from there is never too young.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,40 +50,27 @@ class Reply:
     sent_s: float
 
 
-def open_session(*, connections_max: int = 16) -> aiohttp.ClientSession:
-    """The session that feeds share: no environment proxies, no cookies, no netrc."""
+def open_session(
+    *, connections_max: int = 16, ssl_context: ssl.SSLContext | None = None
+) -> aiohttp.ClientSession:
+    """The session that feeds share: no environment proxies, no cookies, no netrc; certificates are verified."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections_max),
+        connector=aiohttp.TCPConnector(limit=connections_max, ssl=True if ssl_context is None else ssl_context),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
         headers={"User-Agent": "riskgate"},
     )
 
 
-class Venue:
-    """One API family of a venue, asked with one key or none.
+class Allowance:
+    """What a venue lets one address ask: shared by all who ask the same host from here.
 
     `used_weight` is what the venue last said of the minute's request weight; feeds stretch their
-    cadence by `stretch`, because bots behind this proxy share the same address and its limit.
+    cadence by `stretch`, because bots behind this proxy share the address and its limit.
     """
 
-    def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        origin: str,
-        clock: Clock,
-        *,
-        credentials: Credentials | None = None,
-        timeout_s: float = 5.0,
-        recv_window_ms: int = 5000,
-        weight_max: int = 2400,
-    ) -> None:
-        self._session = session
-        self._origin = origin.rstrip("/")
+    def __init__(self, clock: Clock, *, weight_max: int = 2400) -> None:
         self._clock = clock
-        self._credentials = credentials
-        self._timeout_s = timeout_s
-        self._recv_window_ms = recv_window_ms
         self._weight_max = weight_max
         self._paused_until_s = 0.0
         self.used_weight = 0
@@ -98,6 +86,40 @@ class Venue:
         share = self.used_weight / self._weight_max
         return 1 if share < 0.75 else 2 if share < 0.9 else 4
 
+    def note(self, response: aiohttp.ClientResponse) -> None:
+        """Take what an answer says of limits."""
+        used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
+        if used.isascii() and used.isdigit() and len(used) < 10:
+            self.used_weight = int(used)
+        if response.status in (TOO_MANY, BANNED):
+            after = response.headers.get("Retry-After", "")
+            stated = after.isascii() and after.isdigit() and len(after) < 10
+            pause_s = min(float(after), RETRY_AFTER_MAX_S) if stated else PAUSE_S
+            self._paused_until_s = max(self._paused_until_s, self._clock.monotonic() + pause_s)
+
+
+class Venue:
+    """One API family of a venue, asked with one key or none."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        origin: str,
+        clock: Clock,
+        *,
+        credentials: Credentials | None = None,
+        timeout_s: float = 5.0,
+        recv_window_ms: int = 5000,
+        allowance: Allowance | None = None,
+    ) -> None:
+        self.allowance = Allowance(clock) if allowance is None else allowance
+        self._session = session
+        self._origin = origin.rstrip("/")
+        self._clock = clock
+        self._credentials = credentials
+        self._timeout_s = timeout_s
+        self._recv_window_ms = recv_window_ms
+
     async def get(
         self,
         path: str,
@@ -107,8 +129,8 @@ class Venue:
         bytes_max: int = DOCUMENT_BYTES_MAX,
     ) -> Reply:
         """Ask once. Raises FeedFailed or Malformed; a pause the venue asked for is kept without asking."""
-        if self.pause_s > 0:
-            raise FeedFailed(f"the venue asked for a pause, {self.pause_s:.0f} s of it are left")
+        if (pause_s := self.allowance.pause_s) > 0:
+            raise FeedFailed(f"the venue asked for a pause, {pause_s:.0f} s of it are left")
         as_of, sent_s = self._clock.now(), self._clock.monotonic()
         query = urlencode(params or {})
         headers: dict[str, str] = {}
@@ -130,7 +152,7 @@ class Venue:
                 asyncio.timeout(self._timeout_s),
                 self._session.get(url, headers=headers, allow_redirects=False) as response,
             ):
-                self._note_limits(response)
+                self.allowance.note(response)
                 limit = bytes_max if response.status == 200 else ERROR_BYTES_MAX
                 body = bytearray()
                 async for chunk in response.content.iter_any():
@@ -143,16 +165,6 @@ class Venue:
         except (aiohttp.ClientError, OSError) as error:
             # The error's own text may show the signed URL; its class says enough.
             raise FeedFailed(f"{path}: {type(error).__name__}") from None
-
-    def _note_limits(self, response: aiohttp.ClientResponse) -> None:
-        used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
-        if used.isascii() and used.isdigit() and len(used) < 10:
-            self.used_weight = int(used)
-        if response.status in (TOO_MANY, BANNED):
-            after = response.headers.get("Retry-After", "")
-            stated = after.isascii() and after.isdigit() and len(after) < 10
-            pause_s = min(float(after), RETRY_AFTER_MAX_S) if stated else PAUSE_S
-            self._paused_until_s = max(self._paused_until_s, self._clock.monotonic() + pause_s)
 
     @staticmethod
     def _failed(path: str, status: int, body: bytes) -> FeedFailed:

@@ -109,7 +109,7 @@ async def test_a_poke_reads_early_and_not_too_often(work):
         read.poke()
         await asyncio.sleep(0.01)
     assert work.count == 1
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(0.6)
     assert work.count == 2
     await read.close()
     await tasks.close()

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from proxy.clock import ManualClock
 from proxy.exchanges.base import Credentials
 from proxy.feeds.reading import Malformed
-from proxy.feeds.venue import READ_IN_THREAD_BYTES, FeedFailed, Venue
+from proxy.feeds.venue import READ_IN_THREAD_BYTES, Allowance, FeedFailed, Venue
 from tests.proxy.feeds.conftest import failing
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -86,13 +86,25 @@ async def test_a_pause_is_kept(venue_server, session, clock, status):
     venue = Venue(session, venue_server.origin, clock)
     with pytest.raises(FeedFailed, match=f"status {status}"):
         await venue.get("/x")
-    assert venue.pause_s == 7
+    assert venue.allowance.pause_s == 7
     with pytest.raises(FeedFailed, match="pause"):
         await venue.get("/x")
     assert len(venue_server.asked) == 1
     clock.advance(to=NOW + timedelta(seconds=7))
     venue_server.answers["/x"] = {}
     await venue.get("/x")
+
+
+async def test_a_pause_holds_for_all_who_ask_from_the_same_address(venue_server, session, clock):
+    """One account's 429 keeps the other from earning a ban."""
+    allowance = Allowance(clock)
+    one, other = (Venue(session, venue_server.origin, clock, allowance=allowance) for _ in range(2))
+    venue_server.answers["/x"] = failing(429, {"Retry-After": "7"})
+    with pytest.raises(FeedFailed):
+        await one.get("/x")
+    with pytest.raises(FeedFailed, match="pause"):
+        await other.get("/x")
+    assert len(venue_server.asked) == 1
 
 
 @pytest.mark.parametrize("value", ["", "soon", "-5", "1e9", "٣"])
@@ -103,17 +115,17 @@ async def test_a_pause_without_a_usable_length_is_kept_too(session, clock, value
         mocked.get("http://venue.test/x", status=429, headers={"Retry-After": value})
         with pytest.raises(FeedFailed):
             await venue.get("/x")
-    assert venue.pause_s == 10
+    assert venue.allowance.pause_s == 10
 
 
 async def test_used_weight_stretches_the_cadence(session, clock):
     """Three quarters of the minute's weight double the intervals, nine tenths make them fourfold."""
-    venue = Venue(session, "http://venue.test", clock, weight_max=1000)
+    venue = Venue(session, "http://venue.test", clock, allowance=Allowance(clock, weight_max=1000))
     for used, stretch in ((749, 1), (750, 2), (899, 2), (900, 4), (3, 1)):
         with aioresponses() as mocked:
             mocked.get("http://venue.test/x", payload={}, headers={"X-MBX-USED-WEIGHT-1M": str(used)})
             await venue.get("/x")
-        assert venue.stretch == stretch
+        assert venue.allowance.stretch == stretch
 
 
 async def test_an_answer_that_does_not_end_is_cut_off(venue_server, session, clock):
