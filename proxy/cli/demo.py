@@ -296,7 +296,7 @@ def settings_of(binds: Binds, exchange_url: str, keys: Keys, folder: Path) -> Se
             "upstream": dict.fromkeys(FAMILIES, exchange_url),
             "audit": {"sync": "process"},
             "feeds": {"account_interval": "500ms", "market_interval": "500ms"},
-            "log": {"level": "error"},
+            "log": {"level": "error", "format": "console"},
             "accounts": {
                 "direct": {
                     "mode": "passthrough",
@@ -386,10 +386,10 @@ def _show(rows: list[Step]) -> None:
     say("riskgate demo: six requests from a bot, through the proxy, to a simulated exchange")
     say()
     cells = [
-        (str(number), row.what, row.expected, row.seen, "right" if row.right else "WRONG")
+        (str(number), "right" if row.right else "WRONG", row.what, row.expected, row.seen)
         for number, row in enumerate(rows, 1)
     ]
-    for line in table(("", "request", "expected", "what happened", ""), cells):
+    for line in table(("", "", "request", "expected", "what happened"), cells):
         say(line)
     say()
     wrong = sum(not row.right for row in rows)

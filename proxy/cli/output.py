@@ -54,8 +54,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Plain columns, as wide as their widest cell; the last one is not padded."""
     lines = [tuple(head), *(tuple(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    rule = tuple("-" * width for width in widths)
+    rule = ("-" * width for width in (*widths[:-1], len(head[-1])))
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in (lines[0], rule, *lines[1:])
+        for line in (lines[0], tuple(rule), *lines[1:])
     ]

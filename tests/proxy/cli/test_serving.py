@@ -1,0 +1,91 @@
+"""`riskgate run` serves until it is told to stop, and says where."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from proxy.cli.serving import settings_for
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def config(folder):
+    """The folder `init` made, on free ports, with an upstream that nobody answers."""
+    file = folder / "riskgate.yaml"
+    text = file.read_text().replace("127.0.0.1:8080 ", "127.0.0.1:0 ").replace("127.0.0.1:8099 ", "127.0.0.1:0 ")
+    file.write_text(text + "upstream: {api: 'http://127.0.0.1:1', fapi: 'http://127.0.0.1:1'}\n")
+    return file
+
+
+async def started(config: Path, **environment: str) -> tuple[asyncio.subprocess.Process, dict[str, str]]:
+    """The process once it listens, and the addresses it told."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "proxy", "run", "--config", str(config),
+        cwd=ROOT, env={**os.environ, **environment}, stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    told = ""
+    async with asyncio.timeout(30):
+        while "bots connect to" not in told:
+            line = (await process.stderr.readline()).decode()
+            assert line, f"it ended early: {told}"
+            told += line
+    last = told.splitlines()[-1]
+    proxy, admin = (word.rstrip(";") for word in last.split() if word.startswith("http"))
+    return process, {"proxy": proxy, "admin": admin, "told": told}
+
+
+async def test_it_serves_and_term_ends_it_with_0(config):
+    """Alive on the admin address, not ready without an exchange, and exit 0 on TERM."""
+    process, at = await started(config)
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{at['admin']}/healthz") as answer:
+            alive = answer.status
+        async with session.get(f"{at['admin']}/readyz") as answer:
+            ready = answer.status
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(30):
+        await process.communicate()
+
+    assert (alive, ready) == (200, 503)
+    assert process.returncode == 0
+
+
+async def test_overriding_variables_are_named_and_never_shown(config):
+    """A start under RISKGATE_ variables names each; the value could be a secret and is not repeated."""
+    process, at = await started(config, RISKGATE_LISTEN__CONNECTIONS_MAX="1234")
+    process.send_signal(signal.SIGTERM)
+    await process.communicate()
+
+    assert "RISKGATE_LISTEN__CONNECTIONS_MAX" in at["told"]
+    assert "1234" not in at["told"].replace(at["proxy"], "").replace(at["admin"], "")
+
+
+async def test_a_second_signal_does_not_wait_for_the_drain(config):
+    """The first TERM drains; the second ends it at once, with exit 1 because the drain was cut short."""
+    process, _ = await started(config, RISKGATE_LISTEN__DRAIN_DELAY="60s")
+    assert process.stderr is not None
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(30):
+        while b"a second signal stops at once" not in await process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+
+    assert process.returncode == 1
+
+
+def test_settings_for_run_need_every_secret(config, monkeypatch):
+    """Unlike the commands beside it, `run` resolves every reference."""
+    assert settings_for(config).accounts["main"].credentials is not None
+    monkeypatch.delenv("BINANCE_KEY")
+
+    with pytest.raises(Exception, match="BINANCE_KEY, which is not set"):
+        settings_for(config)

@@ -1,0 +1,212 @@
+"""What is shipped: the wheel's content and names, the image's text, and what `make` needs."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from hatchling.builders.sdist import SdistBuilder
+from hatchling.builders.wheel import WheelBuilder
+
+from proxy import __version__
+from proxy.config import fields
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> zipfile.ZipFile:
+    """The wheel, built here with the backend that builds it elsewhere."""
+    folder = tmp_path_factory.mktemp("wheel")
+    (file,) = WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])
+    with zipfile.ZipFile(file) as archive:
+        yield archive
+
+
+def test_the_wheel_holds_our_two_packages_and_nothing_else(wheel):
+    """Top level: proxy, rules and the metadata; no tests, no docs, no data folder."""
+    top = {name.partition("/")[0] for name in wheel.namelist()}
+
+    assert top == {"proxy", "rules", f"riskgate-{__version__}.dist-info"}
+    assert [name for name in wheel.namelist() if name.endswith((".pyc", ".md", ".jsonl", ".db"))] == []
+
+
+def test_the_wheel_holds_every_source_file_and_the_type_markers(wheel):
+    """What runs from the checkout runs from the wheel: each file of both packages is in it."""
+    wanted = {
+        file.relative_to(ROOT).as_posix() for name in ("proxy", "rules") for file in (ROOT / name).rglob("*.py")
+    }
+
+    assert sorted(wanted - set(wheel.namelist())) == []
+    assert {"proxy/py.typed", "rules/py.typed"} <= set(wheel.namelist())
+
+
+def test_the_wheel_states_name_version_licence_and_privacy(wheel):
+    """The metadata carries our name, version and licence, and the classifier that keeps it off the index."""
+    metadata = wheel.read(f"riskgate-{__version__}.dist-info/METADATA").decode()
+
+    assert f"\nName: riskgate\nVersion: {__version__}\n" in metadata
+    assert "License-Expression: Apache-2.0" in metadata
+    assert "Classifier: Private :: Do Not Upload" in metadata
+    assert f"riskgate-{__version__}.dist-info/licenses/LICENSE" in wheel.namelist()
+
+
+def test_the_wheel_installs_the_command(wheel):
+    """The console script `riskgate` is proxy.__main__:main."""
+    points = wheel.read(f"riskgate-{__version__}.dist-info/entry_points.txt").decode()
+
+    assert "riskgate = proxy.__main__:main" in points
+
+
+def test_the_wheel_runs_on_its_own(wheel, tmp_path):
+    """Unpacked elsewhere, with nothing of the checkout on the path, the command answers."""
+    wheel.extractall(tmp_path)
+    answered = subprocess.run(
+        [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); sys.argv = ['riskgate',"
+         " 'version']; from proxy.__main__ import main; import proxy; assert proxy.__file__.startswith"
+         f"({str(tmp_path)!r}); main()"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    )  # fmt: skip
+
+    assert answered.stdout == f"riskgate {__version__}\n", answered.stderr
+
+
+def test_the_source_archive_can_build_the_wheel(tmp_path):
+    """The source archive holds what the build needs and no environment."""
+    (file,) = SdistBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
+    import tarfile
+
+    with tarfile.open(file) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"pyproject.toml", "README.md", "LICENSE", "rules/__init__.py", "proxy/__init__.py"} <= names
+    assert [name for name in names if name.startswith((".venv", ".git/"))] == []
+
+
+def test_the_licence_is_whole():
+    """The Apache licence, from its title to the end of its terms."""
+    text = (ROOT / "LICENSE").read_text("utf-8")
+
+    assert "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def instructions(name: str) -> list[str]:
+    """The arguments of every Dockerfile instruction of a kind, continued lines joined."""
+    joined = re.sub(r"\\\n\s*", "", DOCKERFILE)
+    return re.findall(rf"^{name} (.*)$", joined, re.MULTILINE)
+
+
+def test_the_image_has_two_stages_and_ships_the_second():
+    """The runtime stage copies the finished environment and builds nothing."""
+    stages = instructions("FROM")
+    runtime = DOCKERFILE.rpartition("FROM ")[2]
+
+    assert len(stages) == 2
+    assert stages[0].endswith("AS build")
+    assert "COPY --from=build" in runtime
+    assert "pip install" not in runtime
+
+
+def test_the_image_runs_as_a_numeric_user_that_is_not_root():
+    """A cluster can check a number; the last USER counts."""
+    assert instructions("USER")[-1] == "65532:65532"
+
+
+def test_the_image_keeps_foreign_packages_out():
+    """PYTHONSAFEPATH is set, PYTHONPATH is not, and the working folder holds no code."""
+    environment = " ".join(instructions("ENV"))
+
+    assert "PYTHONSAFEPATH=1" in environment
+    assert "PYTHONPATH" not in environment
+    assert instructions("WORKDIR")[-1] == "/data"
+
+
+def test_the_image_is_fit_for_a_read_only_root():
+    """No bytecode is written at run time, and the one folder that is written to is a volume."""
+    assert "PYTHONDONTWRITEBYTECODE=1" in " ".join(instructions("ENV"))
+    assert instructions("VOLUME") == ["/data"]
+
+
+def test_the_image_starts_and_is_checked_without_a_shell():
+    """ENTRYPOINT, CMD and HEALTHCHECK are in exec form: the process gets the signals, and needs no curl."""
+    assert instructions("ENTRYPOINT") == ['["riskgate"]']
+    assert instructions("CMD") == ['["run"]']
+    assert instructions("HEALTHCHECK")[0].endswith('CMD ["riskgate", "health"]')
+    assert instructions("STOPSIGNAL") == ["SIGTERM"]
+
+
+def test_the_image_sets_only_settings_that_exist():
+    """A RISKGATE_ variable in the image that matches no setting would stop every start."""
+    named = re.findall(r"RISKGATE_([A-Z_]+)=", DOCKERFILE + (ROOT / "deploy" / "compose.yaml").read_text("utf-8"))
+    known = {name.replace(".", "__").upper() for name in fields()} | {"CONFIG"}
+
+    assert named
+    assert set(named) <= known
+
+
+def test_the_build_context_holds_no_secret():
+    """.dockerignore admits what the wheel is made of, and nothing by default."""
+    lines = [line for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if not line.startswith("#")]
+
+    assert lines[0] == "*"
+    assert {line[1:] for line in lines if line.startswith("!")} == {
+        "pyproject.toml", "README.md", "LICENSE", "proxy", "rules",
+    }  # fmt: skip
+
+
+def test_make_needs_python_and_nothing_else():
+    """The recipes call the environment's own tools; the only outside program is an interpreter that is new enough."""
+    recipes = "\n".join(line for line in MAKEFILE.splitlines() if line.startswith("\t"))
+
+    assert "(3, 11)" in MAKEFILE
+    assert PROJECT["project"]["requires-python"] == ">=3.11"
+    assert set(re.findall(r"\$\(BIN\)/(\w+)", recipes)) == {"python", "riskgate", "ruff", "mypy"}
+    assert re.findall(r"\b(uv|poetry|docker|curl|npm|sudo)\b", recipes) == []
+
+
+def test_make_without_a_new_enough_python_says_so(tmp_path):
+    """Where no Python 3.11 is found, `make install` fails with a sentence that says what to do."""
+    (tmp_path / "Makefile").write_text(MAKEFILE)
+    (tmp_path / "pyproject.toml").touch()
+    answered = subprocess.run(
+        ["make", "PYTHON=", "install"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert answered.returncode != 0
+    assert "needs Python 3.11 or newer" in answered.stderr
+
+
+def test_ci_is_make_test():
+    """What a reviewer runs and what the checks run is one command."""
+    script = ROOT / ".ci" / "run"
+
+    assert script.stat().st_mode & 0o111
+    assert script.read_text("utf-8").rstrip().endswith("exec make test")
+
+
+def test_every_import_is_a_declared_dependency():
+    """What the packages import at run time is in `dependencies`; what is declared is imported."""
+    declared = {re.split(r"[<>=\[]", line)[0].lower().replace("-", "_") for line in PROJECT["project"]["dependencies"]}
+    declared |= {re.split(r"[<>=\[]", line)[0] for line in PROJECT["project"]["optional-dependencies"]["speed"]}
+    modules = {"pyyaml": "yaml"}
+    wanted = {modules.get(name, name) for name in declared}
+    imported = set()
+    for node in (node for name in ("proxy", "rules") for file in (ROOT / name).rglob("*.py")
+                 for node in ast.walk(ast.parse(file.read_text("utf-8")))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(str(node.module).partition(".")[0])
+    ours = {"proxy", "rules", "pydantic_core", "yarl", "multidict"}  # the last three come with a declared one
+
+    assert sorted(imported - wanted - ours - sys.stdlib_module_names) == []
+    assert sorted(wanted - imported - {"aiosqlite", "uvloop"}) == []
