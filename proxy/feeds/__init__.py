@@ -148,6 +148,6 @@ def assemble(
 
 __all__ = [
     "AccountSource", "Allowance", "Cadence", "Cycle", "DayStart", "FEEDS", "Feed", "FeedFailed", "Feeds",
-    "FuturesAccountFeed", "GlobalRiskFeed", "Health", "Malformed", "MarketFeed", "SpotAccountFeed", "StaticAccount", "UnknownLookup",
-    "Venue", "assemble", "open_session",
+    "FuturesAccountFeed", "GlobalRiskFeed", "Health", "Malformed", "MarketFeed", "SpotAccountFeed",
+    "StaticAccount", "UnknownLookup", "Venue", "assemble", "open_session",
 ]
