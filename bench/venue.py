@@ -1,14 +1,17 @@
 """The upstream of all subjects: answers every POST with the same accepted order, as cheaply as Python can.
 
 Everything else (the readings riskgate needs to know the account and the market) goes to a SimExchange
-in this process. `python -m bench.venue` prints its port and runs until its input ends.
+beside it. `python -m bench.venue` prints its port and runs until its input ends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import queue
 import re
 import sys
+import threading
+from decimal import Decimal
 
 from bench.order import ACCEPTED, KEY, SECRET
 from proxy.simulator import SimExchange
@@ -52,12 +55,21 @@ class Static(asyncio.Protocol):
         self.transport.write(answer)
 
 
-async def serve() -> None:
+async def exchange(ports: queue.Queue[int]) -> None:
+    """A SimExchange on a loop and thread of its own; the process ends it."""
     sim = SimExchange()
-    sim.add_account("main", spot={"USDT": 1_000_000, "BTC": 10}, futures_wallet=1_000_000)
+    account = sim.add_account("main", futures_wallet=Decimal(10**12))
+    account.leverages["BTCUSDT"] = 3
     sim.add_key(KEY, SECRET, account="main")
     url = await sim.start("127.0.0.1", 0)
-    Static.sim_port = int(url.rpartition(":")[2])
+    ports.put(int(url.rpartition(":")[2]))
+    await asyncio.Event().wait()
+
+
+async def serve() -> None:
+    ports: queue.Queue[int] = queue.Queue()
+    threading.Thread(target=lambda: asyncio.run(exchange(ports)), daemon=True).start()
+    Static.sim_port = ports.get()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Static, "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)

@@ -11,7 +11,7 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import orjson
 import structlog
@@ -431,9 +431,9 @@ class _Door(web.RequestHandler):
         self.peer = str(name[0]) if name else ""
         if not self._server.admit(self):
             self._refused = True
-            assert isinstance(transport, asyncio.Transport)
-            transport.write(_TURNED_AWAY)
-            transport.close()
+            out = cast(asyncio.Transport, transport)
+            out.write(_TURNED_AWAY)
+            out.close()
             return
         super().connection_made(transport)
 

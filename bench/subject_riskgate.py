@@ -1,0 +1,106 @@
+"""riskgate as it runs in production, with every rule looking and nothing it would block.
+
+    python -m bench.subject_riskgate UPSTREAM_PORT [asyncio|uvloop] [process|power]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import aiohttp
+
+from bench.order import KEY, SECRET
+from proxy import ess
+from proxy.app import App
+from proxy.clock import SystemClock
+from proxy.config import FAMILIES, from_mapping
+
+# Every family of rules has a limit to compare with, far above what the load reaches.
+POLICY = """
+active_mode: BENCH
+risk_profiles:
+  BENCH:
+    leverage_max: "5"
+    trade_risk_max: 1.5%
+    drawdown_daily_max: 5%
+    open_positions_max: 30
+    position_notional_max: "1000000000000"
+    confidence_min: "0.6"
+risk_source: {kind: none}
+accounts:
+  bench:
+    capital_profile: aggressive
+    strategies: [bench]
+    symbols: [BTCUSDT]
+    scaling: allowed
+    size:
+      order_notional_max: "1000000"
+      order_quantity_max: "1000"
+      exposure_symbol_max: "1000000000000"
+      exposure_strategy_max: "1000000000000"
+      exposure_account_max: "1000000000000"
+"""
+
+
+async def serve(upstream_port: int, sync: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        policy = Path(folder) / "policy.yaml"
+        policy.write_text(POLICY)
+        origin = f"http://127.0.0.1:{upstream_port}"
+        settings = from_mapping(
+            {
+                "listen": {"bind": "127.0.0.1:0"},
+                "admin": {"bind": "127.0.0.1:0"},
+                "data_dir": str(Path(folder) / "data"),
+                "policy_file": str(policy),
+                "audit": {"sync": sync},
+                "log": {"format": "json"},
+                "upstream": {family: origin for family in FAMILIES},
+                "accounts": {
+                    "bench": {
+                        "mode": "passthrough",
+                        "credentials": {"api_key": KEY, "secret": SECRET},
+                        "markets": ["futures"],
+                        "bots": {"bench": {"key": KEY, "strategy": "bench"}},
+                    }
+                },
+            },
+            base=Path(folder),
+        )
+        settings.data_dir.mkdir(mode=0o700)
+        ess.initialise(settings.ess_path, clock=SystemClock())
+        # The log goes where a collector would read it; the port line needs the real output.
+        port_line = os.dup(1)
+        with (Path(folder) / "log").open("wb") as log:
+            os.dup2(log.fileno(), 1)
+        app = App.from_settings(settings)
+        await app.start()
+        await ready(app.admin_url)
+        os.write(port_line, app.proxy_url.rpartition(":")[2].encode() + b"\n")
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        await app.stop()
+
+
+async def ready(admin_url: str) -> None:
+    """Wait until account and market are known."""
+    async with aiohttp.ClientSession() as session, asyncio.timeout(15):
+        while True:
+            async with session.get(f"{admin_url}/readyz") as answer:
+                if answer.status == 200:
+                    return
+            await asyncio.sleep(0.1)
+
+
+def main() -> None:
+    run = asyncio.run
+    if sys.argv[2] == "uvloop":
+        from uvloop import run
+    run(serve(int(sys.argv[1]), sys.argv[3]))
+
+
+if __name__ == "__main__":
+    main()
