@@ -40,6 +40,7 @@ log = structlog.get_logger("riskgate.ess")
 GLOBAL = "global"
 SLOT_BYTES = 4096
 HALT_FILE = "HALT"
+_HALT_FILE_REASON = "the file HALT is in the data directory"
 FLUSH_TIMEOUT_S = 2.0
 ANSWER_TIMEOUT_S = 0.25
 WRITE_TIMEOUT_S = 2.0  # a disk that hangs must not keep the caller from being told
@@ -159,6 +160,8 @@ class EssLatch:
         if len(valid) == 1:
             log.warning("ess.slot_damaged", path=str(path), epoch=newest.epoch)
             latch._unwritten = True  # the next look at the disk writes both halves again
+        if (path.parent / HALT_FILE).exists():
+            latch.trip(level=EssLevel.HALT, scope=GLOBAL, actor="file", reason=_HALT_FILE_REASON, source="file")
         return latch
 
     @classmethod
@@ -195,7 +198,7 @@ class EssLatch:
     @property
     def durable(self) -> bool:
         """Whether what is in force here would also be in force after a restart."""
-        return not self._unwritten
+        return not self._unwritten and self.epoch == self._stored_epoch
 
     def last_look(self, account: str, *, reducing: bool) -> None:
         """Raise LastLookRefused if the stop in force does not let this order go."""
@@ -346,7 +349,7 @@ class EssLatch:
             return await self._write_current()
 
     async def _write_current(self) -> bool:
-        if self.epoch == self._stored_epoch and not self._unwritten:
+        if self.durable:
             return True
         return await self._write(_Stored(self.epoch, self.stops()))
 
@@ -375,10 +378,10 @@ class EssLatch:
                     level=EssLevel.HALT,
                     scope=GLOBAL,
                     actor="file",
-                    reason=f"the file {HALT_FILE} appeared",
+                    reason=_HALT_FILE_REASON,
                     source="file",
                 )
-            elif self._unwritten:
+            elif not self.durable:
                 await self._store()
             await asyncio.sleep(every_s)
 

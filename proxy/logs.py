@@ -46,8 +46,8 @@ _SECRET_IN_TEXT = re.compile(
 )
 
 EVENTS = (
-    "account.poll_failed",
-    "admin.act",
+    "admin.failed",
+    "admin.listening",
     "admin.refused",
     "answer.unreadable",
     "audit.anchor_failed",
@@ -56,16 +56,26 @@ EVENTS = (
     "audit.recovered",
     "audit.rotated",
     "audit.unavailable",
+    "day.started",
     "ess.drain_failed",
     "ess.engaged",
     "ess.not_stored",
     "ess.released",
     "ess.slot_damaged",
     "ess.unreadable",
+    "feed.failed",
+    "feed.recovered",
+    "library.said",
     "loop.stalled",
     "order.decided",
     "policy.changed",
+    "proxy.drain_cut_short",
+    "proxy.listening",
+    "request.failed",
+    "store.failed",
+    "store.unavailable",
     "task.failed",
+    "upstream.unreachable",
 )
 """The events that dashboards and alerts may rely on; a name that stands here is not changed."""
 

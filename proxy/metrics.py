@@ -31,6 +31,7 @@ class Metrics:
         self._times()
         self._states(version)
         # Looking a labelled child up costs more than counting on it; the sets are closed, so keep them.
+        self._audit_failures_seen = 0
         self._decided: dict[tuple[str, str, str, str, str], Counter] = {}
 
     def _outcomes(self) -> None:
@@ -134,6 +135,12 @@ class Metrics:
     def stop_found(self, stop: Stop) -> None:
         """Show a stop's level as it was found at the start."""
         self.ess_level.labels(stop.scope).set(int(stop.level))
+
+    def audit_state(self, *, healthy: bool, failures: int) -> None:
+        """Show whether decisions can be recorded, and how often they could not."""
+        self.audit_healthy.set(1 if healthy else 0)
+        self.audit_failures.inc(max(0, failures - self._audit_failures_seen))
+        self._audit_failures_seen = failures
 
     def reserved(self, counts: Mapping[str, int]) -> None:
         """Show how many reservations are in each state."""

@@ -534,6 +534,39 @@ async def test_a_file_named_halt_engages_and_holds(path, latches):
     await asyncio.gather(watching, return_exceptions=True)
 
 
+async def test_a_start_with_the_halt_file_is_halted_at_once(path, latches):
+    """No order can slip in between the start and the first look at the file; it is stored soon after."""
+    (path.parent / "HALT").touch()
+    latch = latches()
+    assert latch.governing("a").level is EssLevel.HALT
+    assert not latch.durable
+
+    watching = asyncio.ensure_future(latch.watch(every_s=0.01))
+    for _ in range(200):
+        if latch.durable:
+            break
+        await asyncio.sleep(0.01)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    (path.parent / "HALT").unlink()
+    assert latches().governing("a").level is EssLevel.HALT
+
+
+async def test_a_trip_in_memory_is_stored_by_the_watch(latches):
+    """A rule that trips the latch need not wait for the disk: the watch stores what is in force."""
+    latch = latches()
+    latch.trip(level=EssLevel.REDUCE_ONLY, scope="account:a", actor="rule", reason="drawdown", source="rule")
+    assert not latch.durable
+    watching = asyncio.ensure_future(latch.watch(every_s=0.01))
+    for _ in range(200):
+        if latch.durable:
+            break
+        await asyncio.sleep(0.01)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    assert latches().governing("a").level is EssLevel.REDUCE_ONLY
+
+
 async def test_sigusr1_engages(latches):
     """kill -USR1 halts."""
     latch, tasks, loop = latches(), Tasks(), asyncio.get_running_loop()

@@ -7,6 +7,7 @@ import threading
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 import structlog
@@ -27,6 +28,7 @@ from rules import (
     Verdict,
 )
 
+PROXY = Path(logs_module.__file__).parent
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 CALLER = Caller(account="spot-1", exchange="binance", strategy="grid", bot="grid1")
 ORDER = Order(
@@ -217,3 +219,12 @@ def test_events_are_named_thing_happened():
     """`thing.happened`, sorted, each once."""
     assert list(EVENTS) == sorted(set(EVENTS))
     assert all(event.count(".") == 1 and event == event.lower() for event in EVENTS)
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_every_event_that_is_promised_is_told_somewhere(event):
+    """A name on the list that nothing says any more would leave an alert silent."""
+    sources = [path for path in PROXY.rglob("*.py") if path.name != "logs.py"]
+    said = "".join(path.read_text() for path in sources)
+    own = (PROXY / "logs.py").read_text().partition('"""The events that')[2]
+    assert f'"{event}"' in said + own

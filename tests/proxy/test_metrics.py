@@ -101,6 +101,14 @@ def test_the_stop_is_shown_and_its_triggers_counted(metrics):
     assert value(metrics, "ess_triggers_total", source="other") == 1
 
 
+def test_the_audits_state_is_shown(metrics):
+    """Health as it is, failures as a counter that only grows."""
+    for healthy, failures in ((True, 0), (False, 3), (True, 3), (False, 4)):
+        metrics.audit_state(healthy=healthy, failures=failures)
+        assert value(metrics, "riskgate_audit_healthy") == healthy
+        assert value(metrics, "riskgate_audit_write_failures_total") == failures
+
+
 def test_the_names_that_dashboards_rely_on(metrics):
     """The names are an interface: each is exported from the start or on first use."""
     metrics.decided(decision(), CALLER, took_s=0.01, upstream_s=0.005)
