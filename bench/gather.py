@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 from proxy.book import AccountPlace, Book, Quote, Working
 from proxy.clock import ManualClock
+from proxy.feeds import DayStart
 from proxy.gather import Gather
 from proxy.reservations import Reservations
 from rules import (
@@ -20,7 +24,6 @@ from rules import (
     Fact,
     Filters,
     GlobalRisk,
-    Losses,
     Market,
     Order,
     OrderType,
@@ -40,16 +43,12 @@ class Feeds:
     """Stop, signal and loss figures that are there."""
 
     risk = Fact(GlobalRisk(level=RiskLevel.INFO), NOW)
-    figures = Fact(Losses(day_start_equity=D(1), week_start_equity=D(1), high_water_mark=D(1)), NOW)
 
     def governing(self, account: str) -> Stop:
         return CLEAR
 
     def latest(self) -> Fact[GlobalRisk]:
         return self.risk
-
-    def losses(self, account: str, equity: object, now: datetime) -> Fact[Losses]:
-        return self.figures
 
 
 def world(accounts: int, symbols: int, orders: int) -> tuple[Gather, Book, float]:
@@ -90,7 +89,10 @@ def world(accounts: int, symbols: int, orders: int) -> tuple[Gather, Book, float
         book.apply_leverage(place.name, dict.fromkeys(names, D(5)), as_of=NOW)
     snapshot_ms = (time.perf_counter() - begun) * 1e3 / accounts
     clock = ManualClock(NOW)
-    return Gather(book, Reservations(book, clock), Feeds(), Feeds(), clock=clock, losses=Feeds()), book, snapshot_ms
+    day_start = DayStart(Path(tempfile.mkdtemp()) / "day_start.json")
+    asyncio.run(day_start.observe("a0", book.equity("a0", NOW)))
+    gather = Gather(book, Reservations(book, clock), Feeds(), Feeds(), clock=clock, losses=day_start)
+    return gather, book, snapshot_ms
 
 
 def measure(accounts: int, symbols: int, orders: int) -> None:

@@ -59,7 +59,7 @@ async def serve(upstream_port: int, sync: str) -> None:
                 "policy_file": str(policy),
                 "audit": {"sync": sync},
                 "log": {"format": "json"},
-                "upstream": {family: origin for family in FAMILIES},
+                "upstream": dict.fromkeys(FAMILIES, origin),
                 "accounts": {
                     "bench": {
                         "mode": "passthrough",
