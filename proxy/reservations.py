@@ -10,7 +10,7 @@ nobody knows the fate of stays reserved until it is looked up or settled by a pe
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
@@ -291,25 +291,35 @@ class Reservations:
         duplicate_window_s: float = 2.0,
     ) -> Activity:
         """What the caller has been let through lately; what was refused does not count."""
+        return self._activity(caller, (order,), now_s, rate_window_s, duplicate_window_s)
+
+    def activity_of(
+        self, caller: Caller, orders: Sequence[Order], now_s: float, limits: Limits | None
+    ) -> Activity:
+        """The same for a request of several orders: the worst of each. `limits` says how long the windows are."""
+        rate_window_s, duplicate_window_s = _windows(limits)
+        return self._activity(caller, orders, now_s, rate_window_s, duplicate_window_s)
+
+    def _activity(
+        self,
+        caller: Caller,
+        orders: Sequence[Order],
+        now_s: float,
+        rate_window_s: float,
+        duplicate_window_s: float,
+    ) -> Activity:
+        alike, in_use = 0, False
+        for order in orders:
+            alike = max(alike, self._alike.count(_fingerprint(caller, order), now_s, duplicate_window_s))
+            in_use = in_use or (
+                order.client_order_id is not None
+                and self.client_id_in_use(caller.account, order.client_order_id)
+            )
         return Activity(
             orders_in_window=self._sent.count((caller.account, caller.bot), now_s, rate_window_s),
-            identical_in_window=self._alike.count(_fingerprint(caller, order), now_s, duplicate_window_s),
-            client_order_id_in_use=order.client_order_id is not None
-            and self.client_id_in_use(caller.account, order.client_order_id),
+            identical_in_window=alike,
+            client_order_id_in_use=in_use,
         )
-
-    def activity_of(self, caller: Caller, orders: Iterable[Order], now_s: float, limits: Limits | None) -> Activity:
-        """The same for a request of several orders: the worst of each."""
-        windows = _windows(limits)
-        found = Activity(orders_in_window=self._sent.count((caller.account, caller.bot), now_s, windows[0]))
-        for order in orders:
-            one = self.activity(caller, order, now_s, rate_window_s=windows[0], duplicate_window_s=windows[1])
-            found = Activity(
-                orders_in_window=one.orders_in_window,
-                identical_in_window=max(found.identical_in_window, one.identical_in_window),
-                client_order_id_in_use=found.client_order_id_in_use or one.client_order_id_in_use,
-            )
-        return found
 
     def _holds(
         self, caller: Caller, orders: Sequence[Order], quantities: Sequence[Decimal | None], facts: Facts

@@ -26,6 +26,7 @@ log = structlog.get_logger("riskgate.feeds.day_start")
 
 VERSION = 1
 FILE_BYTES_MAX = 4 * 1024 * 1024
+NO_MARKS = Losses(day_start_equity=None, week_start_equity=None, high_water_mark=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +46,7 @@ class DayStart:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._starts: dict[str, Start] = {}
+        self._shown: dict[str, tuple[Start | None, int, Losses]] = {}
         self._writing = asyncio.Lock()
         self._unsaved = False
         self._problem: str | None = None
@@ -60,14 +62,16 @@ class DayStart:
         start = self._starts.get(account)
         if start is None or equity is None or self._problem is not None:
             return None
-        return Fact(
-            Losses(
+        # Asked for on every order and changed a few times a day.
+        shown, day, losses = self._shown.get(account, (None, 0, NO_MARKS))
+        if shown is not start or day != now.toordinal():
+            losses = Losses(
                 day_start_equity=start.day_equity if start.day == day_of(now) else None,
                 week_start_equity=start.week_equity if start.week == week_of(now) else None,
                 high_water_mark=start.high,
-            ),
-            equity.as_of,
-        )
+            )
+            self._shown[account] = (start, now.toordinal(), losses)
+        return Fact(losses, equity.as_of)
 
     async def observe(self, account: str, equity: Fact[Decimal] | None) -> None:
         """Take a reading of the account's whole equity; what it changes is on disk when this returns."""
