@@ -134,6 +134,23 @@ def test_an_empty_body_needs_no_label():
     assert read_params(wire).get("a") == "1"
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"a=b=c", b"a==", b"a", b"a&b=1", b"=1", b"&a=1", b"a=1&", b"a=1&&b=2", b"a=1;b=2", b"a=1;", b"a=%3", b"a=%zz",
+        b"a=%00", b"a=%0A", b"a=%7F", b"a=%C2%85", b"a=%E2%80%8B", b"a=%C2%A0", b"a=%FF", b"a=%C0%AF", b"a=%ED%A0%80",
+        b"a=\xc3\xa9", b"a=1 2", b"a=1\n", b"a=1\0", b"%61=1", b"a+b=1", b"a.b=1", b"a[]=1", b"a-b=1", b"a=1&A=2",
+        b"_method=PUT", b"_METHOD=PUT", b"a" * 41 + b"=1",
+    ],
+)
+@pytest.mark.parametrize("place", ["query", "body"])
+def test_a_pair_with_two_readings_is_refused_in_either_place(body, place):
+    """Separators, escapes, names and characters that readers take differently are not taken at all."""
+    wire = request(body) if place == "body" else request(target=b"/api/v3/order?" + body)
+    with pytest.raises(OrderNotUnderstood):
+        read_params(wire)
+
+
 _NAMES = st.from_regex(r"[A-Za-z0-9_]{1,12}", fullmatch=True).filter(lambda name: name.lower() != "_method")
 _VALUES = st.text(st.characters(codec="utf-8").filter(str.isprintable), max_size=20)
 

@@ -187,6 +187,7 @@ def test_a_list_that_misses_or_contradicts_is_refused(endpoint, base, drop, chan
         ("", {"type": "limit"}), ("", {"type": "STOP_MARKET"}), ("", {"symbol": "btcusdt"}), ("", {"symbol": "B"}),
         ("", {"symbol": "A" * 31}), ("", {"timeInForce": "gtc"}), ("", {"newClientOrderId": "a b"}),
         ("", {"icebergQty": "-1"}), ("", {"leverage": "5"}), ("", {"positionSide": "LONG"}),
+        ("", {"recvWindow": ""}), ("", {"newOrderRespType": ""}),
     ],
 )
 def test_an_order_that_misses_or_contradicts_is_refused(drop, changes):
