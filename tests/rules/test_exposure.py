@@ -6,8 +6,20 @@ from decimal import Decimal
 
 import pytest
 
-from rules import Bucket, Case, FactMissing, FactStale, Market, OrderType, Reason, Replaced, ReplaceMode, Side, Verdict
-from rules import evaluate
+from rules import (
+    Bucket,
+    Case,
+    FactMissing,
+    FactStale,
+    Market,
+    OrderType,
+    Reason,
+    Replaced,
+    ReplaceMode,
+    Side,
+    Verdict,
+    evaluate,
+)
 from rules.exposure import opening_quantity, worst_elsewhere
 from tests import given
 
@@ -158,7 +170,8 @@ def test_reduce_only_means_nothing_on_spot_and_in_hedge_mode():
         ({"side": Side.SELL, "quantity": "0.5"}, {"held": "1", "waiting": given.sides(sell="0.6")}, False),
         ({"side": Side.SELL}, {"held": "1", "waiting": given.sides(buy="9")}, True),
         # the venue guarantees it, whatever waits and whatever the size
-        ({"side": Side.SELL, "quantity": "9", "reduce_only": True}, {"held": "1", "reserved": given.sides(sell="9")}, True),
+        ({"side": Side.SELL, "quantity": "9", "reduce_only": True},
+         {"held": "1", "reserved": given.sides(sell="9")}, True),
         ({"side": Side.BUY, "reduce_only": True}, {"held": "1"}, False),
         ({"side": Side.SELL, "close_position": True}, {"held": "1"}, True),
         ({"side": Side.SELL, "close_position": True}, {"held": "0"}, False),
@@ -256,6 +269,7 @@ def test_vector_14_two_orders_of_sixty_percent():
 
 
 def closing_leg(**changed):
+    """A sell that waits for the first order of its request."""
     return given.order(**({"side": Side.SELL, "price": "110", "pending_on": 0} | changed))
 
 

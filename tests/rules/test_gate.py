@@ -7,6 +7,7 @@ from decimal import Decimal, getcontext, localcontext
 import pytest
 
 from rules import (
+    RULEBOOK,
     Breach,
     EssLevel,
     FactMissing,
@@ -18,7 +19,6 @@ from rules import (
     ReplaceMode,
     RiskLevel,
     Rule,
-    RULEBOOK,
     Side,
     Verdict,
     evaluate,

@@ -7,6 +7,7 @@ from rules.record import Runs, Stretch
 
 
 def runs():
+    """Three lines: not applicable, within, breach."""
     held, broken = ("a", 1), Breach(Reason.SYMBOL_NOT_ALLOWED, "x", "y")
     plan = tuple((rule, None) for rule in RULEBOOK[:3])
     return Runs([Stretch(0, plan, [None, held, broken])], broken)

@@ -14,6 +14,7 @@ from tests import given
 
 
 def scaling(**limits):
+    """Limits under which orders are scaled."""
     return given.limits(scaling_allowed=True, **limits)
 
 
@@ -91,7 +92,8 @@ def test_quote_orders_are_floored_to_the_quote_step():
 
 
 @pytest.mark.parametrize(
-    ("unusable", "reason"), [({"filters_known": False}, Reason.FACTS_MISSING), ({"filters_age": "86401"}, Reason.FACTS_STALE)]
+    ("unusable", "reason"),
+    [({"filters_known": False}, Reason.FACTS_MISSING), ({"filters_age": "86401"}, Reason.FACTS_STALE)],
 )
 def test_without_the_venues_filters_nothing_is_scaled(unusable, reason):
     """A step that is not known, or too old, cannot be kept to: blocked; an order that fits needs none."""
@@ -155,7 +157,9 @@ def test_a_list_scales_every_leg_alike():
     legs = [
         given.order(quantity="2"),
         given.order(side=Side.SELL, quantity="2", price="120", pending_on=0, group=1),
-        given.order(side=Side.SELL, quantity="1", type=OrderType.STOP_MARKET, trigger_price="90", pending_on=0, group=1),
+        given.order(
+            side=Side.SELL, quantity="1", type=OrderType.STOP_MARKET, trigger_price="90", pending_on=0, group=1
+        ),
     ]
     decision = evaluate(legs, given.facts(), scaling(position_notional_max="100"))
 
@@ -194,7 +198,8 @@ def test_an_order_that_never_fits_is_blocked_after_some_rounds():
 
     def never_content(case: Case):
         """A rule for this test: every size is a little too large."""
-        return Breach(Reason.ORDER_QUANTITY_EXCEEDS_LIMIT, case.order.quantity, None, case.order.quantity - Decimal("0.001"))
+        asked = case.order.quantity
+        return Breach(Reason.ORDER_QUANTITY_EXCEEDS_LIMIT, asked, None, asked - Decimal("0.001"))
 
     rules = (*RULEBOOK, Rule("never_content", never_content, (), scalable=True))
     decision = evaluate(given.order(), given.facts(), scaling(), rules=rules)

@@ -14,7 +14,7 @@ from rules.sentences import MAPPED_BY_CLIENTS, SENTENCES, harmless
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (Decimal("1E-7"), "0.0000001"), (Decimal("1E+3"), "1000"), (Decimal("0.500"), "0.5"), (Decimal("100"), "100"),
+        (Decimal("1E-7"), "0.0000001"), (Decimal("1E+3"), "1000"), (Decimal("0.500"), "0.5"), (Decimal(100), "100"),
         (Decimal(1) / 3, "0.333333333333"), (Decimal("12345678901234567890.12"), "12345678901200000000"),
         (Decimal("Infinity"), "Infinity"), (None, "none"), (True, "True"), (3, "3"), ("x", "x"),
         (EssLevel.HALT, "HALT"), (RiskLevel.WARNING, "WARNING"), (timedelta(seconds=1, microseconds=500000), "1.5 s"),

@@ -11,6 +11,7 @@ from tests import given
 
 
 def change(to):
+    """A request to set the symbol's leverage."""
     return LeverageChange(symbol=given.SYMBOL, leverage=Decimal(to))
 
 

@@ -17,7 +17,9 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("limit", "anchor", "reason", "_name"), KINDS)
-@pytest.mark.parametrize(("equity", "passes"), [("9500.01", True), ("9500", False), ("9499.99", False), ("12000", True)])
+@pytest.mark.parametrize(
+    ("equity", "passes"), [("9500.01", True), ("9500", False), ("9499.99", False), ("12000", True)]
+)
 def test_a_loss_stays_below_its_limit(order, facts, limits, limit, anchor, reason, _name, equity, passes):
     """5 % of 10,000: just under passes, exactly at and over block; a gain is no loss."""
     decision = evaluate(order(), facts(equity=equity), limits(**{limit: "0.05"}))
@@ -59,7 +61,9 @@ def test_a_withdrawal_is_not_a_loss(order, facts, limits):
     assert evaluate(order(), known, limits(loss_weekly_max="0.01")).verdict is Verdict.ALLOW
 
 
-@pytest.mark.parametrize("unusable", [{"losses_known": False}, {"losses_age": "10.1"}, {"equity": None}, {"equity_age": "11"}])
+@pytest.mark.parametrize(
+    "unusable", [{"losses_known": False}, {"losses_age": "10.1"}, {"equity": None}, {"equity_age": "11"}]
+)
 def test_unusable_facts_block_new_exposure_only(order, facts, limits, unusable):
     """Missing or old anchors and equity block an opening order and let a reduction through."""
     applied = limits(loss_daily_max="0.05", loss_weekly_max="0.05", drawdown_max="0.05")

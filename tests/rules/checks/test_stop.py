@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from rules import EssLevel, LeverageChange, MarginChange, MarginKind, Market, QuantityCut, Reason, Side, Verdict, evaluate
+from rules import (
+    EssLevel,
+    LeverageChange,
+    MarginChange,
+    MarginKind,
+    Market,
+    QuantityCut,
+    Reason,
+    Side,
+    Verdict,
+    evaluate,
+)
 from rules.order import Replaced, ReplaceMode
 from tests import given
 
@@ -20,10 +31,11 @@ HEDGE = MarginChange(kind=MarginKind.POSITION_MODE, value="true")
 
 
 def leverage(to):
+    """A request to set the symbol's leverage."""
     return LeverageChange(symbol=given.SYMBOL, leverage=given.Decimal(to))
 
 
-@pytest.mark.parametrize("instruction", [given.order(), CUT, ADD, ISOLATE, leverage("1")], ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("instruction", [given.order(), CUT, ADD, ISOLATE, leverage("1")])
 def test_halt_blocks_every_instruction(instruction):
     """HALT has no exceptions, not even for what lowers risk."""
     decision = evaluate(instruction, given.facts(stop=EssLevel.HALT, leverage="5"), given.limits())
