@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import signal
 import sys
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -24,7 +26,19 @@ def main() -> None:
     parser.add_argument("--usdt", type=Decimal, default=Decimal(1_000_000_000), help="USDT on spot and in futures")
     parser.add_argument("--btc", type=Decimal, default=Decimal(100_000), help="BTC on spot")
     parser.add_argument("--received-max", type=int, default=100_000, help="arrivals kept in memory")
-    asyncio.run(_run(parser.parse_args()))
+    # Everything that arrives is kept, so the collector would walk ever more objects for nothing.
+    gc.set_threshold(100_000, 50, 100)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_run(parser.parse_args()))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop  # the optional `speed` extra
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
 
 
 async def _run(options: argparse.Namespace) -> None:

@@ -90,10 +90,10 @@ class Futures:
         quote = self.prices.quote(order.symbol)
         return quote.ask if order.side == "BUY" else quote.bid
 
-    def margin_used(self, account: SimAccount) -> Decimal:
-        """Initial margin over all symbols."""
+    def margin_used(self, account: SimAccount, *, without: str | None = None) -> Decimal:
+        """Initial margin over all symbols, or over all but one."""
         symbols = {symbol for symbol, _ in account.positions} | {symbol for symbol, _ in account.working}
-        return sum((self.margin_of(account, symbol) for symbol in symbols), ZERO)
+        return sum((self.margin_of(account, symbol) for symbol in symbols if symbol != without), ZERO)
 
     def available(self, account: SimAccount) -> Decimal:
         """What can still be used as margin."""
@@ -103,8 +103,8 @@ class Futures:
         if not _opens(order):
             return
         name = order.symbol.name
-        more = self.margin_of(account, name, order) - self.margin_of(account, name)
-        if more > 0 and more > self.equity(account) - self.margin_used(account):
+        before, after = self.margin_of(account, name), self.margin_of(account, name, order)
+        if after > before and after > self.equity(account) - self.margin_used(account, without=name):
             raise Rejection(-2019, "Margin is insufficient.")
 
     # Placing
@@ -118,10 +118,10 @@ class Futures:
         order = plain_order(values, self.next_id(), call.account, self.prices, call.now_ms)
         wanted = _response_type(values)
         # ACK is the order as it was taken in, before anything traded.
-        acknowledged = shapes.order(order)
+        acknowledged = shapes.order(order) if wanted == "ACK" else None
         self.submit(call.account, order, call.now_ms)
         call.order_ids.append(order.order_id)
-        return shapes.order(order) if wanted == "RESULT" else acknowledged
+        return acknowledged or shapes.order(order)
 
     def post_test(self, call: Call) -> object:
         """POST /fapi/v1/order/test: everything is checked, nothing happens."""

@@ -9,9 +9,9 @@ ZERO = Decimal(0)
 ONE = Decimal(1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Symbol:
-    """A listed symbol and its filters, as exchangeInfo tells them."""
+    """A listed symbol and its filters, as exchangeInfo tells them. Each exists once and is its own key."""
 
     name: str
     base: str

@@ -35,12 +35,14 @@ def read(query: bytes, body: bytes) -> dict[str, str]:
 
 def _read_part(part: bytes) -> dict[str, str]:
     values: dict[str, str] = {}
+    is_plain = b"%" not in part and b"+" not in part
     try:
-        plain = b"%" not in part and b"+" not in part
-        for pair in part.decode().split("&") if plain else part.split(b"&"):
+        for pair in part.split(b"&"):
             if not pair:
                 continue
-            name, value = _split(pair) if isinstance(pair, str) else _decode(pair)
+            raw_name, _, raw_value = pair.partition(b"=")
+            name, value = (raw_name.decode(), raw_value.decode()) if is_plain else (
+                _decode(raw_name), _decode(raw_value))
             if name in values:
                 raise duplicated()
             values[name] = value
@@ -49,14 +51,8 @@ def _read_part(part: bytes) -> dict[str, str]:
     return values
 
 
-def _split(pair: str) -> tuple[str, str]:
-    name, _, value = pair.partition("=")
-    return name, value
-
-
-def _decode(pair: bytes) -> tuple[str, str]:
-    name, _, value = pair.replace(b"+", b" ").partition(b"=")
-    return unquote_to_bytes(name).decode(), unquote_to_bytes(value).decode()
+def _decode(raw: bytes) -> str:
+    return unquote_to_bytes(raw.replace(b"+", b" ")).decode()
 
 
 def text(values: Values, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import parse_qs, unquote
@@ -21,9 +22,14 @@ _NOT_AN_ORDER = re.compile(r"/(test|cancelorder|cancel|cancel-all|countdowncance
 
 def is_order_request(method: str, target: bytes) -> bool:
     """Whether a request places or amends an order, judged from its target as a lenient server would."""
+    return _is_order_path(method, target.partition(b"?")[0])
+
+
+@lru_cache(maxsize=4096)
+def _is_order_path(method: str, raw: bytes) -> bool:
     if method.upper() in ("GET", "HEAD", "OPTIONS", "DELETE"):
         return False
-    path = target.partition(b"?")[0].partition(b"#")[0].decode("latin-1")
+    path = raw.partition(b"#")[0].decode("latin-1")
     for _ in range(3):
         path = unquote(path)
     path = re.sub(r"[/\\]+", "/", path.lower())
