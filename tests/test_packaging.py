@@ -14,7 +14,7 @@ from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
 from proxy import __version__
-from proxy.config import fields
+from proxy.config import Settings, fields, read_yaml
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -151,6 +151,26 @@ def test_the_image_sets_only_settings_that_exist():
 
     assert named
     assert set(named) <= known
+
+
+def test_the_compose_file_gives_the_container_little():
+    """Read-only root, no capabilities, bots without another way out, and a stop longer than the drain."""
+    compose = read_yaml((ROOT / "deploy" / "compose.yaml").read_text("utf-8"), "compose.yaml")
+    service = compose["services"]["riskgate"]
+
+    assert (service["read_only"], service["cap_drop"]) == ("true", ["ALL"])
+    assert compose["networks"]["bots"] == {"internal": "true"}
+    assert int(service["stop_grace_period"].removesuffix("s")) > Settings().listen.drain_timeout
+
+
+def test_the_unit_starts_the_command_with_safe_paths():
+    """The systemd unit runs the installed command, keeps foreign packages out and allows the drain."""
+    unit = (ROOT / "deploy" / "riskgate.service").read_text("utf-8")
+
+    assert re.search(r"^ExecStart=\S+/bin/riskgate run ", unit, re.MULTILINE)
+    assert "PYTHONSAFEPATH=1" in unit
+    assert "LimitCORE=0" in unit
+    assert int(re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[1]) > Settings().listen.drain_timeout
 
 
 def test_the_build_context_holds_no_secret():

@@ -330,12 +330,15 @@ def prepare(folder: Path) -> None:
 
 def run(binds: Binds, data_dir: Path | None, *, once: bool) -> Exit:
     """Run the demo; with `once`, exit 0 only if all six steps were right."""
-    if data_dir is not None:
-        return asyncio.run(_run(binds, data_dir.absolute(), once=once))
-    if not once:
-        return asyncio.run(_run(binds, Path(tempfile.mkdtemp(prefix="riskgate-demo-")), once=False))
-    with tempfile.TemporaryDirectory(prefix="riskgate-demo-") as folder:
-        return asyncio.run(_run(binds, Path(folder), once=True))
+    try:
+        if data_dir is not None:
+            return asyncio.run(_run(binds, data_dir.absolute(), once=once))
+        if not once:
+            return asyncio.run(_run(binds, Path(tempfile.mkdtemp(prefix="riskgate-demo-")), once=False))
+        with tempfile.TemporaryDirectory(prefix="riskgate-demo-") as folder:
+            return asyncio.run(_run(binds, Path(folder), once=True))
+    except OSError as error:  # an address in use, a folder that cannot be written
+        raise CommandFailed(f"the demo cannot run: {error}") from error
 
 
 async def _run(binds: Binds, folder: Path, *, once: bool) -> Exit:
@@ -345,28 +348,36 @@ async def _run(binds: Binds, folder: Path, *, once: bool) -> Exit:
     prepare(folder)
     keys = Keys(Key.new(), Key.new(), Key.new())
     exchange = SimExchange()
-    exchange_url = await _open(exchange, binds.exchange, keys)
-    settings = settings_of(binds, exchange_url, keys, folder)
-    app = App.from_settings(settings)
-    timeout = aiohttp.ClientTimeout(total=READY_TIMEOUT_S)
     try:
-        async with aiohttp.ClientSession(timeout=timeout, trust_env=False, auto_decompress=False) as session:
+        exchange_url = await _open(exchange, binds.exchange, keys)
+        settings = settings_of(binds, exchange_url, keys, folder)
+        app = App.from_settings(settings)
+        try:
             await app.start()
-            admin = Admin(session, app.admin_url, settings.admin_token_path.read_text("utf-8").strip())
-            await admin.until_ready()
-            direct = DemoBot(session, app.proxy_url, keys.venue_direct)
-            bot = DemoBot(session, app.proxy_url, keys.bot)
-            rows = await Demo(exchange, direct, bot, admin).steps()
-        right = all(row.right for row in rows)
-        _show(rows)
-        if not once:
-            _leave_credentials(folder, keys.bot, app, exchange_url)
-            _show_next(folder, app, exchange_url, settings)
-            await _until_told()
+            right = await _six_steps(exchange, app, keys)
+            if not once:
+                _leave_credentials(folder, keys.bot, app, exchange_url)
+                _show_next(folder, app, exchange_url)
+                await _until_told()
+        finally:
+            await app.stop()
     finally:
-        await app.stop()
         await exchange.stop()
     return Exit.OK if right else Exit.FAILED
+
+
+async def _six_steps(exchange: SimExchange, app: App, keys: Keys) -> bool:
+    """Walk the steps and show them; whether all were right."""
+    timeout = aiohttp.ClientTimeout(total=READY_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout, trust_env=False, auto_decompress=False) as session:
+        token = app.settings.admin_token_path.read_text("utf-8").strip()
+        admin = Admin(session, app.admin_url, token)
+        await admin.until_ready()
+        direct = DemoBot(session, app.proxy_url, keys.venue_direct)
+        bot = DemoBot(session, app.proxy_url, keys.bot)
+        rows = await Demo(exchange, direct, bot, admin).steps()
+    _show(rows)
+    return all(row.right for row in rows)
 
 
 async def _open(exchange: SimExchange, bind: Bind, keys: Keys) -> str:
@@ -410,12 +421,13 @@ def _leave_credentials(folder: Path, bot: Key, app: App, exchange_url: str) -> N
     write_new(file, orjson.dumps(content, option=orjson.OPT_INDENT_2).decode() + "\n", 0o600)
 
 
-def _show_next(folder: Path, app: App, exchange_url: str, settings: Settings) -> None:
-    options = f"--admin-url {app.admin_url} --token-file {settings.admin_token_path}"
+def _show_next(folder: Path, app: App, exchange_url: str) -> None:
+    token_file = app.settings.admin_token_path
+    options = f"--admin-url {app.admin_url} --token-file {token_file}"
     say()
     for line in (
         f"proxy     {app.proxy_url}",
-        f"admin     {app.admin_url}  (token in {settings.admin_token_path})",
+        f"admin     {app.admin_url}  (token in {token_file})",
         f"exchange  {exchange_url}  (simulated)",
         f"bot       key and secret in {folder / 'demo_bot.json'}",
         "",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.cli.checking import read_settings
-from proxy.cli.output import Exit, tell
+from proxy.cli.output import CommandFailed, Exit, tell
 from proxy.config import Settings
 from proxy.tasks import Tasks
 
@@ -43,7 +43,10 @@ async def _serve(settings: Settings) -> Exit:
         loop.add_signal_handler(number, stop)
     app = App.from_settings(settings)
     try:
-        await app.start()
+        try:
+            await app.start()
+        except OSError as error:  # an address in use, a folder that cannot be written
+            raise CommandFailed(f"cannot start: {error}") from error
         tell(f"riskgate: bots connect to {app.proxy_url}; admin at {app.admin_url}")
         tell(f"riskgate: the admin token is in {settings.admin_token_path}")
         await told.wait()

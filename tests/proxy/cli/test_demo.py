@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import stat
 import sys
 from pathlib import Path
@@ -88,6 +89,15 @@ def test_a_wrong_address_is_a_usage_error(option, capfd):
     """An address that cannot be read exits 2 before anything is started."""
     assert run(["demo", "--once", option, "nonsense"]) == 2
     assert option in capfd.readouterr().err
+
+
+def test_an_address_in_use_is_a_sentence(capfd, tmp_path):
+    """A port that is taken ends the demo with what and where, not with a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for option in ("--exchange-bind", "--proxy-bind", "--admin-bind"):
+            assert run(["demo", "--once", option, address, "--data-dir", str(tmp_path)]) == 1
+            assert "the demo cannot run" in capfd.readouterr().err
 
 
 def test_the_demo_policy_is_valid():

@@ -3,12 +3,14 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from proxy.cli.main import run
 from proxy.cli.serving import settings_for
 
 ROOT = Path(__file__).parents[3]
@@ -80,6 +82,15 @@ async def test_a_second_signal_does_not_wait_for_the_drain(config):
         await process.communicate()
 
     assert process.returncode == 1
+
+
+def test_an_address_in_use_is_a_sentence(config, capfd):
+    """A port that is taken ends the start with exit 1 and what is in the way, not with a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config.write_text(config.read_text().replace("127.0.0.1:0 ", f"127.0.0.1:{taken.getsockname()[1]} ", 1))
+        assert run(["run", "--config", str(config)]) == 1
+
+    assert "cannot start" in capfd.readouterr().err
 
 
 def test_settings_for_run_need_every_secret(config, monkeypatch):
