@@ -66,8 +66,8 @@ class Undecided(CallerError):
 class AccountWatcher(Protocol):
     """Somebody who likes to know at once that an account changed."""
 
-    def poke(self, account: str, market: Market) -> None:
-        """Read the account again soon."""
+    def poke(self, account: str, market: Market, *, config: bool = False) -> None:
+        """Read the account again soon; with `config` its leverage and position mode too."""
         ...
 
 
@@ -401,7 +401,9 @@ class Pipeline:
 
     def _settle(self, judged: Judged, answer: Answer) -> None:
         self._parts.reservations.settle(judged.decision_id, answer, at=self._clock.now())
-        self._parts.watcher.poke(judged.caller.account, market_of(judged.parsed.instructions))
+        market = market_of(judged.parsed.instructions)
+        margin = judged.parsed.recognised.verb is Verb.MARGIN
+        self._parts.watcher.poke(judged.caller.account, market, config=margin)
 
     def _outcome(
         self,

@@ -127,7 +127,7 @@ class Watcher:
     def __init__(self) -> None:
         self.poked: list[str] = []
 
-    def poke(self, account, market):
+    def poke(self, account, market, *, config=False):
         """Note it."""
         self.poked.append(account)
 
