@@ -113,19 +113,6 @@ _REWRITES = frozenset({
 _CONNECTION_WORDS = frozenset({b"keep-alive", b"close"})
 _WATCHED = _ONCE | _REWRITES | frozenset({b"expect"})
 
-# Said by the bot or by something before it; neither read here nor passed to the venue.
-DROPPED_HEADERS = frozenset({
-    b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port",
-    b"x-forwarded-server", b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip", b"via",
-})
-DROPPED_PREFIX = b"x-risk-"
-
-
-def is_dropped(name: bytes) -> bool:
-    """Whether a header is neither read nor passed on: forwarding claims and our own `X-Risk-` names."""
-    lowered = name.lower().replace(b"_", b"-")
-    return lowered in DROPPED_HEADERS or lowered.startswith(DROPPED_PREFIX)
-
 
 def check_head(request: WireRequest) -> None:
     """Refuse a method, target or header that two readers could read differently.

@@ -17,7 +17,6 @@ from proxy.wire import (
     NumberText,
     WireRequest,
     check_head,
-    is_dropped,
     loads,
     loads_as_written,
     read_bool,
@@ -103,18 +102,6 @@ def test_a_name_refused_once_is_refused_again():
             check_head(request(headers=((b"X_MBX_APIKEY", b"k"),)))
         with pytest.raises(OrderNotUnderstood):
             read_params(request(b"quan%74ity=1"))
-
-
-@pytest.mark.parametrize(
-    ("name", "dropped"),
-    [
-        (b"X-Forwarded-For", True), (b"x_forwarded_for", True), (b"X-Risk-Decision", True), (b"x-risk-anything", True),
-        (b"X-MBX-APIKEY", False), (b"User-Agent", False), (b"X-MBX-TIME-UNIT", False),
-    ],
-)
-def test_claims_about_who_asks_are_dropped(name, dropped):
-    """Forwarding claims and our own names never reach the venue; the venue's own headers do."""
-    assert is_dropped(name) is dropped
 
 
 # --- parameters --------------------------------------------------------------------------------
