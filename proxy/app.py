@@ -30,6 +30,7 @@ from proxy.exchanges.base import Credentials
 from proxy.feeds import AccountSource, Cadence, DayStart, Feeds, GlobalRiskFeed, Venue, assemble, open_session
 from proxy.gather import Gather
 from proxy.handler import ProxyServer, ServerSettings
+from proxy.health import LoopWatch
 from proxy.identity import Account, Bot, Identities
 from proxy.metrics import Metrics
 from proxy.pipeline import Parts, Pipeline
@@ -74,6 +75,8 @@ class App:
         self.policies: Policies
         self.status: Status
         self._server: ProxyServer
+        self._logs: logs.Logs
+        self._loop_watch: LoopWatch
         self._stack = AsyncExitStack()
 
     @classmethod
@@ -96,8 +99,11 @@ class App:
     async def _start(self) -> None:
         settings, stack = self.settings, self._stack
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        logging = logs.configure(clock=self.clock, level=settings.log.level, form=settings.log.format)
-        stack.callback(logging.close)
+        self._logs = logs.configure(clock=self.clock, level=settings.log.level, form=settings.log.format)
+        stack.callback(self._logs.close)
+        self._loop_watch = LoopWatch(asyncio.get_running_loop(), self.clock)
+        self._loop_watch.start()
+        stack.callback(self._loop_watch.close)
         self.audit.open()
         stack.callback(self.audit.close)
         self.latch = EssLatch.open(settings.ess_path, clock=self.clock, drain=self.upstream.drained)
@@ -179,7 +185,7 @@ class App:
             clock=self.clock,
             cadence=Cadence(
                 account_s=settings.feeds.account_interval,
-                snapshot_s=settings.feeds.account_interval,
+                snapshot_s=settings.feeds.snapshot_interval,
                 market_s=settings.feeds.market_interval,
                 risk_s=settings.global_risk.interval,
             ),
@@ -258,7 +264,9 @@ class App:
 
     def _refresh_metrics(self) -> None:
         self.metrics.reserved({state.value: count for state, count in self.reservations.counts().items()})
-        self.metrics.audit_healthy.set(1 if self.audit.healthy else 0)
+        self.metrics.audit_state(healthy=self.audit.healthy, failures=self.audit.failures)
+        self.metrics.loop_lag_seconds.set(self._loop_watch.lag_s())
+        self.metrics.log_lines_dropped.set(self._logs.dropped)
 
     # -- the stop ---------------------------------------------------------------------------------
 

@@ -324,7 +324,8 @@ class FeedTimes(Strict):
     """How often accounts and markets are read."""
 
     account_interval: Duration = 2.0
-    market_interval: Duration = 1.0
+    snapshot_interval: Duration = 5.0
+    market_interval: Duration = 2.0
 
 
 class Log(Strict):
@@ -734,6 +735,7 @@ def _check_store_and_risk(settings: Settings) -> Iterator[Refusal]:
     for key, value in (
         ("global_risk.interval", risk.interval),
         ("feeds.account_interval", settings.feeds.account_interval),
+        ("feeds.snapshot_interval", settings.feeds.snapshot_interval),
         ("feeds.market_interval", settings.feeds.market_interval),
     ):
         if value < 0.05:
