@@ -295,7 +295,7 @@ def settings_of(binds: Binds, exchange_url: str, keys: Keys, folder: Path) -> Se
             "policy_file": str(folder / "policy.yaml"),
             "upstream": dict.fromkeys(FAMILIES, exchange_url),
             "audit": {"sync": "process"},
-            "feeds": {"account_interval": "500ms", "market_interval": "500ms"},
+            "feeds": {"account_interval": "500ms", "snapshot_interval": "500ms", "market_interval": "500ms"},
             "log": {"level": "error", "format": "console"},
             "accounts": {
                 "direct": {

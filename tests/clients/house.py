@@ -86,7 +86,7 @@ def settings_of(folder: Path, exchange_url: str, other_url: str, bind: str, tls:
                 "total_timeout": TOTAL_TIMEOUT, "connect_timeout": "1s",
             },
             "audit": {"sync": "process"},
-            "feeds": {"account_interval": "500ms", "market_interval": "500ms"},
+            "feeds": {"account_interval": "500ms", "snapshot_interval": "500ms", "market_interval": "500ms"},
             "log": {"level": "error", "format": "json"},
             "accounts": {
                 "direct": {
@@ -138,6 +138,8 @@ class House:
             "admin_token": settings.admin_token_path.read_text("utf-8").strip(),
             "control_url": control_url,
             "ca_file": str(files.ca) if files else "",
+            "cert_file": str(files.cert) if files else "",
+            "key_file": str(files.key) if files else "",
             "domain": DOMAIN,
         }
 
