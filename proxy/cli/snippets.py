@@ -5,10 +5,10 @@ orders sent there are seen by nobody; so a snippet names every key an order can 
 the market data ones beside them.
 
 ccxt turns Binance's error codes into its exceptions by the URL's host: it knows
-`https://fapi.<hostname>/` and its sisters only. Behind a plain `http://127.0.0.1:8080` the
-codes of the futures tables become a bare ExchangeError. With a domain of one's own, a
-certificate for it, and ccxt's `hostname` set to it, the mapping is complete again. Both ways
-are printed.
+`https://fapi.<hostname>/` and its sisters only, where a port is part of the hostname. Behind
+a plain `http://127.0.0.1:8080` the codes of the futures tables become a bare ExchangeError.
+With a domain of one's own, a certificate for it, and ccxt's `hostname` set to it, the mapping
+is complete again. Both ways are printed.
 """
 
 from __future__ import annotations
@@ -72,10 +72,14 @@ class Way:
     key: str
     secret: str
 
+    @property
+    def hostname(self) -> str:
+        """What ccxt compares URLs with: the own domain, and the port where it is not the usual one."""
+        return self.domain if self.port == 443 else f"{self.domain}:{self.port}"
+
     def own(self, family: str) -> str:
-        """The origin of a family under the own domain."""
-        port = "" if self.port == 443 else f":{self.port}"
-        return f"https://{family}.{self.domain}{port}"
+        """The origin of a family under the own domain; as at Binance, /sapi shares the host of /api."""
+        return f"https://{'api' if family == 'sapi' else family}.{self.hostname}"
 
 
 def way_of(settings: Settings, bot: str) -> Way:
@@ -115,7 +119,7 @@ def ccxt(way: Way) -> str:
     own = {
         "apiKey": way.key,
         "secret": way.secret,
-        "hostname": way.domain,
+        "hostname": way.hostname,
         "urls": {"api": ccxt_urls(way, own_domain=True)},
     }
     return (
@@ -128,18 +132,19 @@ def ccxt(way: Way) -> str:
         "#    for these names, listen.host_families, and names that resolve to the proxy:\n"
         f"{_host_lines(way)}"
         f"exchange = ccxt.binance({_block(own)})\n"
-        f"\n# {SOCKETS}"
+        "\n# fapiData and dapiData stay: public statistics, asked without a key; no order leaves by them.\n"
+        f"# {SOCKETS}"
     )
 
 
 def _host_lines(way: Way) -> str:
-    return "".join(f"#      {family}.{way.domain}: /{family}\n" for family in FAMILIES)
+    return "".join(f"#      {family}.{way.domain}: /{family}\n" for family in FAMILIES if family != "sapi")
 
 
 def freqtrade(way: Way) -> str:
     """freqtrade: its exchange section, as JSON."""
     plain = {"urls": {"api": ccxt_urls(way, own_domain=False)}}
-    own = {"hostname": way.domain, "urls": {"api": ccxt_urls(way, own_domain=True)}}
+    own = {"hostname": way.hostname, "urls": {"api": ccxt_urls(way, own_domain=True)}}
     exchange = {"name": "binance", "key": way.key, "secret": way.secret}
     return (
         "// freqtrade, config.json. ccxt_config reaches its sync and its async client alike.\n"

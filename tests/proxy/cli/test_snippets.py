@@ -65,13 +65,30 @@ def test_ccxt_gets_every_private_url(printed):
 
 
 def test_the_own_domain_keeps_ccxt_error_mapping(printed):
-    """With `hostname`, each family's URL has the host that ccxt's tables are keyed by."""
+    """ccxt finds its table by a URL that starts with https://FAMILY.HOSTNAME/; every URL printed does.
+
+    A port is part of that comparison, so it must be part of `hostname`; and ccxt has no table for a
+    host called sapi.
+    """
     own = re.findall(r"ccxt\.binance\((\{.*?\n\})\)", printed("ccxt"), re.DOTALL)[1]
     settings = ast.literal_eval(own)
 
-    assert settings["hostname"] == "gate.example"
+    assert settings["hostname"] == "gate.example:8080"
+    starts = tuple(f"https://{host}.{settings['hostname']}/" for host in ("api", "dapi", "fapi", "eapi", "papi"))
+    assert [url for url in settings["urls"]["api"].values() if not url.startswith(starts)] == []
     for name, (family, path) in CCXT_URLS.items():
-        assert settings["urls"]["api"][name] == f"https://{family}.gate.example:8080{path}"
+        host = "api" if family == "sapi" else family
+        assert settings["urls"]["api"][name] == f"https://{host}.gate.example:8080{path}"
+
+
+def test_on_the_usual_port_the_hostname_has_none(folder, printed):
+    """On port 443 neither URLs nor `hostname` carry a port."""
+    file = folder / "riskgate.yaml"
+    file.write_text(file.read_text().replace("127.0.0.1:8080", "127.0.0.1:443"))
+    text = printed("ccxt")
+
+    assert '"hostname": "gate.example"' in text
+    assert "https://fapi.gate.example/fapi/v1" in text
 
 
 def test_the_own_domain_comes_from_the_settings(folder, printed):
