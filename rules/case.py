@@ -136,6 +136,11 @@ class Case:
         """What is held of the symbol."""
         return self._fresh("position", self.symbol.position, self.limits.ages.account_s)
 
+    @Once
+    def held(self) -> Decimal:
+        """The signed position of the order's bucket."""
+        return self.position.signed(self.order.bucket)
+
     def fresh_position(self) -> Position:
         """The same; for callers that only want to know whether it is fresh."""
         return self.position

@@ -93,7 +93,7 @@ def quantity_base(case: Case) -> Decimal:
         return order.quantity
     if order.quote_quantity is not None:
         return order.quote_quantity / conversion_price(case)
-    return abs(case.position.signed(order.bucket))
+    return abs(case.held)
 
 
 def notional(case: Case) -> Decimal:
@@ -227,7 +227,7 @@ def added(case: Case) -> Decimal:
 def worst_before(case: Case) -> Decimal:
     """The worst case of the order's position without the order."""
     bucket, waiting = case.order.bucket, case.waiting
-    return worst_case(case.position.signed(bucket), waiting.buy, waiting.sell, bucket)
+    return worst_case(case.held, waiting.buy, waiting.sell, bucket)
 
 
 def worst_after(case: Case) -> Decimal:
@@ -238,7 +238,7 @@ def worst_after(case: Case) -> Decimal:
         buys += case.added
     else:
         sells += case.added
-    return worst_case(case.position.signed(order.bucket), buys, sells, order.bucket)
+    return worst_case(case.held, buys, sells, order.bucket)
 
 
 def worst_elsewhere(case: Case) -> Decimal:
@@ -269,7 +269,7 @@ def exposure_delta(case: Case) -> Decimal:
 
 def opening_quantity(case: Case) -> Decimal:
     """The part of the order (base units) that does not go into closing the position, whoever's fill is first."""
-    held = case.position.signed(case.order.bucket)
+    held = case.held
     closing_side = SELL if held > NOTHING else BUY
     if case.order.side is not closing_side:
         return case.added
@@ -286,7 +286,7 @@ def quantity_within(case: Case, headroom: Decimal) -> Decimal:
     With no headroom at all, that is the size that leaves the worst case where it is.
     """
     order = case.order
-    held = case.position.signed(order.bucket)
+    held = case.held
     own_side = held + case.waiting.buy if order.side is BUY else case.waiting.sell - held
     more = max(headroom, NOTHING) / (case.exposure_price * case.price.conversion)
     return in_order_units(case, case.worst_before + more - own_side + case.covered)

@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 NOTHING = Decimal(0)
 
+# Looked up once: on an enumeration class that costs more than what follows from it.
+BUY, BOTH, LONG = Side.BUY, Bucket.BOTH, Bucket.LONG
+
 
 class Fact(NamedTuple, Generic[T]):
     """A value and the instant it was true (aware UTC)."""
@@ -102,9 +105,9 @@ class Position:
 
     def signed(self, bucket: Bucket) -> Decimal:
         """The bucket's position with its sign."""
-        if bucket is Bucket.BOTH:
+        if bucket is BOTH:
             return self.both
-        return self.long if bucket is Bucket.LONG else -self.short
+        return self.long if bucket is LONG else -self.short
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +119,7 @@ class Sides:
 
     def of(self, side: Side) -> Decimal:
         """The quantity on one side."""
-        return self.buy if side is Side.BUY else self.sell
+        return self.buy if side is BUY else self.sell
 
     def plus(self, side: Side, quantity: Decimal) -> Sides:
         """The same with `quantity` more on `side`."""
