@@ -665,9 +665,27 @@ def _validated(
         for check in _CHECKS
         for key, found, expected in check(settings)
     )
+    refused += tuple(_open_secrets(settings, reading))
     if refused:
         raise SettingsInvalid(refused)
     return settings
+
+
+def _open_secrets(settings: Settings, reading: _Reading) -> Iterator[Problem]:
+    """Secrets that stand in the settings file itself, while others can use that file."""
+    file = Path(reading.default_source)
+    problem = _too_open(file.stat().st_mode) if file.is_absolute() and file.is_file() else None
+    if problem is None:
+        return
+    for account_name, account in settings.accounts.items():
+        here = ("accounts", account_name)
+        places: list[tuple[str, ...]] = [(*here, "credentials", "secret")] if account.credentials else []
+        places += [(*here, "bots", name, "secret") for name, bot in account.bots.items() if bot.secret]
+        for path in places:
+            if path not in reading.hidden and reading.source_of(path).startswith(reading.default_source):
+                yield reading.problem(
+                    path, f"a secret in a file with {problem}", f"a reference, ${{file:PATH}}, or chmod 600 {file}"
+                )
 
 
 def _absolute(settings: Settings, base: Path) -> Settings:

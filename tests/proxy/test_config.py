@@ -30,6 +30,7 @@ def written(folder: Path, text: str, name: str = "riskgate.yaml") -> Path:
     """A settings file with this text."""
     file = folder / name
     file.write_text(text, "utf-8")
+    file.chmod(0o600)  # some of them hold secrets
     return file
 
 
@@ -41,9 +42,10 @@ def problems_of(file: Path, environ: dict[str, str] | None = None) -> list[str]:
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_a_broken_file_is_refused_with_file_key_found_and_expected(name):
+def test_a_broken_file_is_refused_with_file_key_found_and_expected(tmp_path, name):
     """Each broken file stops the start with exactly the sentences that were agreed on."""
-    found = [sentence.replace(f"{BROKEN}/", "") for sentence in problems_of(BROKEN / name)]
+    file = written(tmp_path, (BROKEN / name).read_text("utf-8"), name)
+    found = [sentence.replace(f"{tmp_path}/", "") for sentence in problems_of(file)]
 
     assert found == EXPECTED[name]
 
@@ -145,6 +147,19 @@ def test_a_secret_that_others_can_use_is_refused(tmp_path, mode):
     (sentence,) = problems_of(written(tmp_path, custody("${file:secret}")))
     assert f"mode {mode:04o}" in sentence
     assert "chmod 600" in sentence
+
+
+def test_a_secret_in_a_settings_file_that_others_can_read_is_refused(tmp_path):
+    """A secret written into the settings makes that file a secret's file; a reference would not."""
+    file = written(tmp_path, custody("inline"))
+    file.chmod(0o644)
+    (sentence,) = problems_of(file)
+    assert "accounts.main.credentials.secret: found a secret in a file with mode 0644" in sentence
+    assert "inline" not in sentence
+
+    file = written(tmp_path, custody("${env:S}"))
+    file.chmod(0o644)
+    assert load(file, environ={"S": "by reference"})
 
 
 def test_a_secret_its_group_can_read_is_accepted(tmp_path):
