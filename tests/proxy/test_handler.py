@@ -309,6 +309,25 @@ async def test_a_slow_second_head_is_closed_too() -> None:
         assert time.monotonic() - started < 1.3
 
 
+async def test_a_body_in_pieces_does_not_start_the_clock_of_the_next_head() -> None:
+    """The bytes of a body are not the beginning of a head: the connection may idle afterwards."""
+
+    async def slow(request: WireRequest) -> WireResponse:
+        await asyncio.sleep(0.4)
+        return OK
+
+    async with listening(slow, head_timeout_s=0.1) as one:
+        reader, writer = await one.connect()
+        for _ in range(2):
+            writer.write(b"POST / " + HEAD + b"Content-Length: 6\r\n\r\na")
+            await asyncio.sleep(0.03)
+            writer.write(b"=1")
+            await asyncio.sleep(0.03)
+            writer.write(b"234")
+            assert status(await one_answer(reader)) == 200
+            await asyncio.sleep(0.8)
+
+
 async def test_a_slow_body_is_answered_408() -> None:
     """Half a body is not waited for, and never judged."""
     async with listening(body_timeout_s=0.2) as one:

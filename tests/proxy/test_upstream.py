@@ -34,6 +34,7 @@ from proxy.tasks import Tasks
 from proxy.upstream import Origin, StreamedResponse, Upstream, UpstreamSettings
 from proxy.upstream.connection import Connection, TimedResponse
 from proxy.upstream.framing import request_bytes
+from proxy.upstream.pool import Pool
 from proxy.wire import WireRequest
 from tests.raw_venue import ACCEPTED, Exchange, RawVenue
 
@@ -814,18 +815,56 @@ async def test_a_cancelled_send_never_leaves_a_half_read_connection() -> None:
         assert (venue.connections, upstream.in_flight) == (2, 0)
 
 
-async def test_cancelling_late_does_not_hurt_the_next_request() -> None:
-    """Cancelled in the step after the answer came, while the connection already serves another order."""
-    async with RawVenue() as venue, lane(venue.origin, connections_max=1) as upstream:
-        for _ in range(50):
-            first = asyncio.ensure_future(upstream.send("/fapi", ORDER))
-            second = asyncio.ensure_future(upstream.send("/fapi", ORDER))
-            while not first.done():
-                await asyncio.sleep(0)
-                if len(venue.requests) % 2:
-                    first.cancel()
-            assert (await second).status == 200
-            await asyncio.gather(first, return_exceptions=True)
+async def test_cancelling_late_does_not_hurt_the_next_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelled after its answer came, when the connection already carries another order: that one lives."""
+    async with RawVenue() as venue, lane(venue.origin) as upstream:
+        released = Pool.released
+        next_answers: list[asyncio.Future[Any]] = []
+
+        def taken_at_once(pool: Pool, connection: Connection) -> None:
+            released(pool, connection)
+            if len(venue.requests) == 1 and not next_answers:
+                again = pool.take_idle()
+                assert again is connection
+                next_answers.append(again.ask(request_bytes(ORDER, b"h")))
+                first.cancel()
+
+        monkeypatch.setattr(Pool, "released", taken_at_once)
+        first = asyncio.ensure_future(upstream.send("/fapi", ORDER))
+        with pytest.raises(asyncio.CancelledError):
+            await first
+
+        assert (await next_answers[0]).status == 200
+        assert venue.connections == 1
+
+
+async def test_cancelling_in_the_step_of_the_handover_loses_no_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Next in line, given a connection and cancelled before it could take it: the place is not lost."""
+
+    async def slow(exchange: Exchange) -> None:
+        await asyncio.sleep(0.05)
+        await exchange.write(ACCEPTED)
+
+    async with RawVenue(slow) as venue, lane(venue.origin, connections_max=1, queue_timeout_s=0.3) as upstream:
+        released = Pool.released
+
+        def cancel_the_next(pool: Pool, connection: Connection) -> None:
+            released(pool, connection)
+            second.cancel()
+
+        first = asyncio.ensure_future(upstream.send("/fapi", ORDER))
+        second = asyncio.ensure_future(upstream.send("/fapi", ORDER))
+        await until(lambda: len(venue.requests) == 1)
+        monkeypatch.setattr(Pool, "released", cancel_the_next)
+        await first
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        monkeypatch.undo()
+
+        assert (await upstream.send("/fapi", ORDER)).status == 200
+        assert (venue.connections, len(venue.requests)) == (1, 2)
 
 
 async def test_cancelling_in_line_gives_the_place_back() -> None:
