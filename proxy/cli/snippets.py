@@ -22,15 +22,16 @@ from proxy.cli.checking import read_sections
 from proxy.cli.output import CommandFailed, Exit
 from proxy.config import FAMILIES, Settings
 
-# ccxt's names for Binance's URLs: name -> (family, path under the origin).
+# ccxt's names for Binance's URLs: name -> (first part of the host name, path under the origin). Binance serves
+# /sapi from its api host, and ccxt looks /sapi's error codes up by that name.
 CCXT_URLS: dict[str, tuple[str, str]] = {
     "public": ("api", "/api/v3"),
     "private": ("api", "/api/v3"),
     "v1": ("api", "/api/v1"),
-    "sapi": ("sapi", "/sapi/v1"),
-    "sapiV2": ("sapi", "/sapi/v2"),
-    "sapiV3": ("sapi", "/sapi/v3"),
-    "sapiV4": ("sapi", "/sapi/v4"),
+    "sapi": ("api", "/sapi/v1"),
+    "sapiV2": ("api", "/sapi/v2"),
+    "sapiV3": ("api", "/sapi/v3"),
+    "sapiV4": ("api", "/sapi/v4"),
     "fapiPublic": ("fapi", "/fapi/v1"),
     "fapiPublicV2": ("fapi", "/fapi/v2"),
     "fapiPublicV3": ("fapi", "/fapi/v3"),
@@ -105,7 +106,7 @@ def way_of(settings: Settings, bot: str) -> Way:
 def ccxt_urls(way: Way, *, own_domain: bool) -> dict[str, str]:
     """Every URL ccxt's binance class has for REST."""
     return {
-        name: (way.own(family) if own_domain else way.plain) + path for name, (family, path) in CCXT_URLS.items()
+        name: (way.own(host) if own_domain else way.plain) + path for name, (host, path) in CCXT_URLS.items()
     }
 
 
@@ -131,6 +132,8 @@ def ccxt(way: Way) -> str:
         "\n# 2. A domain of your own with TLS: every code keeps its exception. Needs listen.tls with a certificate\n"
         "#    for these names, listen.host_families, and names that resolve to the proxy:\n"
         f"{_host_lines(way)}"
+        "#    With a private authority also \"requests_trust_env\": True and REQUESTS_CA_BUNDLE=ca.pem in the\n"
+        "#    environment (sync), or \"cafile\": \"ca.pem\" (async). The port, if there is one, is part of hostname.\n"
         f"exchange = ccxt.binance({_block(own)})\n"
         "\n# fapiData and dapiData stay: public statistics, asked without a key; no order leaves by them.\n"
         f"# {SOCKETS}"
@@ -164,7 +167,8 @@ def python_binance(way: Way) -> str:
     return "\n".join(
         [
             "# python-binance: ping=False, because the constructor would ask the exchange before the URLs are set.",
-            "# AsyncClient: construct it directly, not with create(), and set the same attributes.",
+            "# AsyncClient has no ping argument: construct it directly, without ping and not with create(), which\n"
+            "# asks the exchange; then set the same attributes.",
             "from binance.client import Client",
             "",
             f'client = Client("{way.key}", "{way.secret}", ping=False)',
