@@ -41,7 +41,7 @@ from proxy.stores.base import PolicyStore, validated
 from proxy.stores.legacy_env import read_legacy, tightened
 from proxy.stores.policies import Policies
 from proxy.tasks import Tasks
-from proxy.upstream import Upstream, UpstreamSettings
+from proxy.upstream import Upstream, UpstreamSettings, tls_context
 from rules import Market
 from rules.profile import GlobalPolicy
 
@@ -168,12 +168,16 @@ class App:
 
     async def _start_feeds(self) -> Gather:
         settings = self.settings
-        session = open_session()
+        # Feeds ask the same hosts as orders go to, and trust whom those trust.
+        session = open_session(ssl_context=tls_context(_ca_file(settings)))
         self._stack.push_async_callback(session.close)
         day_start = DayStart(settings.data_dir / DAY_START_FILE)
         risk = None
         if settings.global_risk.source == "remote" and settings.global_risk.url is not None:
-            venue = Venue(session, settings.global_risk.url, self.clock)
+            # The signal is not the venue's: a private authority of the venue says nothing about it.
+            own = open_session()
+            self._stack.push_async_callback(own.close)
+            venue = Venue(own, settings.global_risk.url, self.clock)
             risk = GlobalRiskFeed(venue, self.clock, every_s=settings.global_risk.interval)
         self.feeds = assemble(
             (self._source(name, one) for name, one in settings.accounts.items()),
@@ -339,8 +343,12 @@ def _upstream_settings(settings: Settings) -> UpstreamSettings:
         connections_warm=upstream.connections_warm,
         connect_timeout_s=upstream.connect_timeout,
         total_timeout_s=upstream.total_timeout,
-        ca_file=str(upstream.ca_file) if upstream.ca_file else None,
+        ca_file=_ca_file(settings),
     )
+
+
+def _ca_file(settings: Settings) -> str | None:
+    return str(settings.upstream.ca_file) if settings.upstream.ca_file else None
 
 
 def _tls(tls: Tls) -> ssl.SSLContext:

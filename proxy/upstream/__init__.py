@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from proxy.upstream.connection import StreamedResponse, TimedResponse
 from proxy.upstream.framing import Origin
-from proxy.upstream.lane import Drained, Upstream
+from proxy.upstream.lane import Drained, Upstream, tls_context
 from proxy.upstream.settings import UpstreamSettings
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "TimedResponse",
     "Upstream",
     "UpstreamSettings",
+    "tls_context",
 ]

@@ -48,7 +48,7 @@ class Upstream:
         self._reads: dict[Origin, Pool] = {}
         self._context: ssl.SSLContext | None = None
         if any(origin.scheme == "https" for origin in self._origins.values()):
-            self._context = _tls_context(settings.ca_file)
+            self._context = tls_context(settings.ca_file)
 
     async def start(self) -> None:
         """Open the pools and warm them in the background."""
@@ -192,8 +192,8 @@ def _was_answered(answer: asyncio.Future[TimedResponse | StreamedResponse]) -> b
     return answer.done() and not answer.cancelled() and answer.exception() is None
 
 
-def _tls_context(ca_file: str | None) -> ssl.SSLContext:
-    """Chain and host name are verified, TLS 1.2 or newer; there is no way to switch that off."""
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """How the venue is believed: chain and host name verified, TLS 1.2 or newer. There is no way to switch that off."""
     try:
         context = ssl.create_default_context(cafile=ca_file)
     except OSError as error:
