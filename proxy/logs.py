@@ -189,7 +189,8 @@ class _Lines:
 class Logs:
     """Logging as configured; `close` writes what still waits."""
 
-    def __init__(self, writer: LineWriter, clock: Clock, *, as_json: bool) -> None:
+    def __init__(self, writer: LineWriter, clock: Clock, *, as_json: bool, tells_orders: bool = True) -> None:
+        self.tells_orders = tells_orders  # `order.decided` is an info line
         self.writer = writer
         self.clock = clock
         self.as_json = as_json
@@ -246,7 +247,7 @@ def configure(
         _current.close()
     out = sys.stdout.fileno() if descriptor is None else descriptor
     as_json = form == "json" or (form == "auto" and not os.isatty(out))
-    logs = Logs(LineWriter(out), clock, as_json=as_json)
+    logs = Logs(LineWriter(out), clock, as_json=as_json, tells_orders=level in ("debug", "info"))
 
     def stamp(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         event["timestamp"] = clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -287,7 +288,7 @@ def order_decided(
 ) -> None:
     """Tell one decision: the whole story in one line, with nothing in it that is secret."""
     logs = _current
-    if logs is None:
+    if logs is None or not logs.tells_orders:
         return
     told: dict[str, object] = {
         "decision_id": decision_id,
