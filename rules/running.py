@@ -88,7 +88,7 @@ class Running:
                 self.notional = counted + case.notional
         if order.group is not None:
             place = (order.group, order.symbol, order.bucket, order.side)
-            self.group_quantities[place] = self.group_quantity(order) + case.added
+            self.group_quantities[place] = self.group_quantity(order) + (hold.quantity if hold else NOTHING)
         return after(facts, hold)
 
 
@@ -97,10 +97,17 @@ NOTHING_EARLIER = Running()
 
 def hold_of(case: Case) -> Hold | None:
     """What an order takes if it is sent: what it adds to its side, and to the sums of exposure."""
-    if not isinstance(case.instruction, Order) or case.added == NOTHING:
+    if not isinstance(case.instruction, Order):
+        return None
+    try:
+        quantity = case.added
+    except (FactMissing, FactStale):
+        # Only what the venue itself keeps from opening passes without a price for its size.
+        return None
+    if quantity == NOTHING:
         return None
     order = case.order
-    return Hold(order.symbol, order.bucket, order.side, case.added, _value(case))
+    return Hold(order.symbol, order.bucket, order.side, quantity, _value(case))
 
 
 def _value(case: Case) -> Decimal:

@@ -215,3 +215,23 @@ def test_a_custom_rule_is_run_by_kind(facts, limits):
     never = Rule("never", lambda case: Breach(Reason.SYMBOL_NOT_ALLOWED, 1, 2), (), spares_reductions=False)
 
     assert evaluate(CUT, facts(), limits(), rules=(never,)).verdict is Verdict.ALLOW
+
+
+def test_a_request_is_judged_with_what_is_known(order, facts, limits):
+    """Where sums and positions are unknown and unlimited, several orders are judged all the same."""
+    known = facts(exposure_known=False, open_positions=None)
+
+    assert evaluate([order(), order(quantity="2")], known, limits()).verdict is Verdict.ALLOW
+    blocked = evaluate([order(), order(quantity="2")], known, limits(exposure_total_max="1000"))
+    assert blocked.reason is Reason.FACTS_MISSING
+
+
+def test_a_guaranteed_reduction_of_unknown_size_passes_and_holds_nothing(facts, limits):
+    """Closing a hedge-mode long in quote currency needs no price: the venue caps it, and there is nothing to hold."""
+    asked = given.order(
+        side=Side.SELL, bucket=given.Bucket.LONG, type=given.OrderType.MARKET, quote_quantity="50", group=1
+    )
+    for price in ({"mark": None}, {"price_age": "6"}):
+        decision = evaluate([asked, asked], facts(long="1", **price), limits())
+        assert (decision.verdict, decision.reducing) == (Verdict.ALLOW, True)
+        assert decision.holds == (None, None)

@@ -206,3 +206,10 @@ def test_an_order_that_never_fits_is_blocked_after_some_rounds():
 
     assert (decision.verdict, decision.breach.observed) == (Verdict.BLOCK, 1)
     assert len([run for run in decision.rules_run if run.outcome == "scaled"]) == 4
+
+
+def test_a_later_limit_binds_when_it_leaves_less():
+    """Room for 0.8 by the first rule and 0.3 by a later one: the later one decides."""
+    decision = evaluate(given.order(), given.facts(), scaling(position_notional_max="80", order_quantity_max="0.3"))
+
+    assert (decision.reason, decision.quantities) == (Reason.ORDER_QUANTITY_EXCEEDS_LIMIT, (Decimal("0.3"),))
