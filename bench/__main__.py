@@ -224,7 +224,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one short round (under 25 s)")
     parser.add_argument("--only", default="", help="only subjects whose name contains this")
     options = parser.parse_args()
-    rounds, seconds = (1, 1.2) if options.quick else (3, 1.5)
+    rounds, seconds = (1, 1.2) if options.quick else (3, 1.0)
     loops = ["asyncio"]
     if not options.quick and importlib.util.find_spec("uvloop"):
         loops.append("uvloop")
