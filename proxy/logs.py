@@ -190,7 +190,7 @@ class Logs:
     """Logging as configured; `close` writes what still waits."""
 
     def __init__(self, writer: LineWriter, clock: Clock, *, as_json: bool, tells_orders: bool = True) -> None:
-        self.tells_orders = tells_orders  # `order.decided` is an info line
+        self.tells_orders = tells_orders  # every decision is told, unless only errors were asked for
         self.writer = writer
         self.clock = clock
         self.as_json = as_json
@@ -247,7 +247,7 @@ def configure(
         _current.close()
     out = sys.stdout.fileno() if descriptor is None else descriptor
     as_json = form == "json" or (form == "auto" and not os.isatty(out))
-    logs = Logs(LineWriter(out), clock, as_json=as_json, tells_orders=level in ("debug", "info"))
+    logs = Logs(LineWriter(out), clock, as_json=as_json, tells_orders=level != "error")
 
     def stamp(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         event["timestamp"] = clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
