@@ -12,12 +12,13 @@ from proxy.book import DOLLAR_COINS, Book, Quote
 from proxy.clock import Clock
 from proxy.feeds.polling import Cycle, Cycles
 from proxy.feeds.reading import Malformed, flag, number, price, record, rows, size, text
-from proxy.feeds.venue import Venue
+from proxy.feeds.venue import FeedFailed, Venue
 from rules import Filters, Market
 
 INFO_BYTES_MAX = 64 * 1024 * 1024
 SYMBOLS_AT_ONCE = 50  # between these the loop serves orders
 FILTERS_S = 3600.0
+FILTERS_WAIT_S = 1.0  # at the start both are asked for at once
 TWO = Decimal(2)
 
 
@@ -39,6 +40,7 @@ class MarketFeed(Cycles):
         self._venue = venue
         self._book = book
         self._exchange = exchange
+        self._listed = asyncio.Event()
         name = f"market.{exchange}.{market.value}"
         read_prices = self._read_spot_prices if market is Market.SPOT else self._read_futures_prices
         super().__init__(
@@ -60,8 +62,18 @@ class MarketFeed(Cycles):
         self._book.apply_filters(
             self._exchange, self._market, found, as_of=reply.as_of, trading=trading
         )
+        self._listed.set()
+
+    async def _filters_first(self) -> None:
+        """Before the venue's list nobody knows what a symbol is quoted in: the book would drop every price."""
+        try:
+            async with asyncio.timeout(FILTERS_WAIT_S):
+                await self._listed.wait()
+        except TimeoutError:
+            raise FeedFailed("exchangeInfo has not been read yet") from None
 
     async def _read_futures_prices(self) -> None:
+        await self._filters_first()
         marks, books = await asyncio.gather(
             self._venue.get("/fapi/v1/premiumIndex"), self._venue.get("/fapi/v1/ticker/bookTicker")
         )
@@ -75,6 +87,7 @@ class MarketFeed(Cycles):
         await self._apply(quotes, min(marks.as_of, books.as_of))
 
     async def _read_spot_prices(self) -> None:
+        await self._filters_first()
         reply = await self._venue.get("/api/v3/ticker/bookTicker")
         quotes: dict[str, Quote] = {}
         for row in rows(reply.found):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 
 import pytest
@@ -106,6 +107,26 @@ async def test_every_symbol_has_its_price(market_feed, market):
         assert (price.mark, price.bid, price.ask, price.conversion) == (100, 99, 101, 1)
     assert book.price("binance", market, "ETHBTC").value.conversion == 100
     assert book.filters_known("binance", market)
+
+
+@pytest.mark.parametrize("market", list(Market))
+async def test_prices_wait_for_the_filters(market_feed, market):
+    """Without the venue's list the book can place no price: asked for at once, both are there in the end."""
+    feed, book = market_feed(market)
+    filters, prices = feed.cycles
+    assert await asyncio.gather(prices.once(), filters.once()) == [True, True]
+    assert book.price("binance", market, "BTCUSDT") is not None
+
+
+@pytest.mark.parametrize("market", list(Market))
+async def test_prices_without_filters_are_no_success(market_feed, market, monkeypatch):
+    """A feed that has delivered nothing is not ready, whatever the venue answered."""
+    monkeypatch.setattr("proxy.feeds.market.FILTERS_WAIT_S", 0.01)
+    feed, book = market_feed(market)
+    prices = feed.cycles[1]
+    assert not await prices.once()
+    assert not prices.health().ready
+    assert "exchangeInfo" in prices.health().last_error
 
 
 async def test_a_symbol_without_a_book_has_a_mark_only_in_futures(market_feed, venue_server):
