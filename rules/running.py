@@ -80,12 +80,11 @@ class Running:
             return facts
         order = case.order
         if not case.reducing and not case.closing:
-            counted = self.notional_besides(order)
+            counted, value = self.notional_besides(order), _own_value(case)
             if order.group is not None:
-                self.group_notionals[order.group] = max(self.group_notional(order), case.notional)
-                self.notional = counted + self.group_notionals[order.group]
-            else:
-                self.notional = counted + case.notional
+                value = max(self.group_notional(order), value)
+                self.group_notionals[order.group] = value
+            self.notional = counted + value
         if order.group is not None:
             place = (order.group, order.symbol, order.bucket, order.side)
             self.group_quantities[place] = self.group_quantity(order) + (hold.quantity if hold else NOTHING)
@@ -116,8 +115,13 @@ def _value(case: Case) -> Decimal:
         return case.exposure_delta
     except (FactMissing, FactStale):
         pass
+    return NOTHING if case.reducing else _own_value(case)
+
+
+def _own_value(case: Case) -> Decimal:
+    """The order's value; nothing where it cannot be told, which passes only where no limit asked for it."""
     try:
-        return NOTHING if case.reducing else case.notional
+        return case.notional
     except (FactMissing, FactStale):
         return NOTHING
 

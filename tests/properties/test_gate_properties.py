@@ -46,7 +46,9 @@ def resized(order, quantity):
 def test_scaling_never_enlarges_and_satisfies_every_rule(length):
     """A scaled order is smaller, positive, on the step, and allowed when it is judged alone."""
 
-    @check(length, order=some.orders(), facts=some.some_facts(always=True), limits=some.some_limits(scaling=True))
+    # One in fifty is scaled, hence more of them.
+    @check(settings(length, max_examples=length.max_examples * 4), order=some.orders(),
+           facts=some.some_facts(always=True), limits=some.some_limits(scaling=True))
     def judge(order, facts, limits):
         decision = evaluate(order, facts, limits)
         if decision.verdict is not Verdict.SCALE_DOWN:

@@ -235,3 +235,12 @@ def test_a_guaranteed_reduction_of_unknown_size_passes_and_holds_nothing(facts, 
         decision = evaluate([asked, asked], facts(long="1", **price), limits())
         assert (decision.verdict, decision.reducing) == (Verdict.ALLOW, True)
         assert decision.holds == (None, None)
+
+
+def test_a_close_of_an_unknown_position_does_not_break_a_request(order, facts, limits):
+    """Close-position beside another order, with the position unknown: judged, since the venue keeps it from opening."""
+    closing = order(side=Side.SELL, type=given.OrderType.STOP_MARKET, trigger_price="90", close_position=True)
+    unknown = facts(position_known=False)
+
+    assert evaluate([closing, order()], unknown, limits()).verdict is Verdict.ALLOW
+    assert evaluate([closing, order()], unknown, limits(order_notional_max="999")).reason is Reason.FACTS_MISSING
