@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -392,7 +393,8 @@ async def test_a_hang_up_that_waits_in_the_kernel_is_seen() -> None:
     """The venue closed while our loop was busy: asking the kernel first avoids an unknown outcome."""
     async with RawVenue() as venue, lane(venue.origin) as upstream:
         await upstream.send("/fapi", ORDER)
-        venue.writers[0].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+        with socket.socket(fileno=os.dup(venue.writers[0].get_extra_info("socket").fileno())) as same:
+            same.shutdown(socket.SHUT_RDWR)
         time.sleep(0.03)  # the loop sees nothing of it
 
         assert (await upstream.send("/fapi", ORDER)).status == 200
