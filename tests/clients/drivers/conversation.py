@@ -6,18 +6,15 @@ prints, executed as a user would paste it.
 """
 
 import json
+import re
 import sys
 import traceback
-
-CALL_TIMEOUT_S = 10
 
 
 def configured(text, key, secret, **names):
     """Fill in the key's values as a user would, run the snippet, and return what it left behind."""
-    lines = text.splitlines()
-    placeholders = {word.strip("\"',}") for line in lines for word in line.replace("(", " ").split() if "_OF_" in word}
-    for placeholder in placeholders:
-        text = text.replace(placeholder, key if placeholder.startswith("KEY_OF_") else secret)
+    text = re.sub(r"KEY_OF_[\w/]+", key, text)
+    text = re.sub(r"SECRET_OF_[\w/]+", secret, text)
     exec(compile(text, "snippet", "exec"), names)
     return names
 

@@ -38,7 +38,7 @@ def place(on, symbol, quantity, price, id, form="limit"):
         raise ValueError(form)
     if "clientOrderId" not in answer:
         return {"answer": answer}
-    return {"quantity": answer["origQty"], "status": answer["status"], "id": answer["clientOrderId"]}
+    return {"quantity": answer.get("origQty"), "status": answer.get("status"), "id": answer["clientOrderId"]}
 
 
 def cancel(on, symbol, id):

@@ -9,6 +9,7 @@ import ccxt.async_support
 from conversation import configured, converse, risk_headers
 
 EXCHANGES = {}
+VENUE_IDS = {}  # client order id -> the exchange's own, which ccxt needs to edit an order
 LOOP = asyncio.new_event_loop()
 CLASSES = {"spot": "binance", "futures": "binanceusdm"}
 SYMBOLS = {
@@ -62,12 +63,12 @@ def place(on, symbol, quantity, price, id, form="limit"):
     elif form == "stop_loss":
         trigger = {**params, "stopLossPrice": price}
         work = exchange.create_order(symbol, "limit" if market == "spot" else "market", "sell", amount, price, trigger)
-    elif form == "reduce_only":
+    elif form == "reduce_only" and market == "futures":
         work = exchange.create_order(symbol, "market", "sell", amount, None, {**params, "reduceOnly": True})
     elif form == "market_by_cost":
         work = exchange.create_market_buy_order_with_cost(symbol, amount, params)
     elif form == "edit":
-        work = exchange.edit_order(id, symbol, "limit", "buy", amount, price, {"origClientOrderId": id})
+        work = exchange.edit_order(VENUE_IDS[id], symbol, "limit", "buy", amount, price)
     elif form == "batch":
         one = {"symbol": symbol, "type": "limit", "side": "buy", "amount": amount, "price": price}
         work = exchange.create_orders([{**one, "params": {"newClientOrderId": f"{id}-{part}"}} for part in "ab"])
@@ -80,6 +81,7 @@ def place(on, symbol, quantity, price, id, form="limit"):
     order = done(flavour, work)
     if not isinstance(order, dict) or "clientOrderId" not in order:
         return {"answer": order}
+    VENUE_IDS[id] = order["id"]
     return {
         "quantity": str(order["amount"]),
         "status": order["status"],
@@ -91,7 +93,8 @@ def place(on, symbol, quantity, price, id, form="limit"):
 def cancel(on, symbol, id):
     exchange, market, flavour = EXCHANGES[on]
     order = done(flavour, exchange.cancel_order("", SYMBOLS[market, symbol], {"origClientOrderId": id}))
-    return {"status": order["status"], "id": order["clientOrderId"]}
+    # On spot the cancel itself has a client order id too, and ccxt shows that one.
+    return {"status": order["status"], "id": order["info"].get("origClientOrderId", order["clientOrderId"])}
 
 
 def reads(on):

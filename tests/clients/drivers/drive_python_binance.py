@@ -35,7 +35,7 @@ def place(on, symbol, quantity, price, id, form="limit"):
         work = order(**named)
     elif form == "market":
         work = order(symbol=symbol, side="BUY", type="MARKET", quantity=quantity, newClientOrderId=id)
-    elif form == "market_by_cost":
+    elif form == "market_by_cost" and spot:
         work = order(symbol=symbol, side="BUY", type="MARKET", quoteOrderQty=quantity, newClientOrderId=id)
     elif form == "test":
         work = (client.create_test_order if spot else client.futures_create_test_order)(**named)
@@ -43,7 +43,7 @@ def place(on, symbol, quantity, price, id, form="limit"):
         work = order(**{**named, "side": "SELL", "type": "STOP_LOSS_LIMIT", "stopPrice": price})
     elif form == "stop_loss":
         work = order(symbol=symbol, side="SELL", type="STOP_MARKET", stopPrice=price, closePosition=True)
-    elif form == "reduce_only":
+    elif form == "reduce_only" and not spot:
         work = order(symbol=symbol, side="SELL", type="MARKET", quantity=quantity, reduceOnly=True)
     elif form == "edit" and spot:
         work = client.cancel_replace_order(**one, cancelReplaceMode="STOP_ON_FAILURE", cancelOrigClientOrderId=id)
@@ -51,17 +51,17 @@ def place(on, symbol, quantity, price, id, form="limit"):
         work = client.futures_modify_order(
             symbol=symbol, side="BUY", quantity=quantity, price=price, origClientOrderId=id
         )
-    elif form == "oco":
+    elif form == "oco" and spot:
         work = client.create_oco_order(
             symbol=symbol, side="SELL", quantity=quantity, listClientOrderId=id, aboveType="LIMIT_MAKER",
             abovePrice="66000", belowType="STOP_LOSS_LIMIT", belowStopPrice=price, belowPrice=price,
             belowTimeInForce="GTC",
         )  # fmt: skip
-    elif form == "batch":
+    elif form == "batch" and not spot:
         work = client.futures_place_batch_order(
             batchOrders=[{**one, "newClientOrderId": f"{id}-{part}"} for part in "ab"]
         )
-    elif form == "leverage":
+    elif form == "leverage" and not spot:
         work = client.futures_change_leverage(symbol=symbol, leverage=int(quantity))
     else:
         raise ValueError(form)
@@ -69,8 +69,8 @@ def place(on, symbol, quantity, price, id, form="limit"):
     if not isinstance(answer, dict) or "clientOrderId" not in answer:
         return {"answer": answer}
     return {
-        "quantity": answer["origQty"],
-        "status": answer["status"],
+        "quantity": answer.get("origQty"),
+        "status": answer.get("status"),
         "id": answer["clientOrderId"],
         "headers": risk_headers(client.response.headers),
     }
