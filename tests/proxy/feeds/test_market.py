@@ -122,7 +122,7 @@ async def test_prices_wait_for_the_filters(market_feed, market):
 async def test_prices_without_filters_are_no_success(market_feed, market, monkeypatch):
     """A feed that has delivered nothing is not ready, whatever the venue answered."""
     monkeypatch.setattr("proxy.feeds.market.FILTERS_WAIT_S", 0.01)
-    feed, book = market_feed(market)
+    feed, _ = market_feed(market)
     prices = feed.cycles[1]
     assert not await prices.once()
     assert not prices.health().ready
