@@ -211,7 +211,7 @@ class Case:
     @Once
     def closing(self) -> bool:
         """The order only closes what another order of the same request opens."""
-        return sums.closes_another(self)
+        return type(self.instruction) is Order and sums.closes_another(self)
 
     @Once
     def non_increasing(self) -> bool:

@@ -325,8 +325,6 @@ def test_a_leg_pending_on_a_reduction_would_open_again():
 
 def test_a_leg_pending_on_a_setting_is_live():
     """An order cannot close what a leverage change opens."""
-    from rules import LeverageChange
-
     legs = [LeverageChange(symbol=ONE_SYMBOL, leverage=Decimal(2)), closing_leg()]
 
     assert evaluate(legs, given.facts(), given.limits()).holds[1].quantity == 1
@@ -407,3 +405,12 @@ def test_facts_are_refused_by_name_and_age():
     assert case(given.order(), given.facts(hedge_mode=True)).hedge_mode is True
     with pytest.raises(FactStale, match=r"price is 6\.5 s old"):
         _ = case(given.order(), given.facts(price_age="6.5")).price
+
+
+def test_settings_between_the_orders_of_a_list_do_not_disturb_it():
+    """A leverage change among the legs closes nothing and is not counted as a closing leg."""
+    change = LeverageChange(symbol=ONE_SYMBOL, leverage=Decimal(2))
+    legs = [given.order(), change, closing_leg(quantity="0.5"), closing_leg(quantity="0.5", price="120")]
+    decision = evaluate(legs, given.facts(), given.limits())
+
+    assert [hold and hold.quantity for hold in decision.holds] == [1, None, None, None]
