@@ -49,11 +49,13 @@ from rules.order import (
     ReplaceMode,
     Side,
 )
+from rules.record import rows_of
 from rules.rulebook import RULEBOOK, Rule
 from rules.running import after
 from rules.sentences import described, sentence
 
 __all__ = [
+    "rows_of",
     "Activity", "Ages", "Breach", "Bucket", "CLEAR", "Case", "Caller", "Decision", "EssAct", "EssLevel",
     "Exposure", "Fact", "FactMissing", "FactStale", "Facts", "Filters", "Finding", "GlobalRisk", "Hold", "Instruction",
     "LeverageChange", "Limits", "Losses", "MarginChange", "MarginKind", "Market", "Order", "OrderType",

@@ -6,6 +6,7 @@ The gate is on the path of an order; some thirty lines of text are not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, overload
 
 from rules.decision import Breach, Finding, RuleRun
@@ -48,6 +49,28 @@ class Stretch(NamedTuple):
             yield RuleRun(rule.name, self.instruction, outcome, described(observed), described(limit))
 
 
+    def rows(self, ending: Breach | None, into: list[list[object]]) -> None:
+        """The rules that ran, as rows for a record: rule, instruction, outcome, observed, limit."""
+        instruction = self.instruction
+        for (rule, _), finding in zip(self.plan, self.found, strict=False):
+            if finding is None:
+                continue
+            observed, limit = finding[0], finding[1]
+            outcome = "within"
+            if len(finding) > 2:  # a Breach has more to say than a Within
+                outcome = "breach" if finding is ending else "scaled"
+                observed, limit = finding[1], finding[2]
+            if type(observed) is Decimal:
+                observed = format(observed, "f")
+            elif type(observed) is not int:
+                observed = described(observed)
+            if type(limit) is Decimal:
+                limit = format(limit, "f")
+            elif type(limit) is not int:
+                limit = described(limit)
+            into.append([rule.name, instruction, outcome, observed, limit])
+
+
 class Runs(Sequence[RuleRun]):
     """The lines of a decision's record, made when first read."""
 
@@ -62,6 +85,13 @@ class Runs(Sequence[RuleRun]):
         if self._lines is None:
             self._lines = tuple([run for stretch in self._stretches for run in stretch.runs(self._ending)])
         return self._lines
+
+    def rows(self) -> list[list[object]]:
+        """The same for a machine: only the rules that ran, numbers with all their digits."""
+        rows: list[list[object]] = []
+        for stretch in self._stretches:
+            stretch.rows(self._ending, rows)
+        return rows
 
     @overload
     def __getitem__(self, index: int) -> RuleRun: ...
@@ -87,3 +117,8 @@ class Runs(Sequence[RuleRun]):
 
     def __repr__(self) -> str:
         return repr(self._read())
+
+
+def rows_of(runs: Sequence[RuleRun]) -> list[list[object]]:
+    """The rules that ran, as rows for a record: rule, instruction, outcome, observed, limit."""
+    return runs.rows() if isinstance(runs, Runs) else [list(run) for run in runs]

@@ -129,13 +129,13 @@ def verify(directory: Path, *, head: Head | None = None) -> Verification:
                 check_anchor(expected, at)
                 reached = reached or at == expected
             if torn and not (being_written and index == len(segments) - 1):
-                raise ChainBroken(f"record {at.sequence + 1} is incomplete", at.sequence + 1)  # noqa: TRY301
+                raise ChainBroken(f"record {at.sequence + 1} is incomplete", at.sequence + 1)  # noqa: TRY301 - one way out of the walk
     except ChainBroken as error:
         return Verification(False, at.sequence, at.hash, error.problem, error.sequence)  # noqa: FBT003 - a NamedTuple
     if expected is not None and expected.sequence > 0 and not reached:
         problem = f"the chain ends at record {at.sequence}, record {expected.sequence} is missing"
         return Verification(False, at.sequence, at.hash, problem, at.sequence + 1)  # noqa: FBT003
-    return Verification(True, at.sequence, at.hash, None, None)  # noqa: FBT003
+    return Verification(True, at.sequence, at.hash, None, None)  # noqa: FBT003 - a NamedTuple
 
 
 def read(

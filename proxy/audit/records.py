@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from rules import Caller, Decision, Instruction, LeverageChange, MarginChange, Order, QuantityCut
+from rules import Caller, Decision, Instruction, LeverageChange, MarginChange, Order, QuantityCut, rows_of
 
 
 def _amount(value: Decimal | None) -> str | None:
@@ -133,7 +133,7 @@ def decision_record(
         "sentence": decision.sentence,
         "quantities": [_amount(quantity) for quantity in decision.quantities],
         "reducing": decision.reducing,
-        "rules_run": list(map(tuple, decision.rules_run)),
+        "rules_run": rows_of(decision.rules_run),
         "policy_revision": decision.policy_revision,
         "ess_epoch": ess_epoch,
         "latency_us": latency_us,
