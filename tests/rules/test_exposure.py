@@ -11,6 +11,7 @@ from rules import (
     Case,
     FactMissing,
     FactStale,
+    LeverageChange,
     Market,
     OrderType,
     Reason,
