@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import itertools
 import ssl
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -284,6 +285,11 @@ class Run:
                     await asyncio.sleep(0.01)
         except TimeoutError:
             raise AssertionError(f"{what}: not within {timeout_s:g} s") from None
+
+
+def tell(figures: str) -> None:
+    """Leave a run's figures in its captured output: `pytest -rP` shows them."""
+    sys.stdout.write(figures + "\n")
 
 
 def policy_of(*, scaling: str = "off", size: Mapping[str, str] | None = None) -> str:
