@@ -260,6 +260,7 @@ class Upstream(Strict):
     eapi: Origin = "https://eapi.binance.com"
     ca_file: Path | None = None
     allow_plain_http: bool = False
+    allow_private: bool = False
     connect_timeout: Duration = 3.0
     total_timeout: Duration = 12.0
     connections_max: Count = 64

@@ -7,6 +7,7 @@ case and with the bytes it came in.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from enum import Enum
 from typing import NamedTuple
@@ -73,6 +74,17 @@ class Origin(NamedTuple):
         host = f"[{self.host}]" if ":" in self.host else self.host
         own_port = 443 if self.scheme == "https" else 80
         return (host if self.port == own_port else f"{host}:{self.port}").encode("ascii")
+
+    @property
+    def is_address(self) -> bool:
+        """Whether it names a machine outright: an IP address, or this machine."""
+        if self.host == "localhost":
+            return True
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import ssl
 from collections import deque
 from collections.abc import Collection
@@ -203,11 +204,15 @@ class Pool:
                     lambda: connection, self.origin.host, self.origin.port
                 )
                 self._open.add(connection)
+                self._check_address(raw)
                 if self._context is not None:
                     secured = await self._loop.start_tls(
                         raw, connection, self._context, server_hostname=self.origin.host
                     )
                     connection.secured(cast(asyncio.Transport, secured))
+        except UpstreamUnreachable:
+            self._discard(connection)
+            raise
         except TimeoutError as error:
             self._discard(connection)
             raise self._unreachable(f"no connection within {self._settings.connect_timeout_s:g} s") from error
@@ -223,6 +228,15 @@ class Pool:
             raise
         connection.idle_since = self._loop.time()
         return connection
+
+    def _check_address(self, transport: asyncio.BaseTransport) -> None:
+        """A venue's name that leads to a private address has been rebound: a keyed request must not go there."""
+        if self._settings.private_addresses_allowed or self.origin.is_address:
+            return
+        found = ipaddress.ip_address(str(transport.get_extra_info("peername")[0]).partition("%")[0])
+        if not found.is_global:
+            log.error("upstream.address_refused", origin=str(self.origin), address=str(found))
+            raise self._unreachable(f"the name leads to {found}, which is not a public address")
 
     def _discard(self, connection: Connection) -> None:
         connection.abort()

@@ -24,4 +24,5 @@ class UpstreamSettings:
     queue_timeout_s: float = 3.0
     idle_s: float = 30.0
     response_max_bytes: int = 1 << 20
+    private_addresses_allowed: bool = False  # for origins given by name; an address given outright is meant
     ca_file: str | None = None  # trusted instead of the system's authorities

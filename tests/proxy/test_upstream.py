@@ -982,3 +982,24 @@ def test_a_missing_ca_file_stops_the_start() -> None:
             tasks=Tasks(),
             clock=SystemClock(),
         )
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_a_name_that_leads_home_gets_nothing(monkeypatch: pytest.MonkeyPatch, *, allowed: bool) -> None:
+    """A venue's name rebound to a private address is refused before a byte, unless that was configured."""
+    async with RawVenue() as venue:
+        loop = asyncio.get_running_loop()
+        real = loop.getaddrinfo
+
+        async def rebound(host: Any, port: Any, **rest: Any) -> Any:
+            return await real("127.0.0.1" if host == "api.example.com" else host, port, **rest)
+
+        monkeypatch.setattr(loop, "getaddrinfo", rebound)
+        port = venue.origin.rpartition(":")[2]
+        async with lane(f"http://api.example.com:{port}", private_addresses_allowed=allowed) as upstream:
+            if allowed:
+                assert (await upstream.send("/fapi", ORDER)).status == 200
+                return
+            with pytest.raises(UpstreamUnreachable, match="not a public address"):
+                await upstream.send("/fapi", ORDER)
+    assert not venue.requests
