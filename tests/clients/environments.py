@@ -71,11 +71,11 @@ def main() -> int:
         making = {client: pool.submit(make, client) for client in wanted}
         for client, result in making.items():
             try:
-                print(f"made .venv-clients/{client} in {result.result():.0f} s", flush=True)
+                print(f"made .venv-clients/{client} in {result.result():.0f} s", flush=True)  # noqa: T201 - a command says what it did
             except (subprocess.CalledProcessError, OSError) as error:  # the others are still made, and this one named
-                print(f"could not make .venv-clients/{client}: {error}", file=sys.stderr, flush=True)
+                sys.stderr.write(f"could not make .venv-clients/{client}: {error}\n")
                 failed += 1
-    print(f"clients: {len(wanted) - failed} environments made in {time.perf_counter() - started:.0f} s")
+    print(f"clients: {len(wanted) - failed} environments made in {time.perf_counter() - started:.0f} s")  # noqa: T201 - a command says what it did
     return 1 if failed else 0
 
 

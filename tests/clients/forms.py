@@ -28,7 +28,7 @@ def prepared(client: Client, form: str) -> dict[str, str]:
     if form == "edit":
         placed = client.place("0.005")
         assert placed["outcome"] == "ok", placed
-        given["id"] = placed["sent_id"]
+        given["client_id"] = placed["sent_id"]
     if form in ("reduce_only", "stop_loss") and client.subject.market == "futures":
         held = client.place("0.003", form="market")
         assert held["outcome"] == "ok", held

@@ -11,7 +11,7 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
@@ -247,18 +247,19 @@ class Client:
     mode: str
     name: str
     version: str
-    _count: int = field(default=0)
 
-    def place(self, quantity: str = "0.005", *, symbol: str = "BTCUSDT", form: str = "limit", **other: str) -> dict[str, Any]:
+    def place(
+        self, quantity: str = "0.005", *, symbol: str = "BTCUSDT", form: str = "limit", **other: str
+    ) -> dict[str, Any]:
         """Send an order, unless told otherwise a limit buy a little below the market so that it rests."""
         price = {"BTCUSDT": "59000", "DOGEUSDT": "0.14"}[symbol]
-        given = {"price": price, "id": other.get("id") or self.new_id(), **other}
+        given = {"price": price, "client_id": other.get("client_id") or self.new_id(), **other}
         answer = self.driver.ask("place", on=self.name, symbol=symbol, quantity=quantity, form=form, **given)
-        return {**answer, "sent_id": given["id"]}
+        return {**answer, "sent_id": given["client_id"]}
 
-    def cancel(self, id: str) -> dict[str, Any]:  # noqa: A002 - the venue's word
+    def cancel(self, client_id: str) -> dict[str, Any]:
         """Cancel by client order id."""
-        return self.driver.ask("cancel", on=self.name, symbol="BTCUSDT", id=id)
+        return self.driver.ask("cancel", on=self.name, symbol="BTCUSDT", client_id=client_id)
 
     def reads(self) -> dict[str, Any]:
         """What the client reads by itself: the listing, the time, the balance."""

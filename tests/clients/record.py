@@ -7,7 +7,6 @@ tests' own. Run it after a client's version changes; the codec's tests read the 
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -35,8 +34,8 @@ def record(client: Client, house: Running, form: str) -> tuple[bytes | None, str
 
 def main() -> int:
     """Record everything anew; what each form came to is printed."""
-    if FOLDER.exists():
-        shutil.rmtree(FOLDER)
+    for file in FOLDER.rglob("*.http"):
+        file.unlink()
     with tempfile.TemporaryDirectory() as folder:
         house = Running(Path(folder))
         drivers: dict[str, Driver] = {}
@@ -56,7 +55,7 @@ def _record_all(client: Client, house: Running, subject: Subject) -> None:
     client.reads()
     for form in FORMS:
         raw, ended = record(client, house, form)
-        print(f"{subject} {form}: {ended[:150] if raw else '- ' + ended[:100]}")
+        print(f"{subject} {form}: {ended[:150] if raw else '- ' + ended[:100]}")  # noqa: T201 - its user reads it
         if raw:
             (FOLDER / str(subject)).mkdir(parents=True, exist_ok=True)
             (FOLDER / str(subject) / f"{form}.http").write_bytes(raw)

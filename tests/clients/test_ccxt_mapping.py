@@ -62,6 +62,21 @@ def test_an_own_domain_serves_orders_and_reads(client_in, tls_house, subject, mo
     assert client.cancel(placed["sent_id"])["outcome"] == "ok"
 
 
+@pytest.mark.parametrize("subject", FUTURES, ids=str)
+@pytest.mark.parametrize("way", [1, 2])
+def test_portfolio_margin_is_refused_for_good(client_in, house, tls_house, subject, way):
+    """An order on a family that is not judged raises a final class that names the family, and is not sent."""
+    running = house if way == 1 else tls_house
+    client = client_in(running, subject, "passthrough", way=way)
+
+    answer = client.place("0.005", form="portfolio_margin")
+
+    assert answer["outcome"] == "raised", answer
+    assert "OperationFailed" not in answer["parents"], "ccxt takes that family of classes for worth another try"
+    assert "/papi" in answer["message"]
+    assert running.orders() == []
+
+
 @pytest.mark.parametrize("subject", CCXT, ids=str)
 def test_a_block_is_the_same_either_way(client_in, house, tls_house, subject):
     """Our own refusals map to the same final class with and without the own domain."""

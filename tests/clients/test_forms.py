@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from tests.clients import matrix
 from tests.clients.forms import FORMS, NOT_A_FORM, prepared
 from tests.clients.parts import SUBJECTS, Request
 
@@ -73,3 +74,12 @@ def test_a_market_order_by_cost_is_scaled_in_its_own_unit(client_in, house):
         [arrived] = house.orders()
         request = Request(arrived["method"], arrived["target"], arrived["headers"], arrived["body"])
         assert Decimal(request.parameters()["quoteOrderQty"]) <= 600
+
+
+@pytest.mark.parametrize("subject", [one for one in SUBJECTS if one.market == "futures"], ids=str)
+def test_a_batch_that_is_too_large_is_refused_whole(client, house):
+    """No leg of it arrives, and the client raises what it was measured to raise."""
+    answer = client.place("0.05", form="batch")
+
+    assert answer["exception"] == matrix.raises(client.subject, 403, -2010), answer
+    assert house.orders() == []

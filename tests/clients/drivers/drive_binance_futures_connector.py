@@ -13,23 +13,24 @@ def connect(name, snippet, key, secret, market, flavour):
     return {"version": importlib.metadata.version("binance-futures-connector")}
 
 
-def place(on, symbol, quantity, price, id, form="limit"):
+def place(on, symbol, quantity, price, client_id, form="limit"):
+    """Send an order of a form; an unknown form is a ValueError."""
     client = CLIENTS[on]
     one = {"symbol": symbol, "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": quantity, "price": price}
     if form == "limit":
-        answer = client.new_order(**one, newClientOrderId=id)
+        answer = client.new_order(**one, newClientOrderId=client_id)
     elif form == "market":
-        answer = client.new_order(symbol=symbol, side="BUY", type="MARKET", quantity=quantity, newClientOrderId=id)
+        answer = client.new_order(symbol, "BUY", "MARKET", quantity=quantity, newClientOrderId=client_id)
     elif form == "reduce_only":
         answer = client.new_order(symbol=symbol, side="SELL", type="MARKET", quantity=quantity, reduceOnly="true")
     elif form == "test":
-        answer = client.new_order_test(**one, newClientOrderId=id)
+        answer = client.new_order_test(**one, newClientOrderId=client_id)
     elif form == "edit":
         answer = client.modify_order(
-            symbol=symbol, side="BUY", quantity=float(quantity), price=float(price), origClientOrderId=id
+            symbol=symbol, side="BUY", quantity=float(quantity), price=float(price), origClientOrderId=client_id
         )
     elif form == "batch":
-        answer = client.new_batch_order([{**one, "newClientOrderId": f"{id}-{part}"} for part in "ab"])
+        answer = client.new_batch_order([{**one, "newClientOrderId": f"{client_id}-{part}"} for part in "ab"])
     elif form == "leverage":
         answer = client.change_leverage(symbol=symbol, leverage=int(quantity))
     else:
@@ -39,12 +40,14 @@ def place(on, symbol, quantity, price, id, form="limit"):
     return {"quantity": answer["origQty"], "status": answer["status"], "id": answer["clientOrderId"]}
 
 
-def cancel(on, symbol, id):
-    answer = CLIENTS[on].cancel_order(symbol=symbol, origClientOrderId=id)
+def cancel(on, symbol, client_id):
+    """Cancel by client order id."""
+    answer = CLIENTS[on].cancel_order(symbol=symbol, origClientOrderId=client_id)
     return {"status": answer["status"], "id": answer["clientOrderId"]}
 
 
 def reads(on):
+    """Listing, server time and balance."""
     client = CLIENTS[on]
     balances = {one["asset"]: one["balance"] for one in client.balance()}
     return {

@@ -13,30 +13,31 @@ def connect(name, snippet, key, secret, market, flavour):
     return {"version": importlib.metadata.version("binance-sdk-derivatives-trading-usds-futures")}
 
 
-def place(on, symbol, quantity, price, id, form="limit"):
+def place(on, symbol, quantity, price, client_id, form="limit"):
+    """Send an order of a form; an unknown form is a ValueError."""
     client = CLIENTS[on]
     one = {"symbol": symbol, "side": "BUY", "type": "LIMIT", "time_in_force": "GTC"}
     numbers = {"quantity": float(quantity), "price": float(price)}
     if form == "limit":
-        answer = client.new_order(**one, **numbers, new_client_order_id=id)
+        answer = client.new_order(**one, **numbers, new_client_order_id=client_id)
     elif form == "market":
-        answer = client.new_order(symbol, "BUY", "MARKET", quantity=float(quantity), new_client_order_id=id)
+        answer = client.new_order(symbol, "BUY", "MARKET", quantity=float(quantity), new_client_order_id=client_id)
     elif form == "reduce_only":
         answer = client.new_order(symbol, "SELL", "MARKET", quantity=float(quantity), reduce_only="true")
     elif form == "test":
-        answer = client.test_order(**one, **numbers, new_client_order_id=id)
+        answer = client.test_order(**one, **numbers, new_client_order_id=client_id)
     elif form == "edit":
-        answer = client.modify_order(symbol, "BUY", **numbers, orig_client_order_id=id)
+        answer = client.modify_order(symbol, "BUY", **numbers, orig_client_order_id=client_id)
     elif form == "stop_loss":
         answer = client.new_algo_order(
             algo_type="CONDITIONAL", symbol=symbol, side="SELL", type="STOP_MARKET", trigger_price=float(price),
-            close_position="true", client_algo_id=id,
+            close_position="true", client_algo_id=client_id,
         )  # fmt: skip
     elif form == "batch":
         legs = [
             {
                 "symbol": symbol, "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": quantity,
-                "price": price, "newClientOrderId": f"{id}-{part}",
+                "price": price, "newClientOrderId": f"{client_id}-{part}",
             }
             for part in "ab"
         ]  # fmt: skip
@@ -56,12 +57,14 @@ def place(on, symbol, quantity, price, id, form="limit"):
     }
 
 
-def cancel(on, symbol, id):
-    found = CLIENTS[on].cancel_order(symbol, orig_client_order_id=id).data()
+def cancel(on, symbol, client_id):
+    """Cancel by client order id."""
+    found = CLIENTS[on].cancel_order(symbol, orig_client_order_id=client_id).data()
     return {"status": found.status, "id": found.client_order_id}
 
 
 def reads(on):
+    """Listing, server time and balance."""
     client = CLIENTS[on]
     balances = {one.asset: one.balance for one in client.futures_account_balance_v3().data()}
     return {

@@ -46,15 +46,19 @@ def connect(name, snippet, key, secret, market, flavour, way=1, ca_file="", doma
 
 
 def done(flavour, work):
+    """The answer, now or awaited."""
     return work if flavour == "sync" else LOOP.run_until_complete(work)
 
 
-def place(on, symbol, quantity, price, id, form="limit"):
+def place(on, symbol, quantity, price, client_id, form="limit"):
+    """Send an order of a form; an unknown form is a ValueError."""
     exchange, market, flavour = EXCHANGES[on]
     symbol = SYMBOLS[market, symbol]
-    params = {"newClientOrderId": id}
+    params = {"newClientOrderId": client_id}
     amount, price = float(quantity), float(price)
-    if form == "limit":
+    if form == "portfolio_margin":
+        work = exchange.create_order(symbol, "limit", "buy", amount, price, {**params, "portfolioMargin": True})
+    elif form == "limit":
         work = exchange.create_order(symbol, "limit", "buy", amount, price, params)
     elif form == "market":
         work = exchange.create_order(symbol, "market", "buy", amount, None, params)
@@ -68,10 +72,10 @@ def place(on, symbol, quantity, price, id, form="limit"):
     elif form == "market_by_cost":
         work = exchange.create_market_buy_order_with_cost(symbol, amount, params)
     elif form == "edit":
-        work = exchange.edit_order(VENUE_IDS[id], symbol, "limit", "buy", amount, price)
+        work = exchange.edit_order(VENUE_IDS[client_id], symbol, "limit", "buy", amount, price)
     elif form == "batch":
         one = {"symbol": symbol, "type": "limit", "side": "buy", "amount": amount, "price": price}
-        work = exchange.create_orders([{**one, "params": {"newClientOrderId": f"{id}-{part}"}} for part in "ab"])
+        work = exchange.create_orders([{**one, "params": {"newClientOrderId": f"{client_id}-{part}"}} for part in "ab"])
     elif form == "leverage":
         work = exchange.set_leverage(int(quantity), symbol)
     elif form == "margin_mode":
@@ -81,7 +85,7 @@ def place(on, symbol, quantity, price, id, form="limit"):
     order = done(flavour, work)
     if not isinstance(order, dict) or "clientOrderId" not in order:
         return {"answer": order}
-    VENUE_IDS[id] = order["id"]
+    VENUE_IDS[client_id] = order["id"]
     return {
         "quantity": str(order["amount"]),
         "status": order["status"],
@@ -90,15 +94,17 @@ def place(on, symbol, quantity, price, id, form="limit"):
     }
 
 
-def cancel(on, symbol, id):
+def cancel(on, symbol, client_id):
+    """Cancel by client order id."""
     exchange, market, flavour = EXCHANGES[on]
-    order = done(flavour, exchange.cancel_order("", SYMBOLS[market, symbol], {"origClientOrderId": id}))
+    order = done(flavour, exchange.cancel_order("", SYMBOLS[market, symbol], {"origClientOrderId": client_id}))
     # On spot the cancel itself has a client order id too, and ccxt shows that one.
     return {"status": order["status"], "id": order["info"].get("origClientOrderId", order["clientOrderId"])}
 
 
 def reads(on):
-    exchange, market, flavour = EXCHANGES[on]
+    """Listing, server time and balance."""
+    exchange, _, flavour = EXCHANGES[on]
     markets = done(flavour, exchange.load_markets(True))
     return {
         "symbols": len(markets),

@@ -3,9 +3,8 @@
 import asyncio
 import inspect
 
-from conversation import configured, converse, risk_headers
-
 import binance
+from conversation import configured, converse, risk_headers
 
 CLIENTS = {}
 LOOP = asyncio.new_event_loop()
@@ -22,21 +21,23 @@ def connect(name, snippet, key, secret, market, flavour):
 
 
 def done(work):
+    """The answer, now or awaited."""
     return LOOP.run_until_complete(work) if inspect.isawaitable(work) else work
 
 
-def place(on, symbol, quantity, price, id, form="limit"):
+def place(on, symbol, quantity, price, client_id, form="limit"):
+    """Send an order of a form; an unknown form is a ValueError."""
     client, market = CLIENTS[on]
     spot = market == "spot"
     one = {"symbol": symbol, "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": quantity, "price": price}
-    named = {**one, "newClientOrderId": id}
+    named = {**one, "newClientOrderId": client_id}
     order = client.create_order if spot else client.futures_create_order
     if form == "limit":
         work = order(**named)
     elif form == "market":
-        work = order(symbol=symbol, side="BUY", type="MARKET", quantity=quantity, newClientOrderId=id)
+        work = order(symbol=symbol, side="BUY", type="MARKET", quantity=quantity, newClientOrderId=client_id)
     elif form == "market_by_cost" and spot:
-        work = order(symbol=symbol, side="BUY", type="MARKET", quoteOrderQty=quantity, newClientOrderId=id)
+        work = order(symbol=symbol, side="BUY", type="MARKET", quoteOrderQty=quantity, newClientOrderId=client_id)
     elif form == "test":
         work = (client.create_test_order if spot else client.futures_create_test_order)(**named)
     elif form == "stop_loss" and spot:
@@ -46,20 +47,21 @@ def place(on, symbol, quantity, price, id, form="limit"):
     elif form == "reduce_only" and not spot:
         work = order(symbol=symbol, side="SELL", type="MARKET", quantity=quantity, reduceOnly=True)
     elif form == "edit" and spot:
-        work = client.cancel_replace_order(**one, cancelReplaceMode="STOP_ON_FAILURE", cancelOrigClientOrderId=id)
+        replaces = {"cancelReplaceMode": "STOP_ON_FAILURE", "cancelOrigClientOrderId": client_id}
+        work = client.cancel_replace_order(**one, **replaces)
     elif form == "edit":
         work = client.futures_modify_order(
-            symbol=symbol, side="BUY", quantity=quantity, price=price, origClientOrderId=id
+            symbol=symbol, side="BUY", quantity=quantity, price=price, origClientOrderId=client_id
         )
     elif form == "oco" and spot:
         work = client.create_oco_order(
-            symbol=symbol, side="SELL", quantity=quantity, listClientOrderId=id, aboveType="LIMIT_MAKER",
+            symbol=symbol, side="SELL", quantity=quantity, listClientOrderId=client_id, aboveType="LIMIT_MAKER",
             abovePrice="66000", belowType="STOP_LOSS_LIMIT", belowStopPrice=price, belowPrice=price,
             belowTimeInForce="GTC",
         )  # fmt: skip
     elif form == "batch" and not spot:
         work = client.futures_place_batch_order(
-            batchOrders=[{**one, "newClientOrderId": f"{id}-{part}"} for part in "ab"]
+            batchOrders=[{**one, "newClientOrderId": f"{client_id}-{part}"} for part in "ab"]
         )
     elif form == "leverage" and not spot:
         work = client.futures_change_leverage(symbol=symbol, leverage=int(quantity))
@@ -76,14 +78,16 @@ def place(on, symbol, quantity, price, id, form="limit"):
     }
 
 
-def cancel(on, symbol, id):
+def cancel(on, symbol, client_id):
+    """Cancel by client order id."""
     client, market = CLIENTS[on]
     call = client.cancel_order if market == "spot" else client.futures_cancel_order
-    answer = done(call(symbol=symbol, origClientOrderId=id))
+    answer = done(call(symbol=symbol, origClientOrderId=client_id))
     return {"status": answer["status"], "id": answer["origClientOrderId" if market == "spot" else "clientOrderId"]}
 
 
 def reads(on):
+    """Listing, server time and balance."""
     client, market = CLIENTS[on]
     if market == "spot":
         info, clock = done(client.get_exchange_info()), done(client.get_server_time())
