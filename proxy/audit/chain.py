@@ -134,7 +134,7 @@ def verify(directory: Path, *, head: Head | None = None) -> Verification:
         return Verification(False, at.sequence, at.hash, error.problem, error.sequence)  # noqa: FBT003 - a NamedTuple
     if expected is not None and expected.sequence > 0 and not reached:
         problem = f"the chain ends at record {at.sequence}, record {expected.sequence} is missing"
-        return Verification(False, at.sequence, at.hash, problem, at.sequence + 1)  # noqa: FBT003
+        return Verification(False, at.sequence, at.hash, problem, at.sequence + 1)  # noqa: FBT003 - a NamedTuple
     return Verification(True, at.sequence, at.hash, None, None)  # noqa: FBT003 - a NamedTuple
 
 
