@@ -129,7 +129,7 @@ def verify(directory: Path, *, head: Head | None = None) -> Verification:
                 check_anchor(expected, at)
                 reached = reached or at == expected
             if torn and not (being_written and index == len(segments) - 1):
-                raise ChainBroken(f"record {at.sequence + 1} is incomplete", at.sequence + 1)  # noqa: TRY301 - one way out of the walk
+                raise ChainBroken(f"record {at.sequence + 1} is incomplete", at.sequence + 1)  # noqa: TRY301 - one exit
     except ChainBroken as error:
         return Verification(False, at.sequence, at.hash, error.problem, error.sequence)  # noqa: FBT003 - a NamedTuple
     if expected is not None and expected.sequence > 0 and not reached:
