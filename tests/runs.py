@@ -261,6 +261,7 @@ class Run:
     admin_url: str
     admin: RunAdmin
     folder: Path
+    tls_context: ssl.SSLContext | None = None  # the exchange's
     clients: list[Wire] = field(default_factory=list)
 
     def bots(self, count: int, account: str = "direct", *, direct_to_venue: bool = False) -> list[RawBot]:
@@ -276,6 +277,19 @@ class Run:
         bot.name = f"{bot.name}-{len(self.clients)}"
         self.clients.append(bot)
         return bot
+
+    async def stop_listening(self) -> None:
+        """The exchange takes no connections any more and ends those it has."""
+        assert self.sim._server is not None
+        self.sim._server.close()
+        for _ in range(10):  # a handshake under way becomes a connection a little later
+            for connection in list(self.sim._connections):
+                connection.close()
+            await asyncio.sleep(0.01)
+
+    async def listen_again(self) -> None:
+        """The exchange is back under its old address."""
+        await self.sim.start(port=urlsplit(self.sim.url).port or 0, ssl_context=self.tls_context)
 
     async def until(self, holds: Any, what: str, timeout_s: float = 10.0) -> None:
         """Wait until something holds."""
@@ -382,7 +396,7 @@ async def open_run(
     try:
         await app.start()
         token = app.settings.admin_token_path.read_text("utf-8").strip()
-        run = Run(app, sim, app.proxy_url, app.admin_url, RunAdmin(app.admin_url, token), folder)
+        run = Run(app, sim, app.proxy_url, app.admin_url, RunAdmin(app.admin_url, token), folder, context)
         run.clients.append(run.admin)
         await run.until(lambda: app.status.ready()[0], "ready", READY_TIMEOUT_S)
         yield run
