@@ -100,14 +100,24 @@ class Identities:
         """
         if signature is None:
             return
-        if (bot.key, signature) in self._sent:
+        claim = (bot.key, _essence(signature))
+        if claim in self._sent:
             raise NotAuthentic(Reason.REQUEST_REPLAYED, "an order with exactly these bytes was sent before")
-        self._sent[bot.key, signature] = None
+        self._sent[claim] = None
 
     def unclaim(self, bot: Bot, signature: str | None) -> None:
         """Forget a claim whose order certainly was not sent."""
         if signature is not None:
-            self._sent.pop((bot.key, signature), None)
+            self._sent.pop((bot.key, _essence(signature)), None)
+
+
+def _essence(signature: str) -> str:
+    """The part of a signature that nobody can spell differently for the same bytes.
+
+    Hex may come in either case, and base64 ends in bits and padding that a reader ignores; forty
+    characters hold 160 bits or more, and letter case is not needed to tell two of them apart.
+    """
+    return signature.lower()[:40]
 
 
 def caller_of(bot: Bot, headers: Iterable[tuple[bytes, bytes]]) -> Caller:

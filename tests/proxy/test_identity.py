@@ -101,6 +101,21 @@ async def test_a_claim_holds_until_it_is_taken_back_or_too_old(house):
     identities.claim(who, None)
 
 
+@pytest.mark.parametrize(
+    ("signature", "respelled"),
+    [("0a" * 32, "0A" * 32), ("0a" * 32, "0a" * 31 + "0A"), ("A" * 85 + "Q==", "A" * 85 + "R=="), ("A" * 86 + "==", "A" * 86)],
+)
+async def test_a_signature_spelled_differently_is_the_same_claim(signature, respelled, house):
+    """Hex in the other case and base64 with other spare bits sign the same bytes: one order, sent once."""
+    identities = house.parts.identities
+    who = identities.of(BOT_KEY)
+    identities.claim(who, signature)
+    with pytest.raises(NotAuthentic):
+        identities.claim(who, respelled)
+    identities.unclaim(who, respelled)
+    identities.claim(who, signature)
+
+
 @pytest.mark.parametrize("stated", [b"1.1", b"-0.5", b"NaN", b"high", b"1e-1", b"\xff", b""])
 def test_a_confidence_that_is_no_plain_share_is_refused(stated):
     """Confidence is a plain decimal between 0 and 1, or the request is not understood."""
