@@ -70,12 +70,13 @@ class Drops:
             self.run.sim.inject(Fault(kind, times=None))
         if kind == REFUSED:
             await self.run.stop_listening()
-        if kind in (ON_CONNECT, HANG_UP) or self.dice.random() < 0.3:
+        closed = kind in (ON_CONNECT, HANG_UP) or self.dice.random() < 0.3
+        if closed:
             for connection in list(self.run.sim._connections):
                 connection.close()
-        if kind == ON_CONNECT:
+        if closed and kind != HANG_UP:
             await asyncio.sleep(0.02)  # what is closed is seen: the request has to connect
-        elif kind in FAULTS:
+        if kind in FAULTS and kind != ON_CONNECT:
             self.run.sim.inject(Fault(kind, match=f"{method} {ORDER_PATH}"))
         reply = await self.bot.raw(request)
         arrived = self._arrived(request, *before)
@@ -88,7 +89,8 @@ class Drops:
         elif kind != HANG_UP:
             self.run.sim.clear_faults()
             assert reply.status in (503, 504), (kind, method, reply)
-            assert executed == (kind in EXECUTED), (kind, method, arrived)
+            met = bool(arrived) or not closed  # a connection that closes may swallow the request before the fault
+            assert not met or executed == (kind in EXECUTED), (kind, method, arrived)
         self._check_answer(kind, method, reply, arrived, executed=executed)
         decision_id = reply.headers["x-risk-decision-id"] if method != "DELETE" else ""
         target, body = _parts(request)

@@ -1,0 +1,67 @@
+"""Many orders at once before room for ten: ten arrive, whoever is first, and whatever the exchange does."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from proxy.simulator.faults import Fault
+from tests.runs import ORDER_PATH, Reply, open_run, tell
+
+ROOM = 10
+NOTIONAL = 59000 * 5 // 1000  # of one order, in USDT
+BOTS = 5
+# Ten orders fit, an eleventh would not; the rest is less than one order.
+LIMIT = str(NOTIONAL * ROOM + NOTIONAL // 2)
+LIMITS = {
+    f"exposure_{what}_max": f"{what}_exposure_exceeds_limit" for what in ("account", "symbol", "strategy", "exchange")
+}
+
+
+async def crowd(folder: Path, orders: int, seed: int, *, account: str, limit: str) -> Counter[tuple[int, str]]:
+    """Send all orders in one moment; what was answered."""
+    dice = random.Random(seed)
+    lane = {"connections_max": str(dice.choice((2, 8, 64)))}
+    async with open_run(folder, size={limit: LIMIT}, upstream=lane) as run:
+        run.sim.inject(Fault("latency", times=None, match=f"POST {ORDER_PATH}", latency_s=dice.choice((0.0, 0.02))))
+        # Several connections for each bot, so that its orders are judged at the same time as well.
+        wires = [run.bot(account, number % BOTS) for number in range(orders)]
+        for wire in wires:
+            assert (await wire.raw(wire.bytes_of("GET", "/fapi/v1/ping"))).status == 200
+        requests = [(wire, wire.order_bytes()) for wire in wires]
+        dice.shuffle(requests)
+        replies: list[Reply] = await asyncio.gather(*(wire.raw(request) for wire, request in requests))
+        answers = Counter((reply.status, reply.headers.get("x-risk-reason", "")) for reply in replies)
+
+        arrived = [one for one in run.sim.received if one.is_order]
+        assert len(arrived) == ROOM, (answers, len(arrived))
+        assert all(b"quantity=0.005&" in one.body for one in arrived)
+        assert answers[200, ""] == ROOM, answers
+        assert sum(answers.values()) == orders
+        assert {reason for status, reason in answers if status == 403} == {LIMITS[limit]}
+        # The account has been read again: what was reserved is now seen, and there is no more room than before.
+        await run.until(lambda: not any(run.app.reservations.counts().values()), "the book shows the orders", 20)
+        assert (await wires[0].order()).status == 403
+        return answers
+
+
+@pytest.mark.parametrize(
+    ("seed", "account", "limit"), [(1, "direct", "exposure_account_max"), (2, "desk", "exposure_symbol_max")]
+)
+async def test_two_hundred_orders_at_once_fill_the_room_exactly(tmp_path, seed, account, limit):
+    """Five bots of one account, 200 orders, room for 10: exactly 10 reach the exchange, at their own size."""
+    tell(str(await crowd(tmp_path, 200, seed, account=account, limit=limit)))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("account", ["direct", "desk"])
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("seed", range(3, 6))
+async def test_a_thousand_orders_at_once_fill_the_room_exactly(tmp_path, seed, limit, account):
+    """The same with 1,000 orders, for every sum that is limited and in both key modes."""
+    tell(str(await crowd(tmp_path, 1000, seed, account=account, limit=limit)))
