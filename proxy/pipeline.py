@@ -323,7 +323,7 @@ class Pipeline:
             )
         if not bot.in_custody:
             # The venue would have checked the bot's signature; once we replace it, we must.
-            self._exchange.verify(request, parsed.params, credentials.secret)
+            self._exchange.verify_own(request, parsed.params, credentials)
             window = self._exchange.timestamp_window(parsed.params)
             if not self._in_window(*window):
                 raise NotAuthentic(Reason.TIMESTAMP_OUTSIDE_WINDOW, "the timestamp is outside its recvWindow")

@@ -218,7 +218,9 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(folder: Path, *, policy: dict | None = None, plain_secret: bool = True) -> AsyncIterator[House]:
+async def open_house(
+    folder: Path, *, policy: dict | None = None, plain_secret: bool = True, plain_credentials: Credentials | None = None
+) -> AsyncIterator[House]:
     """Accounts `desk` (custody) and `plain` (passthrough), fresh facts, nothing held."""
     clock = ManualClock(NOW)
     tasks = Tasks()
@@ -231,7 +233,7 @@ async def open_house(folder: Path, *, policy: dict | None = None, plain_secret: 
     policies = Policies(store, clock=clock)
     await policies.start()
     credentials = Credentials(api_key=VENUE_KEY, secret=VENUE_SECRET)
-    plain = Credentials(api_key=PLAIN_KEY, secret=VENUE_SECRET) if plain_secret else None
+    plain = plain_credentials or (Credentials(api_key=PLAIN_KEY, secret=VENUE_SECRET) if plain_secret else None)
     desk = Account(name="desk", exchange="binance", mode="custody", credentials=credentials)
     direct = Account(name="plain", exchange="binance", mode="passthrough", credentials=plain)
     bots = (

@@ -122,6 +122,10 @@ class Exchange(Protocol):
         """Check a bot's HMAC-SHA256 signature. Raises NotAuthentic."""
         ...
 
+    def verify_own(self, request: WireRequest, params: Params, credentials: Credentials) -> None:
+        """Check a signature that the bot made with the venue key itself. Raises NotAuthentic."""
+        ...
+
     def timestamp_window(self, params: Params) -> tuple[int, Decimal]:
         """The request's timestamp (ms) and recvWindow (ms). Raises NotAuthentic if absent or too wide."""
         ...

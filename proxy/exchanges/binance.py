@@ -126,6 +126,17 @@ class Binance:
         if not signing.hmac_matches(secret, _payload(request, signature), signature.value):
             raise NotAuthentic(Reason.SIGNATURE_INVALID, "the signature does not fit the request")
 
+    def verify_own(self, request: WireRequest, params: Params, credentials: Credentials) -> None:
+        """Check a signature that the bot made with the venue key itself, of whatever kind that key is."""
+        if credentials.kind == "hmac":
+            self.verify(request, params, credentials.secret)
+            return
+        signature = params.find("signature")
+        if signature is None:
+            raise NotAuthentic(Reason.SIGNATURE_INVALID, "the request carries no signature")
+        if not signing.key_matches(credentials.secret, _payload(request, signature), signature.value):
+            raise NotAuthentic(Reason.SIGNATURE_INVALID, "the signature does not fit the request")
+
     def timestamp_window(self, params: Params) -> tuple[int, Decimal]:
         """The timestamp and recvWindow in milliseconds; a timestamp in microseconds is cut."""
         stamp, window = params.get("timestamp"), params.get("recvWindow")

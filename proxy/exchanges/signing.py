@@ -7,7 +7,7 @@ import hashlib
 import hmac
 from functools import lru_cache
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -45,6 +45,22 @@ def hmac_matches(secret: bytes, payload: bytes, given: str) -> bool:
     if not secret or not given.isascii():
         return False
     return hmac.compare_digest(hmac_sha256_hex(secret, payload), given.lower().encode("ascii"))
+
+
+def key_matches(private_key_pem: bytes, payload: bytes, given: str) -> bool:
+    """Whether `given` is the base64 signature of the payload that this Ed25519 or RSA key makes."""
+    key = _private_key(private_key_pem)
+    try:
+        signature = base64.b64decode(given, validate=True)
+        if isinstance(key, ed25519.Ed25519PrivateKey):
+            key.public_key().verify(signature, payload)
+        elif isinstance(key, rsa.RSAPrivateKey):
+            key.public_key().verify(signature, payload, padding.PKCS1v15(), hashes.SHA256())
+        else:
+            raise SigningError("the private key is neither an Ed25519 nor an RSA key")
+    except (ValueError, InvalidSignature):
+        return False
+    return True
 
 
 @lru_cache(maxsize=64)

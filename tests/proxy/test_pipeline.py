@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from proxy.errors import AuditError, UpstreamSilent, UpstreamUnreachable
 from proxy.exchanges import EXCHANGES
+from proxy.exchanges.base import Credentials
 from proxy.wire import WireResponse
 from rules import EssLevel, Market
 from tests.house import BOT_SECRET, PLAIN_KEY, VENUE_KEY, VENUE_SECRET, open_house
@@ -94,6 +98,31 @@ async def test_passthrough_without_a_secret_blocks_instead_of_scaling(tmp_path):
         assert header(answer, b"x-risk-reason") == b"resign_unavailable"
         assert house.venue.sent == []
         assert not house.book.symbol("plain", Market.LINEAR, "BTCUSDT", house.clock.now()).reserved
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa"])
+async def test_passthrough_scales_with_asymmetric_keys(tmp_path, kind):
+    """A bot that signs with the account's Ed25519 or RSA key is checked with it and signed again with it."""
+    key = (
+        ed25519.Ed25519PrivateKey.generate()
+        if kind == "ed25519"
+        else rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    credentials = Credentials(api_key=PLAIN_KEY, secret=pem, kind=kind)
+    async with open_house(tmp_path, plain_credentials=credentials) as house:
+        unsigned = house.order(key=PLAIN_KEY, secret=b"any", quantity="0.05", newClientOrderId="a")
+        signed = EXCHANGES[0].sign(unsigned, credentials)
+        good, _ = await house.ask(signed)
+        tampered = replace(signed, body=signed.body.replace(b"quantity=0.05", b"quantity=0.06"))
+        bad, _ = await house.ask(tampered)
+
+        assert (good.status, bad.status) == (200, 403)
+        assert header(bad, b"x-risk-reason") == b"signature_invalid"
+        assert len(house.venue.sent) == 1
+        sent = house.venue.sent[0]
+        EXCHANGES[0].verify_own(sent, EXCHANGES[0].read_params(sent), credentials)
+        assert b"quantity=0.010" in sent.body
 
 
 async def test_the_decision_is_on_record_before_the_order_leaves(house):
