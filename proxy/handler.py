@@ -219,7 +219,8 @@ def _refusal(request: BaseRequest, settings: ServerSettings) -> RawAnswer | None
     """What is refused by its head alone, before a byte of the body is read."""
     headers = request.headers
     if request.version != HttpVersion11:
-        return _refuse(505, "HTTP/1.1 is spoken here")
+        # Not 505, nor 501 below: to a bot a 5xx says that its order may have been placed.
+        return _refuse(400, "HTTP/1.1 is spoken here")
     if request.method == "CONNECT" or "Upgrade" in headers:
         return _refuse(400, "no tunnels and no upgrades: orders come as single requests")
     if not request.raw_path.startswith("/"):
@@ -232,7 +233,7 @@ def _refusal(request: BaseRequest, settings: ServerSettings) -> RawAnswer | None
     if headers.get("Content-Encoding", "identity").lower() != "identity":
         return _refuse(415, "the body is compressed; send it plain")
     if headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
-        return _refuse(501, "Transfer-Encoding is not chunked")
+        return _refuse(400, "Transfer-Encoding is not chunked")
     if headers.get("Expect", "100-continue").lower() != "100-continue":
         return _refuse(417, "Expect is not 100-continue")
     length = headers.get("Content-Length")

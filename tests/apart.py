@@ -140,7 +140,7 @@ class WatchedExchange(SimExchange):
     def malformed(self, data: bytes) -> None:
         """The proxy frames anew: the venue never sees bytes that are no request."""
         super().malformed(data)
-        self.survivors.append(f"bytes that are no request arrived: {data[:200]!r}")
+        self.survivors.append(f"bytes that are no request arrived: {data!r}")
 
 
 def needs_a_decision(received: Received) -> bool:
@@ -181,13 +181,22 @@ def difference(received: Received, record: dict[str, Any]) -> str | None:
     if len(groups) != len(legs):
         return f"{len(legs)} orders arrived, {len(groups)} were judged"
     for leg, group in zip(legs, groups, strict=True):
-        found = _leg_difference(leg, group)
+        found = _leg_difference(leg, group, record)
         if found is not None:
             return found
     return None
 
 
-def _leg_difference(values: dict[str, str], judged: list[tuple[dict[str, Any], Decimal | None]]) -> str | None:
+def _quote_quantities(record: dict[str, Any]) -> set[Decimal]:
+    """Sizes in quote currency, as decided."""
+    decided = record["quantities"] or [None] * len(record["orders"])
+    pairs = zip(record["orders"], decided, strict=True)
+    return {Decimal(quantity or one["quote_quantity"]) for one, quantity in pairs if one.get("quote_quantity")}
+
+
+def _leg_difference(
+    values: dict[str, str], judged: list[tuple[dict[str, Any], Decimal | None]], record: dict[str, Any]
+) -> str | None:
     orders = [one for one, _ in judged]
     sizes = ("quantity", "workingQuantity", "pendingQuantity", "newQty")
     pairs: list[tuple[str, object, object]] = [
@@ -202,8 +211,7 @@ def _leg_difference(values: dict[str, str], judged: list[tuple[dict[str, Any], D
              {one["side"] for one in orders}),
             ("price", _numbers(values, priced) - _numbers(values, ("activationPrice",)),
              {Decimal(one[state]) for one in orders for state in states if one.get(state) is not None}),
-            ("quote quantity", _numbers(values, ("quoteOrderQty",)),
-             {Decimal(one["quote_quantity"]) for one in orders if one.get("quote_quantity")}),
+            ("quote quantity", _numbers(values, ("quoteOrderQty",)), _quote_quantities(record)),
             ("reduceOnly", parameters.boolean(values, "reduceOnly"), any(one["reduce_only"] for one in orders)),
             ("closePosition", parameters.boolean(values, "closePosition"),
              any(one.get("close_position", False) for one in orders)),

@@ -99,12 +99,10 @@ class House:
 def faults_of(sent: Sent, outcome: Outcome) -> str | None:
     """What is wrong with how a case was answered, whatever became of it behind the proxy."""
     statuses = [seen.status for seen in outcome.answers]
-    if any(status >= 500 and status not in (501, 505) for status in statuses):
-        return f"answered {statuses}"
-    if any(status in (501, 505) for status in statuses) and sent.case.expect != REFUSED:
+    if any(status >= 500 for status in statuses):
         return f"answered {statuses}"
     if sent.case.expect == REFUSED:
-        if any(not 400 <= status < 600 for status in statuses):
+        if any(status < 400 for status in statuses):
             return f"answered {statuses}"
         if not statuses and not outcome.closed:
             return "neither answered nor closed"
