@@ -68,18 +68,26 @@ class Param(NamedTuple):
     end: int
 
 
-@dataclass(frozen=True, slots=True)
 class Params:
     """All parameters of a request in order; a name occurs once over query and body together."""
 
-    items: tuple[Param, ...]
+    __slots__ = ("_items", "_request", "values")
+
+    def __init__(self, values: dict[str, str], request: WireRequest, items: tuple[Param, ...] | None = None) -> None:
+        self.values = values
+        self._request = request
+        self._items = items
+
+    @property
+    def items(self) -> tuple[Param, ...]:
+        """Every parameter with its place; worked out when first asked for, as most orders pass unchanged."""
+        if self._items is None:
+            self._items = _read_items(self._request)
+        return self._items
 
     def get(self, name: str) -> str | None:
         """The value of a parameter, or None."""
-        for item in self.items:
-            if item.name == name:
-                return item.value
-        return None
+        return self.values.get(name)
 
     def find(self, name: str) -> Param | None:
         """The parameter with its span, or None."""
@@ -194,7 +202,7 @@ def _check_header(name: bytes, value: bytes, seen: set[bytes]) -> None:
 
 def header(request: WireRequest, name: bytes) -> bytes | None:
     """The value of a header (`name` in lower case), or None. Raises OrderNotUnderstood if it came twice."""
-    found = [value for key, value in request.headers if key.lower() == name]
+    found = [value for key, value in request.headers if len(key) == len(name) and key.lower() == name]
     if len(found) > 1:
         raise OrderNotUnderstood(f"the header {_shown(name)} came more than once")
     return found[0] if found else None
@@ -216,17 +224,52 @@ def read_params(request: WireRequest) -> Params:
     Names are plain ASCII and occur once, compared without case, over query and body together.
     Values are valid UTF-8 without control characters; `+` and `%20` in a value are a space.
     """
+    query, body = request.query, request.body
+    if body:
+        if len(body) > BODY_BYTES_MAX:
+            raise RequestTooLarge(f"the body has {len(body)} bytes, at most {BODY_BYTES_MAX} are read")
+        _check_form(request)
+    if not query or not body:
+        values = _plain_values(query or body)
+        if values is not None:
+            return Params(values, request)
+    items = _read_items(request)
+    return Params({item.name: item.value for item in items}, request, items)
+
+
+def _plain_values(raw: bytes) -> dict[str, str] | None:
+    """The parameters of one place in which nothing is encoded; None where they must be read one by one."""
+    if b"%" in raw or b"+" in raw or len(raw) > VALUE_BYTES_MAX or _RAW.fullmatch(raw) is None:
+        return None
+    pairs = raw.decode("ascii").split("&")
+    try:
+        values = dict([pair.split("=") for pair in pairs])
+    except ValueError:  # not one name and one value in each
+        return None
+    if len(values) != len(pairs) or len(pairs) > PARAMS_MAX or not _are_names(tuple(values)):
+        return None
+    return values
+
+
+@lru_cache(maxsize=256)
+def _are_names(names: tuple[str, ...]) -> bool:
+    """Whether all are parameters' names, each once however it is spelt. Bots repeat them, so it is kept."""
+    folded: set[str] = set()
+    for name in names:
+        if _NAME.fullmatch(name) is None or name.lower() == "_method":
+            return False
+        folded.add(name.lower())
+    return len(folded) == len(names)
+
+
+def _read_items(request: WireRequest) -> tuple[Param, ...]:
     items: list[Param] = []
     names: set[str] = set()
     _read_pairs(request.query, "query", items, names)
-    if request.body:
-        if len(request.body) > BODY_BYTES_MAX:
-            raise RequestTooLarge(f"the body has {len(request.body)} bytes, at most {BODY_BYTES_MAX} are read")
-        _check_form(request)
-        _read_pairs(request.body, "body", items, names)
+    _read_pairs(request.body, "body", items, names)
     if len(items) > PARAMS_MAX:
         raise RequestTooLarge(f"{len(items)} parameters came, at most {PARAMS_MAX} are read")
-    return Params(items=tuple(items))
+    return tuple(items)
 
 
 def _check_form(request: WireRequest) -> None:

@@ -96,7 +96,7 @@ class Binance:
         if form is None:
             raise OrderNotUnderstood(f"{recognised.endpoint} has no form to read it by", Reason.ENDPOINT_UNKNOWN)
         params = read_params(request)
-        values = {item.name: item.value for item in params.items}
+        values = params.values
         if not values.keys() <= form.allowed:
             raise OrderNotUnderstood(_unknown_name(values.keys() - form.allowed, form.allowed, recognised))
         if "" in values.values():
@@ -105,7 +105,7 @@ class Binance:
         return Parsed(
             recognised=recognised, instructions=instructions, params=params,
             client_order_ids=tuple([
-                instruction.client_order_id if isinstance(instruction, Order) else None
+                instruction.client_order_id if type(instruction) is Order else None
                 for instruction in instructions
             ]),
         )
