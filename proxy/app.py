@@ -34,6 +34,7 @@ from proxy.health import LoopWatch
 from proxy.identity import Account, Bot, Identities
 from proxy.metrics import Metrics
 from proxy.pipeline import Parts, Pipeline
+from proxy.recall import recall
 from proxy.reservations import Reservations
 from proxy.status import Status
 from proxy.stores import Place, create_store, open_store
@@ -115,7 +116,10 @@ class App:
         stack.push_async_callback(self.policies.close)
         self._check_accounts_in_policy()
         stack.push_async_callback(self.tasks.close)
-        self.audit.append({"kind": "start", "version": __version__, "ess_epoch": self.latch.epoch})
+        recalled = recall(settings.audit_dir, self.reservations, self.accounts, self.clock)
+        self.audit.append(
+            {"kind": "start", "version": __version__, "ess_epoch": self.latch.epoch, "recalled": recalled}
+        )
         stack.callback(self._record_stop)
         gather = await self._start_feeds()
         await self.upstream.start()

@@ -342,6 +342,7 @@ class Pipeline:
         await self._parts.audit.durable(sequence)
 
     def _append_decision(self, judged: Judged, decision: Decision, outgoing: WireRequest | None) -> int:
+        reservation = self._parts.reservations.get(judged.decision_id) if outgoing is not None else None
         return self._parts.audit.append(
             decision_record(
                 decision,
@@ -352,6 +353,7 @@ class Pipeline:
                 ess_epoch=self._parts.latch.epoch,
                 latency_us=int((self._clock.monotonic() - judged.started) * 1_000_000),
                 sent_sha256=_digest(outgoing) if outgoing is not None else None,
+                reserved=reservation.recorded() if reservation is not None else (),
             )
         )
 

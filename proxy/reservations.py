@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cachetools import LRUCache
 
@@ -122,6 +122,16 @@ class Reservation:
                 return fate
         return Fate.GONE
 
+    def recorded(self) -> list[tuple[object, ...]]:
+        """The holds as a decision's record keeps them, for `Reservations.restore`."""
+        return [
+            (
+                hold.place.instrument, hold.place.bucket, hold.place.side, format(hold.quantity, "f"),
+                format(hold.opening, "f"), sorted(hold.legs),
+            )
+            for hold in self.holds
+        ]  # fmt: skip
+
 
 class Reservations:
     """All reservations of this process. Every method is synchronous and leaves the book's sums right."""
@@ -183,15 +193,47 @@ class Reservations:
         for order in orders:
             self._sent.add((caller.account, caller.bot), now_s)
             self._alike.add(_fingerprint(caller, order), now_s)
-        if reservation.ended:
-            return reservation
-        for hold in holds:
-            self._shift(reservation, hold, hold.quantity, hold.opening)
-        for leg in legs:
-            self._name(caller.account, leg, +1)
-        self._open[decision_id] = reservation
-        self._by_account.setdefault(caller.account, {})[decision_id] = reservation
+        if not reservation.ended:
+            self._begin(reservation)
         return reservation
+
+    def restore(self, record: Mapping[str, Any], age_s: float) -> Reservation | None:
+        """Reserve again what an earlier process recorded `age_s` ago and never learned the fate of.
+
+        None for a decision that has no order in it, such as a change of leverage.
+        """
+        rows = [
+            (row, quantity)
+            for row, quantity in zip(record["orders"], record["quantities"], strict=True)
+            if row["instruction"] == "order"
+        ]
+        if not rows or record["decision_id"] in self._open:
+            return None
+        since_s = self._clock.monotonic() - age_s
+        legs = tuple(_leg_of(index, row, quantity, since_s) for index, (row, quantity) in enumerate(rows))
+        caller = record["caller"]
+        reservation = Reservation(
+            decision_id=record["decision_id"],
+            caller=Caller(
+                account=caller["account"], exchange=caller["exchange"], strategy=caller["strategy"], bot=caller["bot"]
+            ),
+            key=caller["bot"],
+            market=Market(rows[0][0]["market"]),
+            legs=legs,
+            holds=[_hold_of(row) for row in record["reserved"]],
+            reserved_at=datetime.fromisoformat(record["at"]),
+            reserved_s=since_s,
+        )
+        self._begin(reservation)
+        return reservation
+
+    def _begin(self, reservation: Reservation) -> None:
+        for hold in reservation.holds:
+            self._shift(reservation, hold, hold.quantity, hold.opening)
+        for leg in reservation.legs:
+            self._name(reservation.caller.account, leg, +1)
+        self._open[reservation.decision_id] = reservation
+        self._by_account.setdefault(reservation.caller.account, {})[reservation.decision_id] = reservation
 
     def settle(self, decision_id: str, answer: Answer, at: datetime) -> None:
         """Take the venue's answer. An answer that says nothing of an order leaves its fate unknown."""
@@ -427,6 +469,30 @@ class Reservations:
             return False
         names = (leg.client_order_id, leg.order_id)
         return any(name is not None and (leg.symbol, name) in seen for name in names)
+
+
+def _leg_of(index: int, row: Mapping[str, Any], quantity: str | None, unknown_since_s: float) -> Leg:
+    """An order of a record, its fate unknown."""
+    replaces = row.get("replaces")
+    stated = quantity if quantity is not None else row["quantity"]
+    in_base = stated is not None and "quote_quantity" not in row
+    return Leg(
+        index=index,
+        symbol=row["symbol"],
+        client_order_id=row["client_order_id"],
+        replaces=replaces is not None,
+        amends=replaces is not None and replaces["mode"] == ReplaceMode.AMEND,
+        conditional=row["type"] not in (OrderType.LIMIT, OrderType.MARKET),
+        quantity=Decimal(stated) if in_base else None,
+        fate=Fate.UNKNOWN,
+        unknown_since_s=unknown_since_s,
+    )
+
+
+def _hold_of(row: Sequence[Any]) -> Hold:
+    """A hold as `Reservation.recorded` wrote it."""
+    instrument, bucket, side, quantity, opening, legs = row
+    return Hold(Place(instrument, Bucket(bucket), Side(side)), Decimal(quantity), Decimal(opening), set(legs))
 
 
 class _Windows:

@@ -21,6 +21,7 @@ from proxy.audit.chain import (
     newest,
     read,
     read_anchor,
+    since,
     verify,
 )
 from proxy.audit.records import admin_record, decision_record, instruction_record
@@ -29,5 +30,5 @@ from proxy.audit.writer import Audit
 __all__ = [
     "Audit", "BEGINNING", "Head", "Verification",
     "admin_record", "decision_record", "instruction_record",
-    "find", "newest", "read", "read_anchor", "verify",
+    "find", "newest", "read", "read_anchor", "since", "verify",
 ]

@@ -11,6 +11,7 @@ import mmap
 import os
 import re
 from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -165,6 +166,18 @@ def newest(
                 if len(found) >= limit:
                     return found
     return found
+
+
+def since(directory: Path, instant: datetime) -> list[dict[str, Any]]:
+    """The records that are not older than `instant`, oldest first; read from the end, so its cost is theirs."""
+    found: list[dict[str, Any]] = []
+    for _, path in reversed(segments_of(directory)):
+        for line in _lines_backwards(path):
+            record = orjson.loads(line)
+            if datetime.fromisoformat(record["at"]) < instant:
+                return found[::-1]
+            found.append(record)
+    return found[::-1]
 
 
 def find(directory: Path, decision_id: str) -> list[dict[str, Any]]:

@@ -101,12 +101,14 @@ def decision_record(
     latency_us: int,
     sent_sha256: str | None,
     notionals: Sequence[Decimal | None] = (),
+    reserved: Sequence[Sequence[object]] = (),
 ) -> dict[str, object]:
     """A judged request: the orders, the answer in RiskGateResult's keys, and every rule that ran.
 
     `sent_sha256` is of target and body as they will be forwarded, None for a block; the bytes
     themselves, keys and signatures are never in a record. `rules_run` rows are rule,
-    instruction, outcome, observed, limit.
+    instruction, outcome, observed, limit. `reserved` is what a restart has to reserve again if it
+    finds no outcome (`Reservation.recorded`).
     """
     orders = [
         instruction_record(one, notionals[index] if index < len(notionals) else None)
@@ -138,6 +140,7 @@ def decision_record(
         "ess_epoch": ess_epoch,
         "latency_us": latency_us,
         "sent_sha256": sent_sha256,
+        "reserved": reserved,
     }
 
 
