@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 30.0
 BOTS = 4
 VENUE = key_of("venue-desk")
+RECALLED_FOR = timedelta(seconds=60)  # surely longer than a restart takes
 CLOCKS_APART = timedelta(milliseconds=5)  # wall time against monotonic time
 
 
@@ -157,6 +158,7 @@ class Killing:
         self.seen: Counter[str] = Counter()
         self.started_s: list[float] = []
         self._life = 0
+        self._open_decisions: set[str] = set()
 
     async def life(self) -> None:
         """Start, look at the stop, trade, perhaps change the stop, die; then compare what is left."""
@@ -190,6 +192,11 @@ class Killing:
         halted = reply.headers.get("x-risk-reason") == "ess_trading_halt_active"
         assert halted == (level == "halt"), (level, reply)
         self.seen[f"started {level}"] += 1
+        self.records.read_on()
+        recalled = set(self.records.starts[-1]["recalled"])
+        # What is left open by an earlier life may be found out and still be recalled; nothing may be missing.
+        assert self._open_decisions <= recalled <= self.records.by_id.keys(), (self._open_decisions, recalled)
+        self.seen["recalled"] += len(recalled)
         await bot.close()
 
     async def _trade_and_die(self, process: Process, url: str, admin: RunAdmin) -> None:
@@ -270,6 +277,16 @@ class Killing:
             assert datetime.fromisoformat(record["at"]) <= arrived_at + CLOCKS_APART, (record["at"], arrived_at)
             self.seen["arrived"] += 1
         self.seen["told"] = len(self.told.decisions)
+        self._open_decisions = {name for name, records in self.records.by_id.items() if is_open(records)}
+
+
+def is_open(records: list[dict[str, Any]]) -> bool:
+    """Whether an order may have left whose fate nobody learned, not long ago."""
+    sent = [record for record in records if record["kind"] == "decision" and record["sent_sha256"] is not None]
+    known = [record for record in records if record.get("outcome") in ("accepted", "rejected", "not_sent")]
+    refused = [record for record in records if record["kind"] == "decision" and record["sent_sha256"] is None]
+    young = [record for record in sent if datetime.now(UTC) - datetime.fromisoformat(record["at"]) < RECALLED_FOR]
+    return bool(young) and not known and not refused
 
 
 SIDES = ("BUY", "SELL")
