@@ -65,6 +65,8 @@ def spot_order(values: Values, order_id: int, account: str, now_ms: int, *, size
     )
     if order.prevention_mode not in PREVENTION_MODES:
         raise Rejection(-1158, "Invalid selfTradePreventionMode.")
+    for name in ("strategyId", "strategyType"):
+        read.optional_integer(values, name)
     if sized:
         _size(values, order)
     _price(values, order)

@@ -29,7 +29,7 @@ def placed(order: SimOrder, wanted: str, values: Values) -> dict[str, Any]:
     answer["workingTime"] = order.created_ms
     _add_conditional(order, answer)
     for name in ("strategyId", "strategyType"):
-        if name in values:
+        if values.get(name):
             answer[name] = int(values[name])
     if wanted == "FULL":
         answer["fills"] = [
