@@ -25,7 +25,7 @@ def order_bytes(host: str, number: int) -> bytes:
     side = b"SELL" if number & 1 else b"BUY"
     body = (
         b"symbol=BTCUSDT&side=%b&type=MARKET&quantity=0.001&newClientOrderId=bench-%012d&recvWindow=5000"
-        b"&timestamp=%d&signature=%064x" % (side, number, int(time.time() * 1000), number)
+        b"&timestamp=%d&signature=%016x%048x" % (side, number, int(time.time() * 1000), number, number)
     )
     return (
         b"POST /fapi/v1/order HTTP/1.1\r\nHost: %b\r\nAccept: application/json\r\n"

@@ -14,6 +14,8 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, TypeAlias
 
+import orjson
+
 from proxy.errors import OrderNotUnderstood
 from proxy.exchanges.base import Answer, AnswerKind, OrderState, Parsed, Recognised, Verb
 from proxy.wire import WireResponse, loads, read_decimal
@@ -40,6 +42,12 @@ _OVERLOADED = -1008
 _FINISHED = frozenset({
     "FILLED", "CANCELED", "REJECTED", "EXPIRED", "EXPIRED_IN_MATCH", "FINISHED", "ALL_DONE",
 })
+# Answers with these are not the report of one order alone.
+_PLAIN_REPORT = frozenset({"code", "amendedOrder", "newOrderResult", "newOrderResponse", "data"})
+_ONE_ORDER = frozenset({
+    "POST /api/v3/order", "POST /api/v3/sor/order", "POST /fapi/v1/order", "PUT /fapi/v1/order",
+    "POST /fapi/v1/algoOrder",
+})
 _RETRY_AFTER = re.compile(rb"[0-9]{1,7}")
 
 _ACCEPTED = OrderState(kind=AnswerKind.ACCEPTED)
@@ -51,6 +59,10 @@ def read_answer(parsed: Parsed, response: WireResponse) -> Answer:
     """Say what the venue did with each instruction."""
     count = len(parsed.instructions)
     pause_s = _retry_after(response)
+    if count == 1 and response.status == 200 and parsed.recognised.endpoint in _ONE_ORDER:
+        state = _taken(parsed.instructions[0], response.body)
+        if state is not None:
+            return Answer(kind=AnswerKind.ACCEPTED, orders=(state,), retry_after_s=pause_s)
     if response.status in (418, 429):
         return Answer(kind=AnswerKind.REJECTED, orders=(_REJECTED,) * count, retry_after_s=pause_s)
     try:
@@ -60,6 +72,35 @@ def read_answer(parsed: Parsed, response: WireResponse) -> Answer:
         # The venue said something that cannot be read: it may have done anything.
         states = (_UNKNOWN,) * count
     return Answer(kind=_overall(states), orders=states, retry_after_s=pause_s)
+
+
+def _taken(instruction: Instruction, body: bytes) -> OrderState | None:
+    """What a plain report of one order says; None for every other answer, which is read at length.
+
+    The quick reader takes a repeated key silently and large numbers inexactly. So it is only believed
+    where every colon belongs to a key of its own, and only whole numbers and texts are looked at.
+    """
+    if len(body) > ANSWER_CHARACTERS_MAX or not body.startswith(b'{"'):
+        return None
+    try:
+        report = orjson.loads(body)
+    except ValueError:
+        return None
+    if body.count(b":") != _keys(report) or body.count(b"[") > 1 or not _PLAIN_REPORT.isdisjoint(report):
+        return None
+    try:
+        state = _of_order(instruction, report)
+    except OrderNotUnderstood:
+        return None
+    return state if state.kind is AnswerKind.ACCEPTED else None
+
+
+def _keys(report: _Json) -> int:
+    """How many keys a report has, those of its fills included; deeper ones make it no plain report."""
+    fills = report.get("fills")
+    if fills.__class__ is list:
+        return len(report) + sum([len(fill) for fill in fills if fill.__class__ is dict])
+    return len(report)
 
 
 def _overall(states: Sequence[OrderState]) -> AnswerKind:
@@ -72,7 +113,7 @@ def _overall(states: Sequence[OrderState]) -> AnswerKind:
 
 def _retry_after(response: WireResponse) -> int | None:
     for name, value in response.headers:
-        if name.lower() == b"retry-after" and _RETRY_AFTER.fullmatch(value) is not None:
+        if len(name) == 11 and name.lower() == b"retry-after" and _RETRY_AFTER.fullmatch(value) is not None:
             return int(value)
     return None
 

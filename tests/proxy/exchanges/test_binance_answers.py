@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.exchanges import binance_answers
 from proxy.exchanges.base import AnswerKind, OrderState
 from proxy.wire import WireResponse
 from rules import Breach, Decision, Reason, Verdict
@@ -320,3 +321,56 @@ def test_every_refusal_is_a_json_object_with_code_and_msg(sentence, decision_id)
         assert type(body["code"]) is int
         assert type(body["msg"]) is str
         assert dict(made.headers)[b"Content-Type"].startswith(b"application/json")
+
+
+FUTURES_REPORT = {
+    "orderId": 283194212, "symbol": "BTCUSDT", "status": "FILLED", "clientOrderId": "x-1", "price": "0.00",
+    "origQty": "0.001", "executedQty": "0.001", "reduceOnly": False, "updateTime": 1762000000000,
+}
+SPOT_REPORT = FUTURES_REPORT | {
+    "orderListId": -1, "fills": [{"price": "1", "qty": "2"}, {"price": "3", "qty": "4"}], "status": "NEW",
+    "executedQty": "0",
+}
+
+
+def at_length(monkeypatch, parsed, status, raw):
+    """The same answer read without the quick way for plain reports."""
+    with monkeypatch.context() as patch:
+        patch.setattr(binance_answers, "_taken", lambda *_: None)
+        return answer(parsed, status, raw)
+
+
+@pytest.mark.parametrize(("parsed", "report"), [(SPOT, SPOT_REPORT), (LINEAR, FUTURES_REPORT)])
+def test_a_plain_report_is_read_quickly_and_the_same(parsed, report, monkeypatch):
+    """The quick way is taken, and says what the long one says."""
+    raw = json.dumps(report).encode()
+    assert binance_answers._taken(parsed.instructions[0], raw) is not None
+    assert answer(parsed, 200, raw) == at_length(monkeypatch, parsed, 200, raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"orderId":1,"status":"NEW","status":"FILLED"}',
+        b'{"orderId":1,"status":"NEW","status" :"FILLED"}',
+        b'{"orderId":1,"fills":[{"a":1,"a" :2}]}',
+        b'{"orderId":1,"x":{"a":1}}',
+        b'{"orderId":1,"x":[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]}',
+        b'{"orderId":1.0}',
+        b'{"orderId":18446744073709551616123}',
+        b'{"orderId":1,"clientOrderId":"a:b"}',
+        b'{"orderId":1,"clientOrderId":"\\ud800"}',
+        b'{"orderId":1,"code":-2010}',
+        b'{"orderId":1,"amendedOrder":{"orderId":2}}',
+        b'{"orderId":1,"origQty":"1e3"}',
+        b'{"orderId":NaN}',
+        b'{"\xff":1}',
+        b'[{"orderId":1}]',
+        b'{"orderId":true}',
+    ],
+)
+@pytest.mark.parametrize("parsed", [SPOT, LINEAR])
+def test_what_is_not_a_plain_report_is_read_at_length(parsed, raw, monkeypatch):
+    """Repeated keys, numbers that lose digits, and anything nested are left to the strict reader."""
+    assert binance_answers._taken(parsed.instructions[0], raw) is None
+    assert answer(parsed, 200, raw) == at_length(monkeypatch, parsed, 200, raw)
