@@ -7,9 +7,12 @@ exchanges are those of the configuration. A symbol or an order id is never a lab
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from rules import Caller, Decision, EssLevel, Reason, Stop, Verdict
 
@@ -19,7 +22,70 @@ _DECISION_S = (
 )  # fmt: skip
 _UPSTREAM_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LEVELS = {level.name.lower(): float(level) for level in EssLevel}
+_BY_VERDICT = {
+    Verdict.ALLOW: ("risk_gate_allows", "Requests let through unchanged"),
+    Verdict.BLOCK: ("risk_gate_blocks", "Requests blocked"),
+    Verdict.SCALE_DOWN: ("risk_gate_scale_downs", "Requests made smaller"),
+}
 ESS_SOURCES = frozenset({"api", "cli", "rule", "file", "signal", "start", "global_risk", "drawdown"})
+
+
+class _Times:
+    """How long something took: a histogram that is only added up when somebody reads it."""
+
+    __slots__ = ("_bounds", "_counts", "_help", "_name", "_sum_s")
+
+    def __init__(self, name: str, text: str, bounds: Sequence[float]) -> None:
+        self._name = name
+        self._help = text
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum_s = 0.0
+
+    def observe(self, took_s: float) -> None:
+        """Count one."""
+        self._counts[bisect_left(self._bounds, took_s)] += 1
+        self._sum_s += took_s
+
+    def family(self) -> HistogramMetricFamily:
+        """As Prometheus reads it: every bucket counts those below it as well."""
+        buckets: list[tuple[str, float]] = []
+        total = 0
+        for bound, count in zip((*map(str, self._bounds), "+Inf"), self._counts, strict=True):
+            total += count
+            buckets.append((bound, float(total)))
+        return HistogramMetricFamily(self._name, self._help, buckets=buckets, sum_value=self._sum_s)
+
+
+class _Decided(Collector):
+    """What is counted for every order: plain numbers while orders run, metrics when they are read.
+
+    The event loop alone writes and reads them, so they need none of the library's locks.
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[str, str, str, str, str], int] = {}
+        self.own = _Times(
+            "risk_gate_decision_seconds",
+            "From the request's arrival to its answer, without the exchange's time",
+            _DECISION_S,
+        )
+        self.added = _Times(
+            "riskgate_added_latency_seconds", "What the proxy added to a forwarded request", _DECISION_S
+        )
+        self.upstream = _Times("riskgate_upstream_seconds", "What the exchange took", _UPSTREAM_S)
+
+    def collect(self) -> Iterable[Metric]:
+        """Everything as Prometheus reads it."""
+        for verdict, (name, text) in _BY_VERDICT.items():
+            count = sum(count for key, count in self.counts.items() if key[0] == verdict)
+            yield CounterMetricFamily(name, text, value=count)
+        labels = ["decision", "reason", "account", "exchange", "strategy"]
+        decisions = CounterMetricFamily("risk_gate_decisions", "Decisions", labels=labels)
+        for key, count in self.counts.items():
+            decisions.add_metric([str(part) for part in key], count)
+        yield decisions
+        yield from (self.own.family(), self.added.family(), self.upstream.family())
 
 
 class Metrics:
@@ -27,29 +93,14 @@ class Metrics:
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
+        self._decided = _Decided()
+        self.registry.register(self._decided)
         self._outcomes()
-        self._times()
         self._states(version)
-        # Looking a labelled child up costs more than counting on it; the sets are closed, so keep them.
         self._audit_failures_seen = 0
-        self._decided: dict[tuple[str, str, str, str, str], Counter] = {}
 
     def _outcomes(self) -> None:
         registry = self.registry
-        self.allows = Counter("risk_gate_allows", "Requests let through unchanged", registry=registry)
-        self.blocks = Counter("risk_gate_blocks", "Requests blocked", registry=registry)
-        self.scale_downs = Counter("risk_gate_scale_downs", "Requests made smaller", registry=registry)
-        self.decisions = Counter(
-            "risk_gate_decisions",
-            "Decisions",
-            ["decision", "reason", "account", "exchange", "strategy"],
-            registry=registry,
-        )
-        self._by_verdict = {
-            Verdict.ALLOW: self.allows,
-            Verdict.BLOCK: self.blocks,
-            Verdict.SCALE_DOWN: self.scale_downs,
-        }
         self.ess_triggers = Counter(
             "ess_triggers", "Times the emergency stop was engaged", ["source"], registry=registry
         )
@@ -58,24 +109,6 @@ class Metrics:
         )
         self.audit_failures = Counter(
             "riskgate_audit_write_failures", "Records that could not be written", registry=registry
-        )
-
-    def _times(self) -> None:
-        registry = self.registry
-        self.decision_seconds = Histogram(
-            "risk_gate_decision_seconds",
-            "From the request's arrival to its answer, without the exchange's time",
-            registry=registry,
-            buckets=_DECISION_S,
-        )
-        self.added_latency_seconds = Histogram(
-            "riskgate_added_latency_seconds",
-            "What the proxy added to a forwarded request",
-            registry=registry,
-            buckets=_DECISION_S,
-        )
-        self.upstream_seconds = Histogram(
-            "riskgate_upstream_seconds", "What the exchange took", registry=registry, buckets=_UPSTREAM_S
         )
 
     def _states(self, version: str) -> None:
@@ -103,22 +136,23 @@ class Metrics:
         self, decision: Decision, caller: Caller, *, took_s: float, upstream_s: float | None = None
     ) -> None:
         """Count a decision; `took_s` is the whole time from arrival to answer."""
-        self._by_verdict[decision.verdict].inc()
+        decided = self._decided
+        counts = decided.counts
         key = (decision.verdict, decision.reason, caller.account, caller.exchange, caller.strategy)
-        child = self._decided.get(key)
-        if child is None:
-            child = self._decided[key] = self.decisions.labels(*(str(part) for part in key))
-        child.inc()
-        own_s = took_s if upstream_s is None else took_s - upstream_s
-        self.decision_seconds.observe(own_s)
-        if upstream_s is not None:
-            self.added_latency_seconds.observe(own_s)
-            self.upstream_seconds.observe(upstream_s)
+        counts[key] = counts.get(key, 0) + 1
+        if upstream_s is None:
+            decided.own.observe(took_s)
+            return
+        own_s = took_s - upstream_s
+        decided.own.observe(own_s)
+        decided.added.observe(own_s)
+        decided.upstream.observe(upstream_s)
 
     def refused(self, reason: Reason) -> None:
         """Count a refusal that never reached the rulebook; whose request it was may not be known."""
-        self.blocks.inc()
-        self.decisions.labels(Verdict.BLOCK.value, reason.value, NOBODY, NOBODY, NOBODY).inc()
+        counts = self._decided.counts
+        key = (Verdict.BLOCK, reason, NOBODY, NOBODY, NOBODY)
+        counts[key] = counts.get(key, 0) + 1
 
     def unclassified(self, verb: str) -> None:
         """Count a request that is neither an order nor harmless."""
