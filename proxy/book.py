@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Context, Decimal, InvalidOperation
+from types import MappingProxyType
 from typing import NamedTuple
 
 from rules import (
@@ -34,9 +35,17 @@ from rules import (
 ZERO = Decimal(0)
 ONE = Decimal(1)
 CENT_OF_CENTS = Decimal("0.00000001")
+CEILING = Context(prec=28, rounding=ROUND_CEILING)
 UNKNOWN = Decimal("Infinity")  # a sum of which a part is not known: above every limit
 FLAT = Position()
 NO_SIDES = Sides()
+NOTHING_WAITING: Mapping[Bucket, Sides] = MappingProxyType({})
+NO_ORDERS: Mapping[str, WorkingOrder] = MappingProxyType({})
+NO_FACTS = SymbolFacts()
+# Looked up once: on an enumeration class that costs more than what follows from it.
+BUCKETS = (Bucket.BOTH, Bucket.LONG, Bucket.SHORT)
+BOTH, LONG, SHORT = BUCKETS
+BUY, SPOT = Side.BUY, Market.SPOT
 LATE_MAX = timedelta(seconds=60)
 DOLLAR_COINS = ("USDT", "USDC", "FDUSD", "USD", "USD1", "TUSD", "BUSD")  # in order of preference for valuing
 
@@ -77,21 +86,25 @@ def only_closes(side: Side, bucket: Bucket, *, reduce_only: bool, close_position
     return (bucket is Bucket.LONG and side is Side.SELL) or (bucket is Bucket.SHORT and side is Side.BUY)
 
 
-def worst_case(position: Position, waiting: Mapping[Bucket, Sides]) -> Decimal:
+def worst_case(
+    position: Position, working: Mapping[Bucket, Sides], reserved: Mapping[Bucket, Sides] = NOTHING_WAITING
+) -> Decimal:
     """The largest size the position can reach if the worse side of what waits fills; sides never net."""
-    both = waiting.get(Bucket.BOTH, NO_SIDES)
-    size = max(ZERO, position.both + both.buy, both.sell - position.both)
-    long = waiting.get(Bucket.LONG)
-    short = waiting.get(Bucket.SHORT)
-    size += position.long if long is None else position.long + long.buy
-    size += position.short if short is None else position.short + short.sell
+    one, two = working.get(BOTH, NO_SIDES), reserved.get(BOTH, NO_SIDES)
+    bought = position.both + one.buy + two.buy
+    sold = one.sell + two.sell - position.both
+    size = max(bought, sold)  # their sum is all that waits, so the larger is never negative
+    if position.long or LONG in working or LONG in reserved:
+        size += position.long + working.get(LONG, NO_SIDES).buy + reserved.get(LONG, NO_SIDES).buy
+    if position.short or SHORT in working or SHORT in reserved:
+        size += position.short + working.get(SHORT, NO_SIDES).sell + reserved.get(SHORT, NO_SIDES).sell
     return size
 
 
-def _money(amount: Decimal) -> Decimal | None:
-    """Rounded up to eight places, so that sums stay exact however often they are adjusted."""
+def _worth(quantity: Decimal, price: Decimal) -> Decimal | None:
+    """In money, rounded up to eight places, so that sums stay exact however often they are adjusted."""
     try:
-        return amount.quantize(CENT_OF_CENTS, rounding=ROUND_CEILING)
+        return CEILING.quantize(quantity * price, CENT_OF_CENTS)
     except InvalidOperation:
         return None  # beyond every real amount: not known
 
@@ -99,18 +112,6 @@ def _money(amount: Decimal) -> Decimal | None:
 def _came_late(as_of: datetime, known: datetime) -> bool:
     """A reading overtaken by a newer one. Much older means that the clock was set back: then the new one counts."""
     return known - LATE_MAX < as_of < known
-
-
-def _merged(working: Mapping[Bucket, Sides], reserved: Mapping[Bucket, Sides]) -> Mapping[Bucket, Sides]:
-    if not reserved:
-        return working
-    if not working:
-        return reserved
-    merged = dict(working)
-    for bucket, sides in reserved.items():
-        known = merged.get(bucket, NO_SIDES)
-        merged[bucket] = Sides(buy=known.buy + sides.buy, sell=known.sell + sides.sell)
-    return merged
 
 
 class _Line:
@@ -126,16 +127,16 @@ class _Line:
         self.instrument = instrument
         self.price = price  # account currency per base unit
         self.position = FLAT
-        self.working: Mapping[Bucket, Sides] = {}
-        self.reserved: dict[Bucket, Sides] = {}
+        self.working = NOTHING_WAITING
+        self.reserved = NOTHING_WAITING  # replaced, never changed: facts handed out keep what they saw
         self.worst = ZERO
         self.notional = ZERO
         self.held_value = ZERO
         self.unpriced = False
         self.attributed: dict[str, Decimal] = {}  # strategy -> base quantity let through since flat
-        self.shares: dict[str, Decimal] = {}  # strategy -> money counted for it
+        self.shares: dict[str, Decimal] = {}  # the same strategies -> money counted for them
         self.unattributed = ZERO
-        self.open: frozenset[Bucket] = frozenset()
+        self.open: set[Bucket] = set()
 
 
 class _Venue:
@@ -159,8 +160,8 @@ class _Wallet:
 
     __slots__ = (
         "account", "available", "cash", "equity", "exposure", "hedge_mode", "held_value", "leverage",
-        "leverage_as_of", "leverage_max", "lines", "market", "orders", "positions", "snapshot_as_of", "unpriced",
-        "venue",
+        "leverage_as_of", "leverage_max", "lines", "market", "orders", "positions", "shown", "snapshot_as_of",
+        "unpriced", "venue",
     )
 
     def __init__(self, account: _Account, market: Market, venue: _Venue) -> None:
@@ -181,12 +182,15 @@ class _Wallet:
         self.positions: Mapping[str, Position] = {}
         self.orders: Mapping[str, Mapping[str, WorkingOrder]] = {}
         self.snapshot_as_of: datetime | None = None
+        # The facts last made of each symbol, until a reading of the account or the venue's list is taken.
+        # Prices and reservations may have changed since; `Book.symbol` looks.
+        self.shown: dict[str, SymbolFacts] = {}
 
 
 class _Account:
     """All that is known of one account."""
 
-    __slots__ = ("open", "open_frozen", "place", "shares", "unattributed", "wallets")
+    __slots__ = ("open", "open_shown", "place", "shares", "unattributed", "wallets")
 
     def __init__(self, place: AccountPlace) -> None:
         self.place = place
@@ -194,7 +198,7 @@ class _Account:
         self.shares: dict[str, Decimal] = {}
         self.unattributed = ZERO
         self.open: set[tuple[str, Bucket]] = set()
-        self.open_frozen: frozenset[tuple[str, Bucket]] | None = frozenset()
+        self.open_shown: Fact[frozenset[tuple[str, Bucket]]] | None = None  # made when asked for
 
 
 class Book:
@@ -220,8 +224,9 @@ class Book:
         self._peers_age_max = timedelta(seconds=peers_age_max_s)
         self._dust = dust
         self._coins_ignored = coins_ignored
-        # Per exchange, and over all under None: the oldest snapshot, and how many lines lack a price.
-        self._oldest: dict[str | None, datetime | None] = {}
+        # Per exchange, and over all under None: how long its oldest snapshot may be relied on, and how
+        # many lines lack a price.
+        self._known_until: dict[str | None, datetime | None] = {}
         self._unpriced: dict[str | None, int] = {None: 0}
         for place in accounts:
             self.add(place)
@@ -255,15 +260,13 @@ class Book:
             return None
         if known.place.equity_static is not None:
             return Fact(known.place.equity_static, now)
-        value = ZERO
-        as_of: datetime | None = None
+        whole: Fact[Decimal] | None = None
         for wallet in known.wallets.values():
             part = self._wallet_equity(wallet)
             if part is None:
                 return None
-            value += part.value
-            as_of = part.as_of if as_of is None or part.as_of < as_of else as_of
-        return None if as_of is None else Fact(value, as_of)
+            whole = part if whole is None else Fact(whole.value + part.value, min(whole.as_of, part.as_of))
+        return whole
 
     def available(self, account: str, market: Market) -> Fact[Decimal] | None:
         """What the venue says may still be used as margin; contracts only."""
@@ -281,34 +284,30 @@ class Book:
         """What is known of one symbol on one account, reservations included."""
         wallet = self._wallet(account, market)
         if wallet is None:
-            return SymbolFacts()
-        venue = wallet.venue
-        instrument = self._instrument(venue, market, symbol)
+            return NO_FACTS
+        instrument = self._instrument(wallet.venue, market, symbol)
         line = None if instrument is None else wallet.lines.get(instrument)
-        position: Fact[Position] | None = None
-        if wallet.snapshot_as_of is not None and instrument is not None:
-            # The venue lists what is held; what a complete answer leaves out is flat.
-            position = Fact(wallet.positions.get(instrument, FLAT), wallet.snapshot_as_of)
-        filters = venue.filters.get(symbol)
-        leverage: Fact[Decimal] | None = None
-        leverage_max: Decimal | None = ONE
-        if market is Market.SPOT:
-            leverage = Fact(ONE, now)  # without margin orders a coin cannot be levered
-        else:
-            leverage_max = wallet.leverage_max.get(symbol)
-            set_to = wallet.leverage.get(symbol)
-            if set_to is not None and wallet.leverage_as_of is not None:
-                leverage = Fact(set_to, wallet.leverage_as_of)
-        return SymbolFacts(
-            price=venue.prices.get(symbol),
-            position=position,
-            working=line.working if line is not None else {},
-            working_orders=wallet.orders.get(symbol, {}),
-            reserved=line.reserved if line is not None else {},
-            leverage=leverage,
-            leverage_max=leverage_max,
-            filters=None if filters is None or venue.filters_as_of is None else Fact(filters, venue.filters_as_of),
+        reserved = NOTHING_WAITING if line is None else line.reserved
+        price = wallet.venue.prices.get(symbol)
+        known = wallet.shown.get(symbol)
+        if known is None:
+            known = self._describe(wallet, symbol, instrument, line)
+        elif market is not SPOT and known.price is price and known.reserved is reserved:
+            return known
+        facts = SymbolFacts(
+            price=price,
+            position=known.position,
+            working=known.working,
+            working_orders=known.working_orders,
+            reserved=reserved,
+            # Without margin orders a coin cannot be levered: that is as true now as it ever was.
+            leverage=Fact(ONE, now) if market is SPOT else known.leverage,
+            leverage_max=known.leverage_max,
+            filters=known.filters,
         )
+        if price is not None:  # so that names a bot makes up do not pile up here
+            wallet.shown[symbol] = facts
+        return facts
 
     def exposure(self, account: str, strategy: str, now: datetime) -> Fact[Exposure] | None:
         """Worst-case sums. Missing while a position or price of this account is.
@@ -359,21 +358,22 @@ class Book:
         known = self._accounts.get(account)
         if known is None or not known.wallets:
             return None
-        as_of: datetime | None = None
-        for wallet in known.wallets.values():
-            if wallet.snapshot_as_of is None:
+        shown = known.open_shown
+        if shown is None:
+            instants = [wallet.snapshot_as_of for wallet in known.wallets.values()]
+            read = [instant for instant in instants if instant is not None]
+            if len(read) < len(instants):
                 return None
-            as_of = wallet.snapshot_as_of if as_of is None or wallet.snapshot_as_of < as_of else as_of
-        held = known.open_frozen
-        if held is None:
-            held = known.open_frozen = frozenset(known.open)
-        if market is Market.SPOT and Market.SPOT in known.wallets:
-            venue = known.wallets[Market.SPOT].venue
-            for symbol in symbols:
-                coin = (self._instrument(venue, market, symbol) or symbol, Bucket.BOTH)
-                if coin in held:
-                    held = (held - {coin}) | {(symbol, Bucket.BOTH)}
-        return None if as_of is None else Fact(held, as_of)
+            shown = known.open_shown = Fact(frozenset(known.open), min(read))
+        if market is not SPOT or SPOT not in known.wallets:
+            return shown
+        held = shown.value
+        venue = known.wallets[SPOT].venue
+        for symbol in symbols:
+            coin = (self._instrument(venue, market, symbol) or symbol, BOTH)
+            if coin in held:
+                held = (held - {coin}) | {(symbol, BOTH)}
+        return Fact(held, shown.as_of)
 
     def positions(self, account: str, market: Market) -> Fact[Mapping[str, Position]] | None:
         """Everything held on one market, by instrument; None before the first snapshot."""
@@ -418,6 +418,8 @@ class Book:
         wallet.orders = by_symbol
         wallet.snapshot_as_of = as_of
         wallet.positions = positions
+        wallet.shown = {}
+        wallet.account.open_shown = None
         if market is Market.SPOT:
             wallet.cash = sum((positions[coin].both for coin in DOLLAR_COINS if coin in positions), ZERO)
         for instrument in {*wallet.lines, *positions, *sums}:
@@ -426,7 +428,7 @@ class Book:
                 position = FLAT  # money, not exposure
             line = self._line(wallet, instrument)
             line.position = position
-            line.working = sums.get(instrument, {})
+            line.working = sums.get(instrument, NOTHING_WAITING)
             self._revalue(line)
         self._find_oldest(wallet.account.place.exchange)
         return True
@@ -449,10 +451,13 @@ class Book:
         wallet = self._wallets_of(account, Market.LINEAR)
         wallet.leverage = leverage
         wallet.leverage_as_of = as_of
+        wallet.shown = {}
 
     def apply_leverage_max(self, account: str, leverage_max: Mapping[str, Decimal]) -> None:
         """Take the venue's own maximum per symbol."""
-        self._wallets_of(account, Market.LINEAR).leverage_max = leverage_max
+        wallet = self._wallets_of(account, Market.LINEAR)
+        wallet.leverage_max = leverage_max
+        wallet.shown = {}
 
     def apply_filters(
         self,
@@ -467,6 +472,9 @@ class Book:
         venue = self._venue(exchange, market)
         venue.filters = filters
         venue.filters_as_of = as_of
+        for account in self._accounts.values():
+            if account.place.exchange == exchange and market in account.wallets:
+                account.wallets[market].shown = {}
         if market is not Market.SPOT:
             return
         rank = {coin: place for place, coin in enumerate(DOLLAR_COINS)}
@@ -514,33 +522,50 @@ class Book:
     # Writing: by the reservations.
 
     def shift_reserved(
-        self, account: str, market: Market, instrument: str, bucket: Bucket, side: Side, quantity: Decimal
+        self,
+        account: str,
+        market: Market,
+        instrument: str,
+        bucket: Bucket,
+        side: Side,
+        quantity: Decimal,
+        strategy: str = "",
+        opening: Decimal = ZERO,
     ) -> None:
-        """Add to what is reserved, or take away with a negative quantity; sums follow at once."""
+        """Add to what is reserved, or take away with a negative quantity; sums follow at once.
+
+        `opening` is what of it is attributed to `strategy` as opened (see `attribute`).
+        """
         wallet = self._wallets_of(account, market)
         line = self._line(wallet, instrument)
-        reserved = dict(line.reserved)  # facts already handed out keep the mapping they saw
-        sides = reserved.get(bucket, NO_SIDES).plus(side, quantity)
-        if sides.buy < 0 or sides.sell < 0:
+        sides = line.reserved.get(bucket, NO_SIDES).plus(side, quantity)
+        if sides.of(side) < ZERO:
+            self._forget_if_empty(line)
             raise ValueError(f"more was released than reserved of {instrument}: {sides}")
+        reserved = dict(line.reserved)
         if sides.buy or sides.sell:
             reserved[bucket] = sides
         else:
             reserved.pop(bucket, None)
-        line.reserved = reserved
-        self._revalue(line)
+        line.reserved = reserved or NOTHING_WAITING
+        worst = worst_case(line.position, line.working, reserved)
+        # A line with nothing on it has forgotten who opened it, so there is nothing left to take away.
+        if opening and worst:
+            self._attribute(line, strategy, opening)
+        if opening or worst != line.worst:
+            line.worst = worst
+            self._count(line, self._price_of(line))
+        self._mark(line, bucket)  # the only one whose quantities changed
+        self._forget_if_empty(line)
 
     def attribute(
         self, account: str, market: Market, instrument: str, strategy: str, quantity: Decimal
     ) -> None:
         """Remember that a strategy was let through to open so much (negative: it was not opened after all)."""
         line = self._line(self._wallets_of(account, market), instrument)
-        left = line.attributed.get(strategy, ZERO) + quantity
-        if left > 0:
-            line.attributed[strategy] = left
-        else:
-            line.attributed.pop(strategy, None)
-        self._revalue(line)
+        self._attribute(line, strategy, quantity)
+        self._count(line, self._price_of(line))
+        self._forget_if_empty(line)
 
     # Inside.
 
@@ -572,6 +597,25 @@ class Book:
         filters = venue.filters.get(symbol)
         return None if filters is None else filters.quote_asset
 
+    @staticmethod
+    def _describe(wallet: _Wallet, symbol: str, instrument: str | None, line: _Line | None) -> SymbolFacts:
+        """What holds of a symbol until the account or the venue's list is read again."""
+        venue = wallet.venue
+        position: Fact[Position] | None = None
+        if wallet.snapshot_as_of is not None and instrument is not None:
+            # The venue lists what is held; what a complete answer leaves out is flat.
+            position = Fact(wallet.positions.get(instrument, FLAT), wallet.snapshot_as_of)
+        filters = venue.filters.get(symbol)
+        set_to = wallet.leverage.get(symbol)
+        return SymbolFacts(
+            position=position,
+            working=NOTHING_WAITING if line is None else line.working,
+            working_orders=wallet.orders.get(symbol, NO_ORDERS),
+            leverage=None if set_to is None or wallet.leverage_as_of is None else Fact(set_to, wallet.leverage_as_of),
+            leverage_max=ONE if wallet.market is SPOT else wallet.leverage_max.get(symbol),
+            filters=None if filters is None or venue.filters_as_of is None else Fact(filters, venue.filters_as_of),
+        )
+
     def _wallet_equity(self, wallet: _Wallet) -> Fact[Decimal] | None:
         if wallet.market is not Market.SPOT:
             return wallet.equity
@@ -590,8 +634,8 @@ class Book:
         return None if priced_at is None else min(wallet.snapshot_as_of, priced_at)
 
     def _is_known(self, exchange: str | None, now: datetime) -> bool:
-        oldest = self._oldest.get(exchange)
-        return oldest is not None and now - oldest <= self._peers_age_max and not self._unpriced[exchange]
+        until = self._known_until.get(exchange)
+        return until is not None and now <= until and not self._unpriced[exchange]
 
     def _find_oldest(self, exchange: str) -> None:
         for scope in (exchange, None):
@@ -602,7 +646,8 @@ class Book:
                 for wallet in account.wallets.values()
             ]
             known = [instant for instant in instants if instant is not None]
-            self._oldest[scope] = min(known) if known and len(known) == len(instants) else None
+            is_complete = bool(known) and len(known) == len(instants)
+            self._known_until[scope] = min(known) + self._peers_age_max if is_complete else None
 
     def _line(self, wallet: _Wallet, instrument: str) -> _Line:
         line = wallet.lines.get(instrument)
@@ -668,93 +713,122 @@ class Book:
             self._reprice(line)
 
     def _revalue(self, line: _Line) -> None:
-        """Bring one line's figures, and every sum they are part of, up to date after its quantities changed."""
-        line.worst = worst_case(line.position, _merged(line.working, line.reserved))
+        """Bring one line's figures, and every sum they are part of, up to date after a reading."""
+        line.worst = worst_case(line.position, line.working, line.reserved)
         self._reprice(line)
         self._mark_open(line)
-        if not line.worst and not line.reserved and not line.working and line.position == FLAT:
-            self._forget(line)
+        self._forget_if_empty(line)
 
     def _reprice(self, line: _Line) -> None:
         """The same after its price changed: its quantities are what they were."""
+        price = self._price_of(line)
+        self._count(line, price)
         wallet = line.wallet
-        price = line.price
-        is_spot = wallet.market is Market.SPOT
-        if price is None and is_spot and self._untradable(wallet.venue, line.instrument):
-            price = ZERO  # a coin without a market cannot be bought here and is worth nothing for certain
-        notional = None if price is None else _money(line.worst * price)
-        self._note_unpriced(line, is_unpriced=notional is None and line.worst != 0)
+        if wallet.market is SPOT:
+            held = ZERO if price is None else _worth(line.position.both, price) or ZERO
+            wallet.held_value += held - line.held_value
+            line.held_value = held
+            self._mark_open(line)  # what is dust depends on the price
+
+    @staticmethod
+    def _price_of(line: _Line) -> Decimal | None:
+        if line.price is None and line.wallet.market is SPOT:
+            venue = line.wallet.venue
+            if venue.filters_as_of is not None and line.instrument not in venue.valued_by:
+                return ZERO  # a coin without a market cannot be bought here and is worth nothing for certain
+        return line.price
+
+    def _count(self, line: _Line, price: Decimal | None) -> None:
+        """Bring the sums up to date with what the line may become, or who opened it."""
+        notional = None if price is None else _worth(line.worst, price)
+        is_unpriced = notional is None and bool(line.worst)
+        if is_unpriced is not line.unpriced:
+            self._note_unpriced(line, is_unpriced=is_unpriced)
         counted = notional or ZERO
         change = counted - line.notional
         if change:
+            wallet = line.wallet
             wallet.exposure += change
             self._exchange[wallet.account.place.exchange] += change
             self._total += change
             line.notional = counted
         self._share(line, price or ZERO)
-        if is_spot:
-            held = ZERO if price is None else _money(line.position.both * price) or ZERO
-            wallet.held_value += held - line.held_value
-            line.held_value = held
-            self._mark_open(line)  # what is dust depends on the price
 
     def _note_unpriced(self, line: _Line, *, is_unpriced: bool) -> None:
-        if is_unpriced is line.unpriced:
-            return
         step = 1 if is_unpriced else -1
         line.unpriced = is_unpriced
         line.wallet.unpriced += step
         self._unpriced[line.wallet.account.place.exchange] += step
         self._unpriced[None] += step
+        self._mark_open(line)  # what has no price is no dust
 
     @staticmethod
-    def _untradable(venue: _Venue, instrument: str) -> bool:
-        return venue.filters_as_of is not None and instrument not in venue.valued_by
+    def _attribute(line: _Line, strategy: str, quantity: Decimal) -> None:
+        left = line.attributed.get(strategy, ZERO) + quantity
+        if left > ZERO:
+            line.attributed[strategy] = left
+        else:
+            line.attributed.pop(strategy, None)
 
     @staticmethod
     def _share(line: _Line, price: Decimal) -> None:
         """Count the line for the strategies that opened it; what none did counts for all."""
-        account = line.wallet.account
-        if not line.worst:
+        account, worst = line.wallet.account, line.worst
+        if not worst:
             line.attributed.clear()  # flat with nothing waiting: whoever opened it has closed it
-        if not line.attributed and not line.shares:
-            account.unattributed += line.notional - line.unattributed
-            line.unattributed = line.notional
-            return
-        shares: dict[str, Decimal] = {}
-        claimed = ZERO
+        unclaimed = worst
         for strategy, quantity in line.attributed.items():
-            claimed += quantity
-            shares[strategy] = _money(min(quantity, line.worst) * price) or ZERO
-        for strategy in {*line.shares, *shares}:
-            account.shares[strategy] = (
-                account.shares.get(strategy, ZERO) + shares.get(strategy, ZERO) - line.shares.get(strategy, ZERO)
-            )
-            if not account.shares[strategy]:
-                del account.shares[strategy]
-        line.shares = shares
-        unattributed = _money(max(ZERO, line.worst - claimed) * price) or ZERO
-        account.unattributed += unattributed - line.unattributed
-        line.unattributed = unattributed
+            unclaimed -= quantity
+            # Whoever opened all that is left is counted what the line is counted: no need to multiply again.
+            share = line.notional if quantity >= worst else _worth(quantity, price) or ZERO
+            _set_share(line, strategy, share)
+        if len(line.shares) > len(line.attributed):  # the loop above has named every one that is attributed
+            for strategy in [name for name in line.shares if name not in line.attributed]:
+                _set_share(line, strategy, ZERO)
+                del line.shares[strategy]
+        if unclaimed == worst:
+            unattributed = line.notional
+        else:
+            unattributed = ZERO if unclaimed <= ZERO else _worth(unclaimed, price) or ZERO
+        change = unattributed - line.unattributed
+        if change:
+            account.unattributed += change
+            line.unattributed = unattributed
 
     def _mark_open(self, line: _Line) -> None:
-        account = line.wallet.account
-        waiting = (*line.working.items(), *line.reserved.items())
-        buckets = {bucket for bucket, sides in waiting if sides.buy or sides.sell}
-        is_dust = line.wallet.market is Market.SPOT and (
-            line.instrument in self._coins_ignored or (not line.unpriced and line.held_value < self._dust)
-        )
-        if not is_dust:
-            buckets |= {bucket for bucket in Bucket if line.position.signed(bucket)}
-        if buckets == line.open:
+        for bucket in BUCKETS:
+            self._mark(line, bucket)
+
+    def _mark(self, line: _Line, bucket: Bucket) -> None:
+        """Keep the account's open positions in step with one bucket of one line."""
+        is_open = self._is_open(line, bucket)
+        if is_open is (bucket in line.open):
             return
-        account.open -= {(line.instrument, bucket) for bucket in line.open}
-        account.open |= {(line.instrument, bucket) for bucket in buckets}
-        account.open_frozen = None
-        line.open = frozenset(buckets)
+        account = line.wallet.account
+        if is_open:
+            line.open.add(bucket)
+            account.open.add((line.instrument, bucket))
+        else:
+            line.open.discard(bucket)
+            account.open.discard((line.instrument, bucket))
+        account.open_shown = None
+
+    def _is_open(self, line: _Line, bucket: Bucket) -> bool:
+        for waiting in (line.reserved, line.working):
+            sides = waiting.get(bucket)
+            if sides is not None and (sides.buy or sides.sell):
+                return True
+        if not line.position.signed(bucket):
+            return False
+        if line.wallet.market is not SPOT:
+            return True
+        is_dust = not line.unpriced and line.held_value < self._dust
+        return not is_dust and line.instrument not in self._coins_ignored
 
     @staticmethod
-    def _forget(line: _Line) -> None:
+    def _forget_if_empty(line: _Line) -> None:
+        if line.worst or line.reserved or line.working or line.position != FLAT:
+            return
         wallet = line.wallet
         wallet.lines.pop(line.instrument, None)
         lines = wallet.venue.lines.get(line.instrument)
@@ -762,3 +836,17 @@ class Book:
             lines.pop(wallet.account.place.name, None)
             if not lines:
                 del wallet.venue.lines[line.instrument]
+
+
+def _set_share(line: _Line, strategy: str, share: Decimal) -> None:
+    """Count so much of a line for a strategy, and bring the account's sum of it up to date."""
+    known = line.shares.get(strategy)
+    if share == known:
+        return
+    line.shares[strategy] = share
+    shares = line.wallet.account.shares
+    total = shares.get(strategy, ZERO) + share - (known or ZERO)
+    if total:
+        shares[strategy] = total
+    else:
+        shares.pop(strategy, None)
