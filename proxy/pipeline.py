@@ -28,6 +28,7 @@ from proxy.errors import (
     LastLookRefused,
     NotAuthentic,
     OrderNotUnderstood,
+    ProxyError,
     SigningError,
     StoreError,
     UpstreamSilent,
@@ -51,7 +52,7 @@ from proxy.metrics import Metrics
 from proxy.reservations import Reservations
 from proxy.stores.policies import Policies
 from proxy.upstream import StreamedResponse, Upstream
-from proxy.wire import WireRequest, WireResponse, check_head
+from proxy.wire import WireRequest, WireResponse
 from rules import Caller, Decision, FactMissing, Facts, Instruction, Limits, Market, Order, Reason, Verdict, evaluate
 
 log = structlog.get_logger("riskgate.pipeline")
@@ -97,6 +98,7 @@ class Judged:
     caller: Caller
     parsed: Parsed
     decision: Decision
+    facts: Facts
     started: float
 
 
@@ -116,8 +118,7 @@ class Pipeline:
         started = self._clock.monotonic()
         recognised: Recognised | None = None
         try:
-            check_head(request)
-            recognised = self._exchange.recognise(request)
+            recognised = self._exchange.recognise(request)  # begins with wire.check_head
             if recognised.verb in JUDGED:
                 return await self._judge(request, recognised, started)
             if recognised.verb in PASSED:
@@ -225,7 +226,7 @@ class Pipeline:
         now = self._clock.now()
 
         decision, facts, limits_lost = self._decide(caller, parsed.instructions, now)
-        judged = Judged(self._next_id(), bot, caller, parsed, decision, started)
+        judged = Judged(self._next_id(), bot, caller, parsed, decision, facts, started)
         if decision.verdict is Verdict.BLOCK:
             return self._block(judged)
         if not decision.reducing:
@@ -309,6 +310,15 @@ class Pipeline:
             if isinstance(error, asyncio.CancelledError):
                 raise
             return self._exchange.outcome_unknown(judged.decision_id)
+        except ProxyError as error:  # not one request when framed, or the last look failed: nothing was written
+            self._give_back(judged, signature)
+            self._outcome(judged, "not_sent", detail=str(error))
+            raise
+        except Exception as error:  # nobody knows whether bytes left: the order may live, its reservation stays
+            log.exception("request.failed", error=type(error).__name__, decision_id=judged.decision_id)
+            self._settle(judged, Answer(kind=AnswerKind.UNKNOWN))
+            self._outcome(judged, "unknown", detail=type(error).__name__)
+            return self._exchange.outcome_unknown(judged.decision_id)
         return self._answered(judged, response, gate_done)
 
     def _outgoing(self, request: WireRequest, judged: Judged) -> WireRequest:
@@ -353,6 +363,7 @@ class Pipeline:
                 ess_epoch=self._parts.latch.epoch,
                 latency_us=int((self._clock.monotonic() - judged.started) * 1_000_000),
                 sent_sha256=_digest(outgoing) if outgoing is not None else None,
+                notionals=_notionals(judged),
                 reserved=reservation.recorded() if reservation is not None else (),
             )
         )
@@ -494,6 +505,24 @@ def _digest(request: WireRequest) -> str:
     return hashlib.sha256(request.target + b"\n" + request.body).hexdigest()
 
 
+def _notionals(judged: Judged) -> list[Decimal | None]:
+    """What each order as asked is worth: at its own price, or at the mark where it names none."""
+    worth: list[Decimal | None] = []
+    for order in judged.parsed.instructions:
+        known = judged.facts.of(order.symbol).price if isinstance(order, Order) else None
+        if known is None or not isinstance(order, Order):
+            worth.append(None)
+            continue
+        price = known.value
+        if order.quote_quantity is not None:
+            worth.append(order.quote_quantity * price.conversion)
+        elif order.quantity is not None:
+            worth.append(order.quantity * (order.price or price.mark) * price.conversion)
+        else:
+            worth.append(None)
+    return worth
+
+
 def _same_but_for_quantity(
     asked: Sequence[Instruction], read_back: Sequence[Instruction], quantities: Sequence[Decimal | None]
 ) -> bool:
@@ -524,13 +553,16 @@ def _iceberg_grew(before: Order, after: Order) -> bool:
     return after.iceberg_quantity is None or after.iceberg_quantity > before.iceberg_quantity
 
 
+_ALLOWED = (b"X-Risk-Decision", b"allow")
+
+
 def _decision_headers(judged: Judged) -> tuple[tuple[bytes, bytes], ...]:
     """What a bot may read of the decision; its own book would be wrong without the scaled quantity."""
     decision = judged.decision
-    headers: list[tuple[bytes, bytes]] = [
-        (b"X-Risk-Decision", decision.verdict.value.encode()),
-        (b"X-Risk-Decision-Id", judged.decision_id.encode()),
-    ]
+    identifier = (b"X-Risk-Decision-Id", judged.decision_id.encode())
+    if decision.verdict is Verdict.ALLOW:
+        return _ALLOWED, identifier
+    headers: list[tuple[bytes, bytes]] = [(b"X-Risk-Decision", decision.verdict.value.encode()), identifier]
     if decision.verdict is Verdict.SCALE_DOWN:
         asked = [_asked(instruction) for instruction in judged.parsed.instructions]
         headers += [

@@ -14,9 +14,9 @@ def _amount(value: Decimal | None) -> str | None:
 
 def instruction_record(instruction: Instruction, notional: Decimal | None = None) -> dict[str, object]:
     """One instruction as judged: every field that was stated, amounts as exact text."""
+    if isinstance(instruction, Order):
+        return _order_record(instruction, notional)
     match instruction:
-        case Order():
-            return _order_record(instruction, notional)
         case QuantityCut():
             return {
                 "instruction": "quantity_cut",
@@ -55,15 +55,16 @@ def _order_record(order: Order, notional: Decimal | None) -> dict[str, object]:
         "client_order_id": order.client_order_id,
     }
     # Rare fields stand in the record only when the order stated them.
-    for name, amount in (
-        ("quote_quantity", order.quote_quantity),
-        ("trigger_price", order.trigger_price),
-        ("activation_price", order.activation_price),
-        ("callback_rate", order.callback_rate),
-        ("iceberg_quantity", order.iceberg_quantity),
-    ):
-        if amount is not None:
-            record[name] = format(amount, "f")
+    if order.quote_quantity is not None:
+        record["quote_quantity"] = format(order.quote_quantity, "f")
+    if order.trigger_price is not None:
+        record["trigger_price"] = format(order.trigger_price, "f")
+    if order.activation_price is not None:
+        record["activation_price"] = format(order.activation_price, "f")
+    if order.callback_rate is not None:
+        record["callback_rate"] = format(order.callback_rate, "f")
+    if order.iceberg_quantity is not None:
+        record["iceberg_quantity"] = format(order.iceberg_quantity, "f")
     if order.close_position:
         record["close_position"] = True
     if order.price_follows_book:

@@ -103,7 +103,10 @@ class Exchange(Protocol):
         ...
 
     def recognise(self, request: WireRequest) -> Recognised:
-        """Say what a request wants. Raises OrderNotUnderstood for a target that two readers could read differently."""
+        """Say what a request wants, after `wire.check_head`.
+
+        Raises OrderNotUnderstood for a head that two readers could read differently.
+        """
         ...
 
     def api_key(self, request: WireRequest) -> str | None:

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from proxy.errors import AuditError, UpstreamSilent, UpstreamUnreachable
+from proxy.errors import AuditError, OrderNotUnderstood, UpstreamSilent, UpstreamUnreachable
 from proxy.exchanges import EXCHANGES
 from proxy.exchanges.base import Credentials
 from proxy.wire import WireResponse
@@ -370,3 +370,43 @@ async def test_no_secret_is_in_the_record(house):
 
     for secret in (b"bot-key", BOT_SECRET, VENUE_SECRET, VENUE_KEY.encode(), signature):
         assert secret not in content
+
+
+async def test_what_cannot_be_framed_gives_everything_back(house):
+    """The lane refused before it wrote anything: headroom and signature are free, and the record says so."""
+    house.venue.fails = OrderNotUnderstood("a header value holds CR, LF or NUL", status=400)
+    request = plain(house)
+    answer, body = await house.ask(request)
+
+    assert (answer.status, body["risk"]["reason"]) == (400, "order_not_understood")
+    assert house.reservations.counts() == {"in_flight": 0, "accepted": 0, "unknown": 0}
+    assert [record["outcome"] for record in house.records("outcome")] == ["not_sent"]
+    house.venue.fails = None
+    assert (await house.ask(request))[0].status == 200
+
+
+async def test_a_send_that_fails_in_an_unknown_way_may_have_sent(house):
+    """Bytes may have left: the reservation stays, and the bot is told that nobody knows."""
+    house.venue.fails_after_send = RuntimeError("the transport broke")
+    answer, body = await house.ask(plain(house))
+
+    assert (answer.status, body["code"]) == (504, -1007)
+    assert house.reservations.counts()["unknown"] == 1
+    assert [record["outcome"] for record in house.records("outcome")] == ["unknown"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "notional"),
+    [
+        ({}, "295"),
+        ({"type": "MARKET", "price": None, "timeInForce": None}, "300"),
+        ({"type": "STOP_MARKET", "price": None, "timeInForce": None, "quantity": None, "stopPrice": "70000",
+          "closePosition": "true"}, None),
+    ],
+)
+async def test_the_record_says_what_an_order_is_worth(house, changes, notional):
+    """At its own price, or at the mark where it names none; an order that closes all there is states no size."""
+    await house.ask(plain(house, **changes))
+    (record,) = house.records("decision")
+    found = record["orders"][0]["notional"]
+    assert (found and Decimal(found)) == (notional and Decimal(notional))
