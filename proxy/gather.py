@@ -26,6 +26,8 @@ from rules import (
     SymbolFacts,
 )
 
+SETTINGS = (LeverageChange, MarginChange)  # about contracts only; every other instruction names its market
+
 
 class Latch(Protocol):
     """Where the emergency stop's state is read."""
@@ -105,6 +107,6 @@ class Gather:
 def market_of(instructions: Sequence[Instruction]) -> Market:
     """The market a request is about; leverage and margin settings exist for contracts only."""
     for instruction in instructions:
-        if not isinstance(instruction, LeverageChange | MarginChange):
+        if not isinstance(instruction, SETTINGS):
             return instruction.market
     return Market.LINEAR

@@ -9,15 +9,14 @@ nobody knows the fate of stays reserved until it is looked up or settled by a pe
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Container, Mapping, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Container, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
-
-from cachetools import LRUCache
 
 from proxy.book import Book, only_closes
 from proxy.clock import Clock
@@ -62,6 +61,16 @@ class Outcome(StrEnum):
 
     ACCEPTED = "accepted"  # the venue has it: kept until the book has seen it
     FAILED = "failed"  # it certainly does not work and never traded
+
+
+# Looked up once: on an enumeration class that costs more than what follows from it.
+IN_FLIGHT, ACCEPTED, UNKNOWN, GONE = Fate.IN_FLIGHT, Fate.ACCEPTED, Fate.UNKNOWN, Fate.GONE
+LEAST_SETTLED_FIRST = (UNKNOWN, IN_FLIGHT, ACCEPTED, GONE)
+UNTRIGGERED = (OrderType.LIMIT, OrderType.MARKET)
+BUY, AMEND = Side.BUY, ReplaceMode.AMEND
+SAID_REJECTED, SAID_UNKNOWN = AnswerKind.REJECTED, AnswerKind.UNKNOWN
+# What an answer that names no orders says of each.
+SAME_FOR_ALL = {kind: OrderState(kind=kind) for kind in AnswerKind}
 
 
 class Place(NamedTuple):
@@ -117,10 +126,11 @@ class Reservation:
     @property
     def fate(self) -> Fate:
         """The least settled fate among its orders."""
-        for fate in (Fate.UNKNOWN, Fate.IN_FLIGHT, Fate.ACCEPTED):
-            if any(leg.fate is fate for leg in self.legs):
+        fates = [leg.fate for leg in self.legs]
+        for fate in LEAST_SETTLED_FIRST:
+            if fate in fates:
                 return fate
-        return Fate.GONE
+        return GONE
 
     def recorded(self) -> list[tuple[object, ...]]:
         """The holds as a decision's record keeps them, for `Reservations.restore`."""
@@ -165,19 +175,15 @@ class Reservations:
         if decision_id in self._open:
             raise ValueError(f"decision {decision_id} has a reservation already")
         now_s = self._clock.monotonic()
-        holds = [] if test else self._holds(caller, orders, quantities, facts)
+        bases: list[Decimal | None] = [None] * len(orders)
+        holds: list[Hold] = []
+        if not test:
+            bases = [
+                _base_quantity(order, asked, facts) for order, asked in zip(orders, quantities, strict=True)
+            ]
+            holds = self._holds(caller, orders, bases, facts)
         legs = tuple(
-            Leg(
-                index=index,
-                symbol=order.symbol,
-                client_order_id=order.client_order_id,
-                replaces=order.replaces is not None,
-                amends=order.replaces is not None and order.replaces.mode is ReplaceMode.AMEND,
-                conditional=order.type not in (OrderType.LIMIT, OrderType.MARKET),
-                quantity=None if test else _base_quantity(order, quantity, facts),
-                fate=Fate.GONE if test else Fate.IN_FLIGHT,
-            )
-            for index, (order, quantity) in enumerate(zip(orders, quantities, strict=True))
+            [_leg(index, order, bases[index], GONE if test else IN_FLIGHT) for index, order in enumerate(orders)]
         )
         reservation = Reservation(
             decision_id=decision_id,
@@ -241,8 +247,9 @@ class Reservations:
         if reservation is None:
             return
         for leg in reservation.legs:
-            state = answer.orders[leg.index] if leg.index < len(answer.orders) else OrderState(kind=answer.kind)
-            if leg.fate is Fate.IN_FLIGHT:
+            if leg.fate is IN_FLIGHT:
+                is_named = leg.index < len(answer.orders)
+                state = answer.orders[leg.index] if is_named else SAME_FOR_ALL[answer.kind]
                 self._take(reservation, leg, state, at)
         self._end(reservation)
 
@@ -283,13 +290,13 @@ class Reservations:
         working: an order that is there is counted there, also if its answer came after the reading
         was asked for. Ids are unique within a symbol only.
         """
+        accepted_before_s = sent_s - self._lag_s
         for reservation in list(self._by_account.get(account, {}).values()):
             if reservation.market is not market:
                 continue
             for leg in reservation.legs:
-                asked_for_later = leg.fate is Fate.ACCEPTED and leg.accepted_s + self._lag_s < sent_s
-                listed = leg.fate in (Fate.ACCEPTED, Fate.UNKNOWN) and self._is_seen(leg, seen)
-                if asked_for_later or listed:
+                asked_for_later = leg.fate is ACCEPTED and leg.accepted_s < accepted_before_s
+                if asked_for_later or (leg.fate in (ACCEPTED, UNKNOWN) and self._is_seen(leg, seen)):
                     self._drop(reservation, leg)
             self._end(reservation)
 
@@ -357,20 +364,17 @@ class Reservations:
                 order.client_order_id is not None
                 and self.client_id_in_use(caller.account, order.client_order_id)
             )
-        return Activity(
-            orders_in_window=self._sent.count((caller.account, caller.bot), now_s, rate_window_s),
-            identical_in_window=alike,
-            client_order_id_in_use=in_use,
-        )
+        sent = self._sent.count((caller.account, caller.bot), now_s, rate_window_s)
+        return _activity_of(sent, alike, in_use)
 
     def _holds(
-        self, caller: Caller, orders: Sequence[Order], quantities: Sequence[Decimal | None], facts: Facts
+        self, caller: Caller, orders: Sequence[Order], bases: Sequence[Decimal | None], facts: Facts
     ) -> list[Hold]:
         holds: list[Hold] = []
         groups: dict[tuple[int, Place], Hold] = {}
-        for index, (order, asked) in enumerate(zip(orders, quantities, strict=True)):
-            quantity = _opening_quantity(order, asked, orders, quantities, facts)
-            if quantity <= 0:
+        for index, order in enumerate(orders):
+            quantity = _opening_quantity(order, bases[index], orders, bases, facts)
+            if quantity <= ZERO:
                 continue
             instrument = self._book.instrument(caller.account, order.market, order.symbol)
             place = Place(instrument, order.bucket, order.side)
@@ -389,15 +393,15 @@ class Reservations:
 
     def _take(self, reservation: Reservation, leg: Leg, state: OrderState, at: datetime) -> None:
         leg.order_id = state.order_id or leg.order_id
-        if state.kind is AnswerKind.UNKNOWN:
-            self._become(reservation, leg, Fate.UNKNOWN)
+        if state.kind is SAID_UNKNOWN:
+            self._become(reservation, leg, UNKNOWN)
             leg.unknown_since_s = self._clock.monotonic()
             return
-        if state.kind is AnswerKind.REJECTED or (state.finished and state.executed == 0):
-            self._become(reservation, leg, Fate.GONE)
+        if state.kind is SAID_REJECTED or (state.finished and state.executed == 0):
+            self._become(reservation, leg, GONE)
             self._free(reservation, leg)
             return
-        self._become(reservation, leg, Fate.ACCEPTED)
+        self._become(reservation, leg, ACCEPTED)
         leg.accepted_at = at
         leg.accepted_s = self._clock.monotonic()
         if state.finished and state.executed is not None:
@@ -405,7 +409,7 @@ class Reservations:
 
     def _drop(self, reservation: Reservation, leg: Leg) -> None:
         """The book holds the order now: the hold ends, what the strategy opened stays its own."""
-        self._become(reservation, leg, Fate.GONE)
+        self._become(reservation, leg, GONE)
         for hold in list(reservation.holds):
             hold.legs.discard(leg.index)
             if not hold.legs:
@@ -431,14 +435,13 @@ class Reservations:
     def _shift(self, reservation: Reservation, hold: Hold, quantity: Decimal, opening: Decimal) -> None:
         caller = reservation.caller
         instrument, bucket, side = hold.place
-        # First the quantity: a line with nothing on it forgets who opened it.
-        self._book.shift_reserved(caller.account, reservation.market, instrument, bucket, side, quantity)
-        if opening:
-            self._book.attribute(caller.account, reservation.market, instrument, caller.strategy, opening)
+        self._book.shift_reserved(
+            caller.account, reservation.market, instrument, bucket, side, quantity, caller.strategy, opening
+        )
 
     def _become(self, reservation: Reservation, leg: Leg, fate: Fate) -> None:
-        undecided = (Fate.IN_FLIGHT, Fate.UNKNOWN)
-        if leg.fate in undecided and fate not in undecided:
+        was_undecided = leg.fate is IN_FLIGHT or leg.fate is UNKNOWN
+        if was_undecided and (fate is ACCEPTED or fate is GONE):
             self._name(reservation.caller.account, leg, -1)
         leg.fate = fate
 
@@ -453,8 +456,11 @@ class Reservations:
             self._client_ids.pop(key, None)
 
     def _end(self, reservation: Reservation) -> None:
-        if reservation.fate is not Fate.GONE or reservation.ended:
+        if reservation.ended:
             return
+        for leg in reservation.legs:
+            if leg.fate is not GONE:
+                return
         reservation.ended = True
         self._open.pop(reservation.decision_id, None)
         account = self._by_account[reservation.caller.account]
@@ -499,16 +505,21 @@ class _Windows:
     """When things happened, per key; bounded in keys and in times per key."""
 
     def __init__(self, keys_max: int) -> None:
-        self._times: LRUCache[object, deque[float]] = LRUCache(maxsize=keys_max)
+        self._times: OrderedDict[Hashable, deque[float]] = OrderedDict()  # what was added to last comes last
+        self._keys_max = keys_max
         self._longest_s = 0.0
 
-    def add(self, key: object, now_s: float) -> None:
+    def add(self, key: Hashable, now_s: float) -> None:
         times = self._times.get(key)
         if times is None:
+            if len(self._times) >= self._keys_max:
+                self._times.popitem(last=False)
             times = self._times[key] = deque(maxlen=TIMES_MAX)
+        else:
+            self._times.move_to_end(key)
         times.append(now_s)
 
-    def count(self, key: object, now_s: float, window_s: float) -> int:
+    def count(self, key: Hashable, now_s: float, window_s: float) -> int:
         times = self._times.get(key)
         if times is None:
             return 0
@@ -535,6 +546,26 @@ def _fingerprint(caller: Caller, order: Order) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+def _leg(index: int, order: Order, quantity: Decimal | None, fate: Fate) -> Leg:
+    replaces = order.replaces is not None
+    return Leg(
+        index,
+        order.symbol,
+        order.client_order_id,
+        replaces,
+        order.replaces is not None and order.replaces.mode is AMEND,
+        order.type not in UNTRIGGERED,
+        quantity,
+        fate,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _activity_of(sent: int, alike: int, in_use: bool) -> Activity:  # noqa: FBT001 - by position, so that the cache is quick
+    """The same few figures, again and again."""
+    return Activity(orders_in_window=sent, identical_in_window=alike, client_order_id_in_use=in_use)
+
+
 def _base_quantity(order: Order, asked: Decimal | None, facts: Facts) -> Decimal | None:
     """What an order trades in base units, rounded up; None for one that closes whatever is there."""
     if order.quote_quantity is not None:
@@ -557,26 +588,22 @@ def _closes(order: Order) -> bool:
 
 def _opening_quantity(
     order: Order,
-    asked: Decimal | None,
+    quantity: Decimal | None,
     orders: Sequence[Order],
-    quantities: Sequence[Decimal | None],
+    bases: Sequence[Decimal | None],
     facts: Facts,
 ) -> Decimal:
-    """The quantity to reserve for one order of a request."""
-    if _closes(order):
+    """The part to reserve of one order of a request; `bases` is what each of its orders trades in base units."""
+    if quantity is None or _closes(order):
         return ZERO
-    quantity = _base_quantity(order, asked, facts)
-    if quantity is None:
-        return ZERO
-    if order.replaces is not None and order.replaces.mode is ReplaceMode.AMEND:
+    if order.replaces is not None and order.replaces.mode is AMEND:
         return quantity - _still_counted(order, facts)
     if order.pending_on is not None:
         parent = orders[order.pending_on]
         same_place = (parent.symbol, parent.bucket) == (order.symbol, order.bucket)
         if same_place and parent.side is not order.side:
             # It comes to life when its parent has filled and takes back what that bought or sold.
-            bought = _base_quantity(parent, quantities[order.pending_on], facts)
-            return quantity - (bought or ZERO)
+            return quantity - (bases[order.pending_on] or ZERO)
     return quantity
 
 
@@ -599,5 +626,5 @@ def _opened(quantity: Decimal, place: Place, position: Fact[Position] | None) ->
     if position is None:
         return quantity
     signed = position.value.signed(place.bucket)
-    against = -signed if place.side is Side.BUY else signed
-    return quantity - min(quantity, max(ZERO, against))
+    against = -signed if place.side is BUY else signed
+    return quantity if against <= ZERO else quantity - min(quantity, against)
