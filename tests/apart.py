@@ -38,10 +38,17 @@ STOP_TIMEOUT_S = 30.0
 
 # What mutates nothing an order could: these may arrive without a decision. Written down here again,
 # so that a slip in the proxy's own list shows.
-UNJUDGED_POSTS = frozenset({
-    "/fapi/v1/listenKey", "/api/v3/userDataStream", "/fapi/v1/countdownCancelAll", "/sapi/v3/asset/getUserAsset",
-    "/sapi/v1/convert/limit/cancelOrder", "/sapi/v1/convert/getQuote", "/sapi/v1/asset/get-funding-asset",
-})  # fmt: skip
+UNJUDGED_POSTS = frozenset(
+    {
+        "/fapi/v1/listenKey",
+        "/api/v3/userDataStream",
+        "/fapi/v1/countdownCancelAll",
+        "/sapi/v3/asset/getUserAsset",
+        "/sapi/v1/convert/limit/cancelOrder",
+        "/sapi/v1/convert/getQuote",
+        "/sapi/v1/asset/get-funding-asset",
+    }
+)
 
 
 class Ledger:
@@ -207,20 +214,35 @@ def _leg_difference(
         priced = [name for name in values if name.lower().endswith("price") and name != "activatePrice"]
         states = ("price", "trigger_price")
         pairs += [
-            ("side", {values[name] for name in ("side", "workingSide", "pendingSide") if name in values},
-             {one["side"] for one in orders}),
-            ("price", _numbers(values, priced) - _numbers(values, ("activationPrice",)),
-             {Decimal(one[state]) for one in orders for state in states if one.get(state) is not None}),
+            (
+                "side",
+                {values[name] for name in ("side", "workingSide", "pendingSide") if name in values},
+                {one["side"] for one in orders},
+            ),
+            (
+                "price",
+                _numbers(values, priced) - _numbers(values, ("activationPrice",)),
+                {Decimal(one[state]) for one in orders for state in states if one.get(state) is not None},
+            ),
             ("quote quantity", _numbers(values, ("quoteOrderQty",)), _quote_quantities(record)),
             ("reduceOnly", parameters.boolean(values, "reduceOnly"), any(one["reduce_only"] for one in orders)),
-            ("closePosition", parameters.boolean(values, "closePosition"),
-             any(one.get("close_position", False) for one in orders)),
-            ("priceMatch", values.get("priceMatch", "NONE") != "NONE" or any("PegPriceType" in n or "pegPriceType" in n for n in values),
-             any(one.get("price_follows_book", False) for one in orders)),
-        ]  # fmt: skip
+            (
+                "closePosition",
+                parameters.boolean(values, "closePosition"),
+                any(one.get("close_position", False) for one in orders),
+            ),
+            (
+                "priceMatch",
+                values.get("priceMatch", "NONE") != "NONE"
+                or any("PegPriceType" in n or "pegPriceType" in n for n in values),
+                any(one.get("price_follows_book", False) for one in orders),
+            ),
+        ]
     elif orders[0]["instruction"] == "leverage":
-        pairs = [("symbol", values.get("symbol"), orders[0]["symbol"]),
-                 ("leverage", Decimal(values["leverage"]), Decimal(orders[0]["leverage"]))]  # fmt: skip
+        pairs = [
+            ("symbol", values.get("symbol"), orders[0]["symbol"]),
+            ("leverage", Decimal(values["leverage"]), Decimal(orders[0]["leverage"])),
+        ]
     elif orders[0]["instruction"] == "margin":
         pairs = [("symbol", values.get("symbol"), orders[0]["symbol"])]
     for name, arrived, was_judged in pairs:
@@ -273,9 +295,14 @@ async def open_apart(
     path.touch(mode=0o600)
     path.write_bytes(orjson.dumps(tree))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.apart", str(path), cwd=ROOT,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "tests.apart",
+        str(path),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
     try:
         assert process.stdout is not None
         async with asyncio.timeout(READY_TIMEOUT_S):
@@ -334,9 +361,11 @@ class Steps:
     def report(self) -> dict[str, Any]:
         """The figures."""
         return {
-            "worst_cpu_ms": self.worst_ns / 1e6, "worst_wall_ms": self.worst_wall_ns / 1e6, "worst": self.worst,
+            "worst_cpu_ms": self.worst_ns / 1e6,
+            "worst_wall_ms": self.worst_wall_ns / 1e6,
+            "worst": self.worst,
             "steps": self.count,
-        }  # fmt: skip
+        }
 
 
 def _say(document: dict[str, Any]) -> None:

@@ -13,14 +13,21 @@ import string
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
-from urllib.parse import quote
 
 Pairs = list[tuple[str, str]]
 Headers = list[tuple[bytes, bytes]]
 
 FORM = b"application/x-www-form-urlencoded"
-_FORM_SPELLINGS = (FORM, FORM, FORM, FORM + b"; charset=utf-8", FORM + b";charset=UTF-8", b"Application/X-WWW-Form-Urlencoded")
+_FORM_SPELLINGS = (
+    FORM,
+    FORM,
+    FORM,
+    FORM + b"; charset=utf-8",
+    FORM + b";charset=UTF-8",
+    b"Application/X-WWW-Form-Urlencoded",
+)
 _JSON_SPELLINGS = (b"application/json", b"application/json;charset=utf-8", FORM)
 _ID_CHARACTERS = string.ascii_letters + string.digits + "-_"
 _FUTURES_ID_CHARACTERS = _ID_CHARACTERS + ".:/"
@@ -84,12 +91,17 @@ def _futures_order(random: Random, names: Names, *, resting: bool = False) -> Pa
     side = random.choice(("BUY", "SELL"))
     pairs = [("symbol", "BTCUSDT"), ("side", side), ("type", kind), ("quantity", _number(random, "0.00", 2, 9))]
     if kind == "LIMIT":
-        price = random.choice(("59000", "59000.0", "58999.10")) if side == "BUY" else random.choice(("61000", "61000.50"))
+        price = (
+            random.choice(("59000", "59000.0", "58999.10")) if side == "BUY" else random.choice(("61000", "61000.50"))
+        )
         pairs += [("price", price), ("timeInForce", random.choice(("IOC", "IOC", "IOC", "FOK", "GTC")))]
     optional = [
-        ("positionSide", "BOTH"), ("reduceOnly", random.choice(("false", "False"))),
-        ("newOrderRespType", random.choice(("ACK", "RESULT"))), ("workingType", random.choice(("MARK_PRICE", "CONTRACT_PRICE"))),
-        ("selfTradePreventionMode", random.choice(("NONE", "EXPIRE_TAKER"))), ("newClientOrderId", names.new(futures=True)),
+        ("positionSide", "BOTH"),
+        ("reduceOnly", random.choice(("false", "False"))),
+        ("newOrderRespType", random.choice(("ACK", "RESULT"))),
+        ("workingType", random.choice(("MARK_PRICE", "CONTRACT_PRICE"))),
+        ("selfTradePreventionMode", random.choice(("NONE", "EXPIRE_TAKER"))),
+        ("newClientOrderId", names.new(futures=True)),
     ]
     return pairs + [pair for pair in optional if random.random() < 0.4]
 
@@ -114,8 +126,10 @@ def _spot_order(random: Random, names: Names) -> Pairs:
     if kind == "STOP_LOSS_LIMIT":
         pairs.append(("stopPrice", "66000" if side == "BUY" else "55000"))
     optional = [
-        ("newOrderRespType", random.choice(("ACK", "RESULT", "FULL"))), ("newClientOrderId", names.new(futures=False)),
-        ("selfTradePreventionMode", "EXPIRE_MAKER"), ("strategyId", str(random.randint(1, 99))),
+        ("newOrderRespType", random.choice(("ACK", "RESULT", "FULL"))),
+        ("newClientOrderId", names.new(futures=False)),
+        ("selfTradePreventionMode", "EXPIRE_MAKER"),
+        ("strategyId", str(random.randint(1, 99))),
     ]
     return pairs + [pair for pair in optional if random.random() < 0.4]
 
@@ -136,7 +150,13 @@ def _json(random: Random, value: object) -> str:
 
 def _modification(random: Random, names: Names) -> Pairs:
     named = ("origClientOrderId", names.old()) if random.random() < 0.7 else ("orderId", str(random.randint(1, 5000)))
-    return [("symbol", "BTCUSDT"), ("side", "BUY"), ("quantity", _number(random, "0.00", 2, 9)), ("price", "58900"), named]
+    return [
+        ("symbol", "BTCUSDT"),
+        ("side", "BUY"),
+        ("quantity", _number(random, "0.00", 2, 9)),
+        ("price", "58900"),
+        named,
+    ]
 
 
 def _modify(random: Random, names: Names) -> Drawn:
@@ -177,26 +197,48 @@ def _replace(random: Random, names: Names) -> Drawn:
 def _list(random: Random, names: Names) -> Drawn:
     kind = random.choice(("old", "oco", "oto", "otoco", "opo"))
     amount = "0.0" + str(random.randint(1, 9))
-    working = [("workingType", "LIMIT"), ("workingSide", "BUY"), ("workingPrice", "58000"), ("workingQuantity", amount),
-               ("workingTimeInForce", "GTC")]  # fmt: skip
+    working = [
+        ("workingType", "LIMIT"),
+        ("workingSide", "BUY"),
+        ("workingPrice", "58000"),
+        ("workingQuantity", amount),
+        ("workingTimeInForce", "GTC"),
+    ]
     if kind == "old":
-        pairs = [("symbol", "BTCUSDT"), ("side", "SELL"), ("quantity", amount), ("price", "66000"), ("stopPrice", "55000"),
-                 ("stopLimitPrice", "54900"), ("stopLimitTimeInForce", "GTC")]  # fmt: skip
+        pairs = [
+            ("symbol", "BTCUSDT"),
+            ("side", "SELL"),
+            ("quantity", amount),
+            ("price", "66000"),
+            ("stopPrice", "55000"),
+            ("stopLimitPrice", "54900"),
+            ("stopLimitTimeInForce", "GTC"),
+        ]
         return Drawn("POST", "/api/v3/order/oco", pairs)
     pairs = [("symbol", "BTCUSDT")]
     if random.random() < 0.5:
         pairs.append(("listClientOrderId", names.new(futures=False)))
     if kind == "oco":
-        pairs += [("side", "SELL"), ("quantity", amount), ("aboveType", "LIMIT_MAKER"), ("abovePrice", "66000"),
-                  ("belowType", "STOP_LOSS"), ("belowStopPrice", "55000")]  # fmt: skip
+        pairs += [
+            ("side", "SELL"),
+            ("quantity", amount),
+            ("aboveType", "LIMIT_MAKER"),
+            ("abovePrice", "66000"),
+            ("belowType", "STOP_LOSS"),
+            ("belowStopPrice", "55000"),
+        ]
     else:
         pairs += working
         pairs.append(("pendingSide", "SELL"))
         if kind in ("oto", "otoco"):
             pairs.append(("pendingQuantity", amount))
         if kind == "otoco":
-            pairs += [("pendingAboveType", "LIMIT_MAKER"), ("pendingAbovePrice", "66000"),
-                      ("pendingBelowType", "STOP_LOSS"), ("pendingBelowStopPrice", "55000")]  # fmt: skip
+            pairs += [
+                ("pendingAboveType", "LIMIT_MAKER"),
+                ("pendingAbovePrice", "66000"),
+                ("pendingBelowType", "STOP_LOSS"),
+                ("pendingBelowStopPrice", "55000"),
+            ]
         else:
             pairs += [("pendingType", "LIMIT_MAKER"), ("pendingPrice", "66000")]
     return Drawn("POST", f"/api/v3/orderList/{kind}", pairs)
@@ -235,33 +277,37 @@ def draw_order(random: Random, names: Names) -> Drawn:
 def draw_cancel(random: Random, names: Names) -> Drawn:
     """A request that only cancels; some clear the book."""
     symbol = ("symbol", "BTCUSDT")
-    return random.choice((
-        Drawn("DELETE", "/fapi/v1/order", [symbol, ("origClientOrderId", names.old())]),
-        Drawn("DELETE", "/api/v3/order", [symbol, ("origClientOrderId", names.old())]),
-        Drawn("DELETE", "/fapi/v1/allOpenOrders", [symbol]),
-        Drawn("DELETE", "/api/v3/openOrders", [symbol]),
-        Drawn("DELETE", "/fapi/v1/algoOpenOrders", [symbol]),
-        Drawn("DELETE", "/fapi/v1/batchOrders", [symbol, ("orderIdList", _json(random, [1, 2, 3]))]),
-        Drawn("POST", "/fapi/v1/countdownCancelAll", [symbol, ("countdownTime", "0")]),
-    ))  # fmt: skip
+    return random.choice(
+        (
+            Drawn("DELETE", "/fapi/v1/order", [symbol, ("origClientOrderId", names.old())]),
+            Drawn("DELETE", "/api/v3/order", [symbol, ("origClientOrderId", names.old())]),
+            Drawn("DELETE", "/fapi/v1/allOpenOrders", [symbol]),
+            Drawn("DELETE", "/api/v3/openOrders", [symbol]),
+            Drawn("DELETE", "/fapi/v1/algoOpenOrders", [symbol]),
+            Drawn("DELETE", "/fapi/v1/batchOrders", [symbol, ("orderIdList", _json(random, [1, 2, 3]))]),
+            Drawn("POST", "/fapi/v1/countdownCancelAll", [symbol, ("countdownTime", "0")]),
+        )
+    )
 
 
 def draw_read(random: Random, names: Names) -> Drawn:
     """A request that changes nothing, listen keys included."""
     symbol = ("symbol", "BTCUSDT")
     listed = ("symbols", _json(random, ["BTCUSDT", "ETHUSDT"]))
-    return random.choice((
-        Drawn("GET", "/fapi/v1/time", [], signed=False, keyed=False),
-        Drawn("GET", "/api/v3/time", [("x", str(random.random()))], signed=False, keyed=False),
-        Drawn("GET", "/api/v3/ticker/price", [listed], signed=False, keyed=False),
-        Drawn("GET", "/api/v3/depth", [symbol, ("limit", "5"), ("limit", "5")], signed=False, keyed=False),
-        Drawn("GET", "/api/v3/openOrders", [symbol]),
-        Drawn("GET", "/fapi/v1/openOrder", [symbol, ("origClientOrderId", names.old())]),
-        Drawn("GET", "/api/v3/account", [("omitZeroBalances", "true")]),
-        Drawn("GET", "/fapi/v3/balance", []),
-        Drawn("POST", "/fapi/v1/listenKey", [], signed=False),
-        Drawn("PUT", "/fapi/v1/listenKey", [], signed=False),
-    ))  # fmt: skip
+    return random.choice(
+        (
+            Drawn("GET", "/fapi/v1/time", [], signed=False, keyed=False),
+            Drawn("GET", "/api/v3/time", [("x", str(random.random()))], signed=False, keyed=False),
+            Drawn("GET", "/api/v3/ticker/price", [listed], signed=False, keyed=False),
+            Drawn("GET", "/api/v3/depth", [symbol, ("limit", "5"), ("limit", "5")], signed=False, keyed=False),
+            Drawn("GET", "/api/v3/openOrders", [symbol]),
+            Drawn("GET", "/fapi/v1/openOrder", [symbol, ("origClientOrderId", names.old())]),
+            Drawn("GET", "/api/v3/account", [("omitZeroBalances", "true")]),
+            Drawn("GET", "/fapi/v3/balance", []),
+            Drawn("POST", "/fapi/v1/listenKey", [], signed=False),
+            Drawn("PUT", "/fapi/v1/listenKey", [], signed=False),
+        )
+    )
 
 
 # --- how it is spelled -------------------------------------------------------------------------
@@ -274,9 +320,7 @@ def encoded(random: Random, value: str, bare: frozenset[int], *, sloppy: float =
     for byte in value.encode():
         if byte == 0x20 and random.random() < 0.5:
             out += b"+"
-        elif byte in _PLAIN and not (sloppy and random.random() < sloppy):
-            out.append(byte)
-        elif byte in bare and byte not in _PLAIN and random.random() < 0.5:
+        elif random.random() < (1 - sloppy if byte in _PLAIN else 0.5 if byte in bare else 0):
             out.append(byte)
         else:
             out += (form % byte).encode()
@@ -343,7 +387,9 @@ def spell(random: Random, drawn: Drawn, key: str, secret: str, host: str) -> Spe
     lines, framed = _framed(random, drawn, body, chunked=chunked)
     everything = [*headers, *lines, (_cased(random, b"Host"), host.encode())]
     random.shuffle(everything)
-    head = b"".join(name + b":" + random.choice((b" ", b" ", b"", b"\t", b"  ")) + value + b"\r\n" for name, value in everything)
+    head = b"".join(
+        name + b":" + random.choice((b" ", b" ", b"", b"\t", b"  ")) + value + b"\r\n" for name, value in everything
+    )
     raw = drawn.method.encode() + b" " + target + b" HTTP/1.1\r\n" + head + b"\r\n" + framed
     kept = {id(pair) for pair in headers}
     arriving = tuple(pair for pair in everything if id(pair) in kept)
@@ -364,8 +410,14 @@ def _headers(random: Random, drawn: Drawn, key: str, body: bytes) -> Headers:
     elif random.random() < 0.4:
         headers.append((_cased(random, b"Content-Type"), random.choice(_JSON_SPELLINGS)))
     optional = [
-        (b"User-Agent", b"bot/1.0 (x; y) caf\xe9"), (b"Accept", b"*/*"), (b"Accept-Encoding", b"gzip, deflate, br"),
-        (b"Cookie", b"a=b; c=d"), (b"X-Trace", b"1"), (b"X-Trace", b"2"), (b"x_internal", b"tab\there"), (b"Empty", b""),
+        (b"User-Agent", b"bot/1.0 (x; y) caf\xe9"),
+        (b"Accept", b"*/*"),
+        (b"Accept-Encoding", b"gzip, deflate, br"),
+        (b"Cookie", b"a=b; c=d"),
+        (b"X-Trace", b"1"),
+        (b"X-Trace", b"2"),
+        (b"x_internal", b"tab\there"),
+        (b"Empty", b""),
     ]
     headers += [(_cased(random, name), value) for name, value in optional if random.random() < 0.3]
     return headers
@@ -391,9 +443,4 @@ def cut(random: Random, raw: bytes) -> tuple[bytes, ...]:
     """Bytes in two to five pieces."""
     places = sorted(random.randrange(1, len(raw)) for _ in range(random.randint(1, 4))) if len(raw) > 1 else []
     edges = [0, *places, len(raw)]
-    return tuple(raw[start:end] for start, end in zip(edges, edges[1:], strict=False) if start < end)
-
-
-def quoted(value: str) -> str:
-    """A value fully percent-encoded."""
-    return quote(value, safe="")
+    return tuple(raw[start:end] for start, end in pairwise(edges) if start < end)

@@ -17,24 +17,89 @@ _CORPUS = tuple(case.raw for cases in CASES_BY_THREAT.values() for case in cases
 _SIGNATURES = itertools.count(1)
 _SIZES = (b"0.002", b"0.01", b"1", b"0.5", b"7", b"1000", b"99999999999999999999", b"0.00000001")
 _SWITCHES = (
-    b"reduceOnly=true", b"closePosition=true", b"positionSide=LONG", b"priceMatch=OPPONENT", b"quoteOrderQty=1000",
-    b"icebergQty=0.001", b"stopPrice=1", b"recvWindow=60000", b"type=MARKET", b"side=SELL", b"symbol=ETHUSDT",
-    b"quantity=1000", b"price=1", b"_method=PUT", b"Quantity=9", b"quantity%20=9", b"%71uantity=9", b"batchOrders=%5B%5D",
-    b"newClientOrderId=same", b"timestamp=1", b"x=", b"=x", b"", b"quantity", b"trailingDelta=1", b"signature=aa",
-)  # fmt: skip
+    b"reduceOnly=true",
+    b"closePosition=true",
+    b"positionSide=LONG",
+    b"priceMatch=OPPONENT",
+    b"quoteOrderQty=1000",
+    b"icebergQty=0.001",
+    b"stopPrice=1",
+    b"recvWindow=60000",
+    b"type=MARKET",
+    b"side=SELL",
+    b"symbol=ETHUSDT",
+    b"quantity=1000",
+    b"price=1",
+    b"_method=PUT",
+    b"Quantity=9",
+    b"quantity%20=9",
+    b"%71uantity=9",
+    b"batchOrders=%5B%5D",
+    b"newClientOrderId=same",
+    b"timestamp=1",
+    b"x=",
+    b"=x",
+    b"",
+    b"quantity",
+    b"trailingDelta=1",
+    b"signature=aa",
+)
 _HEADERS = (
-    b"Content-Length: 0", b"Content-Length: 5", b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip, chunked",
-    b"Transfer-Encoding:\tchunked", b"Content-Encoding: gzip", b"Content-Type: application/json", b"Expect: 100-continue",
-    b"Upgrade: websocket", b"Connection: Upgrade", b"Connection: close, X-MBX-APIKEY", b"Connection: close",
-    b"X-HTTP-Method-Override: DELETE", b"X-Original-URL: /api/v3/time", b"X_MBX_APIKEY: other", b"Host: evil.example",
-    b"X-MBX-APIKEY: other", b"Trailer: X", b"X-Risk-Decision: allow", b"X-Risk-Confidence: NaN", b"Content_Length: 0",
-    b" folded: x", b"no colon", b"Bad Name: x", b": empty", b"X: " + b"a" * 9000, b"X-A: \x00", b"X-A: \xff\xfe",
-    b"Keep-Alive: timeout=5", b"TE: trailers", b"Proxy-Authorization: x", b"Range: bytes=0-1",
-)  # fmt: skip
+    b"Content-Length: 0",
+    b"Content-Length: 5",
+    b"Transfer-Encoding: chunked",
+    b"Transfer-Encoding: gzip, chunked",
+    b"Transfer-Encoding:\tchunked",
+    b"Content-Encoding: gzip",
+    b"Content-Type: application/json",
+    b"Expect: 100-continue",
+    b"Upgrade: websocket",
+    b"Connection: Upgrade",
+    b"Connection: close, X-MBX-APIKEY",
+    b"Connection: close",
+    b"X-HTTP-Method-Override: DELETE",
+    b"X-Original-URL: /api/v3/time",
+    b"X_MBX_APIKEY: other",
+    b"Host: evil.example",
+    b"X-MBX-APIKEY: other",
+    b"Trailer: X",
+    b"X-Risk-Decision: allow",
+    b"X-Risk-Confidence: NaN",
+    b"Content_Length: 0",
+    b" folded: x",
+    b"no colon",
+    b"Bad Name: x",
+    b": empty",
+    b"X: " + b"a" * 9000,
+    b"X-A: \x00",
+    b"X-A: \xff\xfe",
+    b"Keep-Alive: timeout=5",
+    b"TE: trailers",
+    b"Proxy-Authorization: x",
+    b"Range: bytes=0-1",
+)
 _JSON_BITS = (
-    b'"quantity":"9"', b'"quantity":1e3', b'"quantity":NaN', b'"\\u0071uantity":"9"', b"[[", b"{}", b"null", b"-0", b'"',
-    b"\\", b",", b"]", b"}", b'{"symbol":"BTCUSDT"}', b"true", b"1E400", b"9" * 50, b"[" * 3000, b"\xc3\xa9", b"\xed\xa0\x80",
-)  # fmt: skip
+    b'"quantity":"9"',
+    b'"quantity":1e3',
+    b'"quantity":NaN',
+    b'"\\u0071uantity":"9"',
+    b"[[",
+    b"{}",
+    b"null",
+    b"-0",
+    b'"',
+    b"\\",
+    b",",
+    b"]",
+    b"}",
+    b'{"symbol":"BTCUSDT"}',
+    b"true",
+    b"1E400",
+    b"9" * 50,
+    b"[" * 3000,
+    b"\xc3\xa9",
+    b"\xed\xa0\x80",
+)
 
 
 class Attacker:
@@ -45,11 +110,17 @@ class Attacker:
         self._names = Names(random, f"h{number}x")
         self._key, self._secret, self._host = key, secret, host
         self._kinds: tuple[tuple[str, int, Callable[[], bytes]], ...] = (
-            ("honest", 8, self._honest), ("parameters", 30, self._parameters), ("bytes", 16, self._bytes),
-            ("headers", 12, self._headers), ("framing", 8, self._framing), ("targets", 8, self._targets),
-            ("corpus", 12, self._corpus), ("corpus bytes", 10, self._corpus_bytes), ("several", 6, self._several),
+            ("honest", 8, self._honest),
+            ("parameters", 30, self._parameters),
+            ("bytes", 16, self._bytes),
+            ("headers", 12, self._headers),
+            ("framing", 8, self._framing),
+            ("targets", 8, self._targets),
+            ("corpus", 12, self._corpus),
+            ("corpus bytes", 10, self._corpus_bytes),
+            ("several", 6, self._several),
             ("same head", 8, self._same_head),
-        )  # fmt: skip
+        )
 
     def next(self) -> tuple[str, bytes]:
         """The kind of the next variant, and its bytes."""
@@ -86,7 +157,11 @@ class Attacker:
         else:
             body += b"&" + made
         mark = b"?" if query else b""
-        target = drawn.path.encode() + mark + re.sub(rb"[\x00-\x20\x7f-\xff]", lambda found: b"%%%02x" % ord(found[0]), query)
+        target = (
+            drawn.path.encode()
+            + mark
+            + re.sub(rb"[\x00-\x20\x7f-\xff]", lambda found: b"%%%02x" % ord(found[0]), query)
+        )
         return self._request(drawn.method.encode(), target, body)
 
     def _damaged(self, parts: list[bytes]) -> list[bytes]:
@@ -139,7 +214,9 @@ class Attacker:
             elif deed == 3:
                 del out[at]
             elif deed == 4:
-                out[at:at] = random.choice((b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b"&", b"=", b"%", b"%00", b"+", b";", b"0"))
+                out[at:at] = random.choice(
+                    (b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b"&", b"=", b"%", b"%00", b"+", b";", b"0")
+                )
             elif deed == 5:
                 end = min(len(out), at + random.randint(1, 12))
                 out[at:at] = out[at:end]
@@ -149,7 +226,11 @@ class Attacker:
         return bytes(out)
 
     def _request(self, method: bytes, target: bytes, body: bytes, *lines: bytes, length: bytes | None = None) -> bytes:
-        head = [method + b" " + target + b" HTTP/1.1", b"Host: " + self._host.encode(), b"X-MBX-APIKEY: " + self._key.encode()]
+        head = [
+            method + b" " + target + b" HTTP/1.1",
+            b"Host: " + self._host.encode(),
+            b"X-MBX-APIKEY: " + self._key.encode(),
+        ]
         if body:
             head.append(b"Content-Type: " + FORM)
         head += lines
@@ -176,19 +257,30 @@ class Attacker:
         method, target = drawn.method.encode(), drawn.path.encode()
         second = self._honest()
         chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
-        return random.choice((
-            lambda: self._request(method, target, body, length=b"%d" % max(0, len(body) + random.randint(-20, 20))) + second,
-            lambda: self._request(method, target, chunks, b"Transfer-Encoding: chunked") + second,
-            lambda: self._request(method, target, self._noise(chunks), b"Transfer-Encoding: chunked", length=b""),
-            lambda: self._request(method, target, b"0\r\n\r\n" + second, b"Transfer-Encoding: chunked"),
-            lambda: self._request(method, target, body, b"Content-Length: %d" % len(body)) + second,
-            lambda: self._request(method, target, body, length=random.choice((b"+1", b"0x10", b"1e2", b" 7", b"7 7", b"\xd9\xa1"))),
-            lambda: self._request(method, target, body, length=b"0") + second,
-            lambda: self._request(method, target, body).replace(b"\r\n", b"\n", random.randint(1, 5)) + second,
-            lambda: self._request(b"GET", target, second) + second,
-            lambda: self._request(method, target, self._noise(chunks), b"Transfer-Encoding: chunked").replace(
-                b"Content-Length", b"X-Length") + second,
-        ))()  # fmt: skip
+        return random.choice(
+            (
+                lambda: (
+                    self._request(method, target, body, length=b"%d" % max(0, len(body) + random.randint(-20, 20)))
+                    + second
+                ),
+                lambda: self._request(method, target, chunks, b"Transfer-Encoding: chunked") + second,
+                lambda: self._request(method, target, self._noise(chunks), b"Transfer-Encoding: chunked", length=b""),
+                lambda: self._request(method, target, b"0\r\n\r\n" + second, b"Transfer-Encoding: chunked"),
+                lambda: self._request(method, target, body, b"Content-Length: %d" % len(body)) + second,
+                lambda: self._request(
+                    method, target, body, length=random.choice((b"+1", b"0x10", b"1e2", b" 7", b"7 7", b"\xd9\xa1"))
+                ),
+                lambda: self._request(method, target, body, length=b"0") + second,
+                lambda: self._request(method, target, body).replace(b"\r\n", b"\n", random.randint(1, 5)) + second,
+                lambda: self._request(b"GET", target, second) + second,
+                lambda: (
+                    self._request(method, target, self._noise(chunks), b"Transfer-Encoding: chunked").replace(
+                        b"Content-Length", b"X-Length"
+                    )
+                    + second
+                ),
+            )
+        )()
 
     def _targets(self) -> bytes:
         random, raw = self._random, self._honest()
@@ -196,14 +288,36 @@ class Attacker:
         target, _, tail = rest.partition(b" ")
         path, mark, query = target.partition(b"?")
         at = random.randrange(len(path))
-        path = random.choice((
-            path[:at] + b"/" + path[at:], path[:at] + b"/./" + path[at:], path[:at] + b"/../" + path[at:], path.upper(),
-            path[:at] + b"%%%02x" % path[at] + path[at + 1 :], b"http://127.0.0.1" + path, b"//" + path, path + b"/",
-            path + b";x=1", path + b"%00", path + b"#", path.replace(b"v1", b"v2"), path.replace(b"/", b"\\"), b"*",
-            path + b"?" + query, path.swapcase(), path + b"/test", path.replace(b"/test", b""), b"/sapi/.." + path,
-            path.replace(b"fapi", b"dapi"), path.replace(b"api", b"papi"), path + b"s", b"/x@evil" + path,
-        ))  # fmt: skip
-        method = random.choice((method, method, method, b"GET", b"PUT", b"PATCH", b"HEAD", b"post", b"DELETE", b"POST", b"TRACE"))
+        path = random.choice(
+            (
+                path[:at] + b"/" + path[at:],
+                path[:at] + b"/./" + path[at:],
+                path[:at] + b"/../" + path[at:],
+                path.upper(),
+                path[:at] + b"%%%02x" % path[at] + path[at + 1 :],
+                b"http://127.0.0.1" + path,
+                b"//" + path,
+                path + b"/",
+                path + b";x=1",
+                path + b"%00",
+                path + b"#",
+                path.replace(b"v1", b"v2"),
+                path.replace(b"/", b"\\"),
+                b"*",
+                path + b"?" + query,
+                path.swapcase(),
+                path + b"/test",
+                path.replace(b"/test", b""),
+                b"/sapi/.." + path,
+                path.replace(b"fapi", b"dapi"),
+                path.replace(b"api", b"papi"),
+                path + b"s",
+                b"/x@evil" + path,
+            )
+        )
+        method = random.choice(
+            (method, method, method, b"GET", b"PUT", b"PATCH", b"HEAD", b"post", b"DELETE", b"POST", b"TRACE")
+        )
         return method + b" " + path + mark + query + b" " + tail
 
     def _corpus(self) -> bytes:
@@ -220,7 +334,9 @@ class Attacker:
     def _same_head(self) -> bytes:
         """An order, and others under the same header block: a reader that remembers heads may not be led astray."""
         random = self._random
-        lines = random.sample((b"User-Agent: bot/1", b"Accept: */*", b"X-Trace: 1", b"Connection: keep-alive"), random.randint(0, 4))
+        lines = random.sample(
+            (b"User-Agent: bot/1", b"Accept: */*", b"X-Trace: 1", b"Connection: keep-alive"), random.randint(0, 4)
+        )
         found = b""
         for index in range(random.randint(2, 5)):
             body = b"symbol=BTCUSDT&side=BUY&type=LIMIT&timeInForce=IOC&price=59000&quantity=" + random.choice(_SIZES)
@@ -238,20 +354,35 @@ class Attacker:
         random = self._random
         line, _, rest = request.partition(b"\r\n")
         length = b"Content-Length: %d" % len(body)
-        return random.choice((
-            lambda: self._noise(line, 1) + b"\r\n" + rest,
-            lambda: request.replace(length, b"Content-Length: %d" % (len(body) + random.randint(-9, 9))),
-            lambda: request.replace(length, b"Content-Length: 0%d" % len(body)),
-            lambda: request.replace(length, length + b" "),
-            lambda: request.replace(length, b"Content-Length:%d" % len(body)),
-            lambda: request.replace(length, length + b"\r\n" + length),
-            lambda: request.replace(length, length + b"\r\nTransfer-Encoding: chunked"),
-            lambda: request.replace(length, b"Transfer-Encoding: chunked"),
-            lambda: request.replace(length + b"\r\n", b""),
-            lambda: request.replace(b"POST", random.choice((b"GET", b"PUT", b"DELETE", b"HEAD", b"post"))),
-            lambda: request.replace(b"/fapi/v1/order", random.choice((b"/fapi/v1//order", b"/fapi/v1/order/test", b"/fapi/v1/order?" + body,
-                                                                   b"/fapi/v1/order#", b"/fapi/v1/%6frder", b"/api/v3/order"))),
-            lambda: request.replace(b"HTTP/1.1", random.choice((b"HTTP/1.0", b"HTTP/1.1 ", b"HTTP/2.0"))),
-            lambda: request.replace(b"\r\n\r\n", random.choice((b"\r\nX: 1\r\n\r\n", b"\n\n", b"\r\n \r\n\r\n")), 1),
-            lambda: request[: random.randint(1, len(request) - 1)],
-        ))()  # fmt: skip
+        return random.choice(
+            (
+                lambda: self._noise(line, 1) + b"\r\n" + rest,
+                lambda: request.replace(length, b"Content-Length: %d" % (len(body) + random.randint(-9, 9))),
+                lambda: request.replace(length, b"Content-Length: 0%d" % len(body)),
+                lambda: request.replace(length, length + b" "),
+                lambda: request.replace(length, b"Content-Length:%d" % len(body)),
+                lambda: request.replace(length, length + b"\r\n" + length),
+                lambda: request.replace(length, length + b"\r\nTransfer-Encoding: chunked"),
+                lambda: request.replace(length, b"Transfer-Encoding: chunked"),
+                lambda: request.replace(length + b"\r\n", b""),
+                lambda: request.replace(b"POST", random.choice((b"GET", b"PUT", b"DELETE", b"HEAD", b"post"))),
+                lambda: request.replace(
+                    b"/fapi/v1/order",
+                    random.choice(
+                        (
+                            b"/fapi/v1//order",
+                            b"/fapi/v1/order/test",
+                            b"/fapi/v1/order?" + body,
+                            b"/fapi/v1/order#",
+                            b"/fapi/v1/%6frder",
+                            b"/api/v3/order",
+                        )
+                    ),
+                ),
+                lambda: request.replace(b"HTTP/1.1", random.choice((b"HTTP/1.0", b"HTTP/1.1 ", b"HTTP/2.0"))),
+                lambda: request.replace(
+                    b"\r\n\r\n", random.choice((b"\r\nX: 1\r\n\r\n", b"\n\n", b"\r\n \r\n\r\n")), 1
+                ),
+                lambda: request[: random.randint(1, len(request) - 1)],
+            )
+        )()

@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 from urllib.parse import urlsplit
 
+import orjson
 import pytest
 
 from tests.apart import open_apart
@@ -63,7 +64,9 @@ async def hostile_run(folder: Any, *, variants: int, seed: int) -> dict[str, Any
     began = time.monotonic()
     kinds, statuses, wrong = Counter[str](), Counter[int](), list[str]()
     open_ended = 0
-    async with open_apart(folder, size={"order_notional_max": "2500"}, scaling="allowed", connections_max=4000) as house:
+    async with open_apart(
+        folder, size={"order_notional_max": "2500"}, scaling="allowed", connections_max=4000
+    ) as house:
         host = urlsplit(house.proxy_url).netloc
 
         async def attack(worker: int) -> None:
@@ -89,12 +92,18 @@ async def hostile_run(folder: Any, *, variants: int, seed: int) -> dict[str, Any
             for worker in range(ABREAST):
                 group.create_task(attack(worker))
         figures = {
-            "variants": sum(kinds.values()), "kinds": dict(kinds), "statuses": dict(sorted(statuses.items())),
-            "never ended": open_ended, "arrived": house.sim.judged_arrivals, "accepted": house.sim.accepted,
-            "verdicts": dict(house.sim.ledger.verdicts), "seconds": round(time.monotonic() - began, 1),
+            "variants": sum(kinds.values()),
+            "kinds": dict(kinds),
+            "statuses": dict(sorted(statuses.items())),
+            "never ended": open_ended,
+            "arrived": house.sim.judged_arrivals,
+            "accepted": house.sim.accepted,
+            "verdicts": dict(house.sim.ledger.verdicts),
+            "seconds": round(time.monotonic() - began, 1),
             **await house.steps(),
-        }  # fmt: skip
+        }
         wrong += house.sim.survivors
+    (folder / "figures.json").write_bytes(orjson.dumps(figures, option=orjson.OPT_NON_STR_KEYS))
     if wrong:
         pytest.fail(f"{len(wrong)} survivors\n" + "\n".join(wrong[:8]) + f"\n{figures}", pytrace=False)
     # A run in which nothing got through would prove nothing.

@@ -103,7 +103,10 @@ async def test_a_claim_holds_until_it_is_taken_back_or_too_old(house):
 
 @pytest.mark.parametrize(
     ("signature", "respelled"),
-    [("0a" * 32, "0A" * 32), ("0a" * 32, "0a" * 31 + "0A"), ("A" * 85 + "Q==", "A" * 85 + "R=="), ("A" * 86 + "==", "A" * 86)],
+    [
+        ("0a" * 32, "0A" * 32), ("0a" * 32, "0a" * 31 + "0A"), ("A" * 85 + "Q==", "A" * 85 + "R=="),
+        ("A" * 86 + "==", "A" * 86),
+    ],
 )
 async def test_a_signature_spelled_differently_is_the_same_claim(signature, respelled, house):
     """Hex in the other case and base64 with other spare bits sign the same bytes: one order, sent once."""

@@ -36,9 +36,14 @@ def address(url: str) -> tuple[str, int]:
 
 
 async def talk(
-    url: str, segments: Sequence[bytes], *, answers: int | None = None, timeout_s: float = ANSWERS_TIMEOUT_S,
-    pause_s: float = 0.0, source: str = "127.0.0.1",
-) -> Outcome:  # fmt: skip
+    url: str,
+    segments: Sequence[bytes],
+    *,
+    answers: int | None = None,
+    timeout_s: float = ANSWERS_TIMEOUT_S,
+    pause_s: float = 0.0,
+    source: str = "127.0.0.1",
+) -> Outcome:
     """Send segments, and read until so many answers came, the proxy closed, or the time is over."""
     reader, writer = await asyncio.open_connection(*address(url), limit=1 << 21, local_addr=(source, 0))
     raw = writer.get_extra_info("socket")
@@ -74,8 +79,10 @@ async def read_one(reader: asyncio.StreamReader, *, bodyless: bool = False) -> S
         status = int(head.split(b" ", 2)[1])
         if status != 100:
             break
-    names = {name.strip().lower(): value.strip() for name, _, value in
-             (line.partition(b":") for line in head.split(b"\r\n")[1:])}  # fmt: skip
+    names = {
+        name.strip().lower(): value.strip()
+        for name, _, value in (line.partition(b":") for line in head.split(b"\r\n")[1:])
+    }
     if bodyless:
         body = b""
     elif names.get(b"transfer-encoding", b"").lower() == b"chunked":

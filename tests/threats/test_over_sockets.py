@@ -31,15 +31,32 @@ ABREAST = 24
 
 # How many different requests each family of attack was found to need.
 COUNTS = {
-    "T1": 46, "T2": 28, "T3": 16, "T4": 56 + 23 + 42, "T5": 11, "T6": 36 + 23, "T7": 73, "T8": 32, "T9": 25 + 14 + 53,
-    "T10": 32, "T11": 35, "T12": 23, "T13": 20, "T14": 27 + 21, "T15": 26,
-}  # fmt: skip
+    "T1": 46,
+    "T2": 28,
+    "T3": 16,
+    "T4": 56 + 23 + 42,
+    "T5": 11,
+    "T6": 36 + 23,
+    "T7": 73,
+    "T8": 32,
+    "T9": 25 + 14 + 53,
+    "T10": 32,
+    "T11": 35,
+    "T12": 23,
+    "T13": 20,
+    "T14": 27 + 21,
+    "T15": 26,
+}
 PARTS = {
-    "T4 framing": (t04_framing.FRAMING, 56), "T4 chunks": (t04_framing.CHUNKED, 23), "T4 lines": (t04_framing.LINES, 42),
-    "T6 duplicates": (t06_parameters.DUPLICATES, 36), "T6 encoding": (t06_parameters.ENCODING, 23),
-    "T14 headers": (t14_headers.HEADERS, 27), "T14 methods": (t14_headers.METHODS, 21),
+    "T4 framing": (t04_framing.FRAMING, 56),
+    "T4 chunks": (t04_framing.CHUNKED, 23),
+    "T4 lines": (t04_framing.LINES, 42),
+    "T6 duplicates": (t06_parameters.DUPLICATES, 36),
+    "T6 encoding": (t06_parameters.ENCODING, 23),
+    "T14 headers": (t14_headers.HEADERS, 27),
+    "T14 methods": (t14_headers.METHODS, 21),
     "T9 types": (t09_content.TYPES, 25),
-}  # fmt: skip
+}
 
 
 def test_every_threat_has_as_many_cases_as_it_needs():
@@ -218,8 +235,11 @@ def is_ambiguous(case: Case) -> bool:
 
 
 WELL_FRAMED = {
-    "CL in underscore", "TE in underscore", "last chunk missing", "size too large by one",
-}  # fmt: skip
+    "CL in underscore",
+    "TE in underscore",
+    "last chunk missing",
+    "size too large by one",
+}
 
 
 async def test_pipelined_requests_are_judged_one_by_one(tmp_path):
