@@ -156,7 +156,7 @@ class Drops:
             if record["kind"] == "outcome":
                 outcomes.setdefault(record["decision_id"], []).append(record["outcome"])
         arrived = Counter((one.target, one.body) for one in self.run.sim.received if one.complete)
-        orders = Counter(one.client_order_id for one in self.run.sim.received if one.method == "POST")
+        orders = Counter(one.client_order_id for one in self.run.sim.received if one.method == "POST" and one.complete)
         for sent in self.sent:
             assert arrived[sent.target, sent.body] <= 1, sent
             assert orders[sent.order] <= 1, sent

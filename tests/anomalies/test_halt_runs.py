@@ -162,9 +162,10 @@ async def weather(run: Run, load: Load, dice: random.Random) -> None:
         if mood < 0.01:
             # Longer than engaging waits for an answer: the order is out, its fate open.
             run.sim.inject(Fault("latency", times=1, match=match, latency_s=0.35))
-        if connections := list(run.sim._connections):
-            for connection in dice.sample(connections, min(2, len(connections))):
-                connection.close()
+        # Not those of the feeds: facts that grow too old would stop the load before the stop does.
+        lane = [one for one in run.sim._connections if (b"User-Agent", b"riskgate") not in one._headers]
+        if lane and mood < 0.6:
+            dice.choice(lane).close()
     run.sim.clear_faults()
 
 
@@ -301,10 +302,10 @@ def report(cycles: Cycles) -> str:
     )
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
-async def test_no_order_leaves_after_an_acknowledged_stop(tmp_path, monkeypatch, tls):
-    """75 stops each, global and per account, HALT and REDUCE_ONLY: 0 order bytes after the acknowledgement."""
-    tell(report(await cycle(tmp_path, monkeypatch, 75, seed=1, tls=tls)))
+@pytest.mark.parametrize(("count", "tls"), [(110, False), (40, True)], ids=["tcp", "tls"])
+async def test_no_order_leaves_after_an_acknowledged_stop(tmp_path, monkeypatch, count, tls):
+    """150 stops, global and per account, HALT and REDUCE_ONLY: 0 order bytes after the acknowledgement."""
+    tell(report(await cycle(tmp_path, monkeypatch, count, seed=1, tls=tls)))
 
 
 @pytest.mark.long
