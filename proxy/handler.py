@@ -2,13 +2,15 @@
 
 aiohttp parses (its C parser, or the start is refused); this file adds what it leaves open: own
 deadlines for head, body and answer, limits that are checked before a byte is read, caps on
-connections, one HTTP version, and answers written as the bytes they are.
+connections, one HTTP version, and answers written as the bytes they are. A request that repeats
+the head of one that was parsed on the same connection is taken past the parser (`proxy.front`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol, cast
@@ -22,6 +24,8 @@ from aiohttp.http_parser import HttpRequestParser
 from aiohttp.web_request import BaseRequest
 
 from proxy.errors import ConfigError, UpstreamSilent
+from proxy.front import Form, form_of
+from proxy.tasks import Tasks
 from proxy.upstream import StreamedResponse
 from proxy.wire import WireRequest, WireResponse
 
@@ -31,7 +35,9 @@ AIOHTTP_MIN = (3, 14, 5)
 
 _SWEEP_EVERY_S = 0.5
 _LINGER_S = 1.0  # how long the rest of a refused body is read away, so that the answer is seen
-_STREAM_JOIN_BYTES = 64 * 1024
+_FORMS_KEPT = 4  # heads remembered per connection: a bot sends orders, cancels and a few reads
+_HELD_BYTES_MAX = 64 * 1024  # what a bot may send ahead of its answer before it is not read any more
+_PARSER_KEEP_ALIVE_S = 30 * 86_400.0  # idle connections are closed here, by the sweep
 _PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 _BODYLESS = frozenset({204, 304})
 # Binance's code for a request that cannot be read; clients map it to "bad request".
@@ -91,6 +97,7 @@ class ProxyServer:
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._draining = False
+        self._tasks = Tasks()
 
     @property
     def in_flight(self) -> int:
@@ -105,7 +112,7 @@ class ProxyServer:
     async def start(self, host: str, port: int, ssl: ssl.SSLContext | None = None) -> tuple[str, int]:
         """Listen; returns the address bound (port 0 asks for any)."""
         loop = asyncio.get_running_loop()
-        self._server = server = _Server(self._answer, self._settings)
+        self._server = server = _Server(self._answer, self._answer_read, self._settings)
         extra: dict[str, Any] = {}
         if ssl is not None:
             extra = {"ssl": ssl, "ssl_handshake_timeout": 5.0, "ssl_shutdown_timeout": 2.0}
@@ -137,6 +144,7 @@ class ProxyServer:
         unfinished = self.in_flight
         if self._sweeper is not None:
             self._sweeper.cancel()
+        await self._tasks.close()
         await self._server.shutdown(0.1)
         await asyncio.sleep(0)
         return unfinished
@@ -163,6 +171,7 @@ class ProxyServer:
                 door.peer,
                 request.headers["Host"].encode("utf-8", "surrogateescape"),
             )
+            door.remember(wire, keep_alive=request.keep_alive)
             answer = await self._ask(wire)
         except BaseException:
             door.request_ended()
@@ -171,6 +180,25 @@ class ProxyServer:
         if isinstance(answer, WireResponse):
             return RawAnswer(answer, close=close, head_only=request.method == "HEAD")
         return StreamedAnswer(answer, close=close, head_only=request.method == "HEAD")
+
+    def _answer_read(self, wire: WireRequest, door: _Door) -> None:
+        """Answer a request that was read past the parser."""
+        self._tasks.spawn(self._pass_parser(wire, door), name="request")
+
+    async def _pass_parser(self, wire: WireRequest, door: _Door) -> None:
+        close = True
+        try:
+            answer = await self._ask(wire)
+            close = self._draining
+            if isinstance(answer, WireResponse):
+                await RawAnswer(answer, close=close, head_only=False).write_to(door)
+            else:
+                await StreamedAnswer(answer, close=close, head_only=False).write_to(door)
+        except ConnectionError:
+            close = True  # the bot has gone; what became of its order is on the pipeline's record
+        finally:
+            door.request_ended()
+            door.go_on(close=close)
 
     async def _ask(self, wire: WireRequest) -> Answer:
         try:
@@ -302,15 +330,16 @@ class RawAnswer(web.StreamResponse):
 
     async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
         """Write everything. Raises ConnectionResetError if the bot has gone."""
+        door = request.protocol
+        assert isinstance(door, _Door)
         try:
-            await self._write_all(request)
+            await self.write_to(door)
         finally:
-            door = request.protocol
-            if isinstance(door, _Door):
-                door.request_ended()
+            door.request_ended()
         return None
 
-    async def _write_all(self, request: BaseRequest) -> None:
+    async def write_to(self, door: _Door) -> None:
+        """Write everything. Raises ConnectionResetError if the bot has gone."""
         answer = self._answer
         body = answer.body
         if answer.status in _BODYLESS:
@@ -320,7 +349,7 @@ class RawAnswer(web.StreamResponse):
             if self._head_only:
                 body = b""
         head = _head(answer.status, answer.reason, answer.headers, framing, close=self._close)
-        await _write(request, head + body)
+        await _write(door, head + body)
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Nothing is left to write."""
@@ -339,20 +368,20 @@ class StreamedAnswer(RawAnswer):
         """The status code."""
         return self._stream.status
 
-    async def _write_all(self, request: BaseRequest) -> None:
+    async def write_to(self, door: _Door) -> None:
         """Write the head with what has arrived, then the rest piece by piece."""
         stream = self._stream
         try:
-            await self._pass_on(request, stream)
+            await self._pass_on(door, stream)
         except UpstreamSilent:
             # The head is out: only a broken connection tells the bot that the rest is missing.
-            if request.transport is not None:
-                request.transport.abort()
+            if door.transport is not None:
+                door.transport.abort()
             raise ConnectionResetError("the venue broke off") from None
         finally:
             stream.close()
 
-    async def _pass_on(self, request: BaseRequest, stream: StreamedResponse) -> None:
+    async def _pass_on(self, door: _Door, stream: StreamedResponse) -> None:
         length = stream.content_length
         first = stream.read_nowait()
         if length is None and stream.at_end:
@@ -367,26 +396,26 @@ class StreamedAnswer(RawAnswer):
             framing = b""
         head = _head(stream.status, stream.reason, stream.headers, framing, close=self._close)
         if not has_body:
-            await _write(request, head)
+            await _write(door, head)
             return
-        await _write(request, head + (_chunk(first) if chunked and first else first))
+        await _write(door, head + (_chunk(first) if chunked and first else first))
         while piece := await stream.read():
-            await _write(request, _chunk(piece) if chunked else piece)
+            await _write(door, _chunk(piece) if chunked else piece)
         if chunked:
-            await _write(request, b"0\r\n\r\n")
+            await _write(door, b"0\r\n\r\n")
 
 
 def _chunk(piece: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(piece), piece)
 
 
-async def _write(request: BaseRequest, piece: bytes) -> None:
-    transport = request.transport
+async def _write(door: _Door, piece: bytes) -> None:
+    transport = door.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError("the bot has gone")
     transport.write(piece)
-    if request.protocol.writing_paused:
-        await request.writer.drain()
+    if door.writing_paused:
+        await door.drained()
 
 
 # Connections
@@ -397,7 +426,11 @@ class _Door(web.RequestHandler):
 
     __slots__ = (
         "_early_bytes",
+        "_fed",
+        "_forms",
         "_head_since",
+        "_held",
+        "_idle_since",
         "_paused_since",
         "_refused",
         "_server",
@@ -412,7 +445,7 @@ class _Door(web.RequestHandler):
         super().__init__(
             server,
             loop=loop,
-            keepalive_timeout=settings.keep_alive_s,
+            keepalive_timeout=_PARSER_KEEP_ALIVE_S,
             lingering_time=_LINGER_S,
             access_log=None,  # type: ignore[arg-type] # None switches it off; the pipeline keeps the record
             auto_decompress=False,
@@ -423,6 +456,12 @@ class _Door(web.RequestHandler):
         self._paused_since: float | None = None
         self._early_bytes = False
         self._refused = False
+        # What the parser was given since it stood between two requests; None when that is not known any more.
+        self._fed: bytes | None = b""
+        self._forms: list[Form] = []
+        # What came while a request read past the parser is answered; None while there is none.
+        self._held: bytearray | None = None
+        self._idle_since = loop.time()
         self.is_busy = False
         self.peer = ""
 
@@ -445,14 +484,72 @@ class _Door(web.RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Note when a head begins; aiohttp parses."""
+        """Take a request past the parser if it repeats one; else note when a head begins, and let aiohttp parse."""
         if self._refused:
+            return
+        if self._held is not None:
+            self._hold(data)
+            return
+        if self._forms and self._fed == b"" and not self.is_busy and self._read_past_parser(data):
             return
         if self.is_busy:
             self._early_bytes = True
         elif self._head_since is None:
             self._head_since = self._loop.time()
+        if self._fed is not None:
+            self._fed = self._fed + data if len(self._fed) <= _HELD_BYTES_MAX else None
         super().data_received(data)
+
+    def _read_past_parser(self, data: bytes) -> bool:
+        """Whether `data` is one whole request in a form that this connection has sent before."""
+        if self.transport is None or self.transport.is_closing():
+            return False
+        for form in self._forms:
+            wire = form.read(data, self._settings.body_max_bytes)
+            if wire is not None:
+                self.request_began()
+                self._held = bytearray()
+                self._server.answer_read(wire, self)
+                return True
+        return False
+
+    def remember(self, wire: WireRequest, *, keep_alive: bool) -> None:
+        """A whole request was parsed. If it is exactly what was fed, the parser stands between two requests."""
+        fed, self._fed = self._fed, None
+        if not fed:
+            return
+        head, _, body = fed.partition(b"\r\n\r\n")
+        if body != wire.body or b"chunked" in head.lower():
+            return
+        self._fed = b""
+        if keep_alive and len(self._forms) < _FORMS_KEPT:
+            form = form_of(fed, wire)
+            if form is not None:
+                self._forms.append(form)
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what a bot sends ahead of its answer: answers keep the order of their requests."""
+        assert self._held is not None
+        self._held += data
+        if len(self._held) > _HELD_BYTES_MAX and self.transport is not None:
+            self.transport.pause_reading()
+
+    def go_on(self, *, close: bool) -> None:
+        """The answer to a request read past the parser is out: take what came meanwhile, or end the connection."""
+        held, self._held = self._held, None
+        if self.transport is None:
+            return
+        if close:
+            self.force_close()
+            return
+        if held:
+            if len(held) > _HELD_BYTES_MAX:
+                self.transport.resume_reading()
+            self.data_received(bytes(held))
+
+    async def drained(self) -> None:
+        """Wait until the bot has taken enough of its answer."""
+        await self._drain_helper()
 
     def pause_writing(self) -> None:
         """The bot does not take its answer: its time runs."""
@@ -475,8 +572,9 @@ class _Door(web.RequestHandler):
         """The answer is out. Bytes that came early may be the beginning of the next head."""
         self.is_busy = False
         self._server.busy.discard(self)
+        self._idle_since = self._loop.time()
         if self._early_bytes:
-            self._head_since = self._loop.time()
+            self._head_since = self._idle_since
 
     def body_read(self) -> None:
         """Bytes up to here belonged to this request."""
@@ -500,6 +598,10 @@ class _Door(web.RequestHandler):
             transport = self.transport
             if transport is not None:
                 transport.abort()
+        elif (
+            not self.is_busy and self._head_since is None and now - self._idle_since > self._settings.keep_alive_s
+        ):
+            self.force_close()
 
     def handle_error(
         self,
@@ -526,8 +628,14 @@ _TURNED_AWAY = (
 class _Server(web.Server):
     """aiohttp's low-level server, making watched connections and counting them."""
 
-    def __init__(self, answer: Any, settings: ServerSettings) -> None:  # noqa: ANN401 - aiohttp's handler type
+    def __init__(
+        self,
+        answer: Any,  # noqa: ANN401 - aiohttp's handler type
+        answer_read: Callable[[WireRequest, _Door], None],
+        settings: ServerSettings,
+    ) -> None:
         super().__init__(answer, handler_cancellation=False)
+        self.answer_read = answer_read
         self._door_settings = settings
         self._per_peer: dict[str, int] = {}
         self.doors: set[_Door] = set()
