@@ -490,8 +490,7 @@ def _refusal_of(recognised: Recognised) -> tuple[Reason, str]:
 
 
 def _overruled(decision: Decision, reason: Reason, sentence: str, *, ess_active: bool) -> Decision:
-    return replace(
-        decision,
+    return decision._replace(
         verdict=Verdict.BLOCK,
         reason=reason,
         sentence=sentence,

@@ -50,14 +50,14 @@ MICROSECONDS_PER_SECOND = 1_000_000
 
 
 @lru_cache(maxsize=256)
-def _span(age_s: Decimal) -> timedelta:
+def span(age_s: Decimal) -> timedelta:
     """Seconds as a time span, exact to the microsecond."""
     return timedelta(microseconds=int(age_s * MICROSECONDS_PER_SECOND))
 
 
 def believable(age: timedelta, age_max_s: Decimal) -> bool:
     """The age is not above its maximum, nor so far below zero that the clocks cannot be trusted."""
-    return FUTURE_MAX <= age <= _span(age_max_s)
+    return FUTURE_MAX <= age <= span(age_max_s)
 
 
 def seconds(span: timedelta) -> Decimal:
@@ -119,7 +119,7 @@ class Case:
         if fact is None:
             raise FactMissing(name)
         age = self.facts.now - fact.as_of
-        if FUTURE_MAX <= age <= _span(age_max_s):
+        if FUTURE_MAX <= age <= span(age_max_s):
             return fact.value
         raise FactStale(name, seconds(age), age_max_s)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -127,9 +126,8 @@ class Hold(NamedTuple):
     notional: Decimal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """The gate's answer for one request: all its instructions stand or fall together.
+class Decision(NamedTuple):
+    """The gate's answer for one request: all its instructions stand or fall together. Written by keyword.
 
     `quantities` holds, per instruction, the amount to send in the unit the bot used (None where the
     instruction has none); after an allow it is what was asked.
@@ -148,3 +146,4 @@ class Decision:
     rules_run: Sequence[RuleRun]
     reducing: bool  # every instruction provably only reduces
     holds: tuple[Hold | None, ...] = ()  # per instruction, for the quantities as sent; empty after a block
+    notionals: tuple[Decimal | None, ...] = ()  # per instruction as asked (account's currency), None where unknown

@@ -14,9 +14,11 @@ from rules.case import Case, believable
 from rules.decision import Breach, Decision, Finding, Hold, Reason, Verdict
 from rules.ess import EssLevel
 from rules.facts import FactMissing, Facts, FactStale
+from rules.foresight import foresee
 from rules.limits import Limits, RiskSource
 from rules.order import Instruction, LeverageChange, MarginChange, Order, QuantityCut
-from rules.record import Plan, Runs, Stretch
+from rules.plan import Prepared, plan_of, prepared
+from rules.record import Runs, Stretch
 from rules.rulebook import RULEBOOK, Rule
 from rules.running import NOTHING_EARLIER, Running, hold_of
 from rules.scaling import Cap, amount
@@ -46,6 +48,7 @@ class Walk:
     stretches: list[Stretch] = field(default_factory=list)
     breach: Breach | None = None  # ends the walk
     caps: list[Cap] = field(default_factory=list)  # breaches that a smaller order may cure
+    cases: list[Case] = field(default_factory=list)
     holds: list[Hold | None] = field(default_factory=list)
     reducing: bool = True
 
@@ -79,13 +82,16 @@ def _judge(asked: tuple[Instruction, ...], facts: Facts, limits: Limits, rules: 
     candidate = asked
     binding: Cap | None = None
     scaled: tuple[Stretch, ...] = ()
+    notionals: tuple[Decimal | None, ...] = ()
     for attempt in range(ROUNDS_MAX):
         walk = _walk(candidate, facts, limits, rules, warned=attempt > 0)
         runs = Runs((*scaled, *walk.stretches), walk.breach)
+        if attempt == 0:
+            notionals = _notionals(asked, walk.cases, facts, limits)
         if walk.breach is not None:
-            return _blocked(walk.breach, asked, runs, facts, limits, reducing=walk.reducing)
+            return _blocked(walk.breach, asked, runs, facts, limits, reducing=walk.reducing, notionals=notionals)
         if not walk.caps:
-            return _passed(asked, candidate, binding, walk, runs, facts, limits)
+            return _passed(asked, candidate, binding, walk, runs, facts, limits, notionals)
         cap = scaling.tightest(walk.caps)
         binding = binding or cap
         try:
@@ -93,11 +99,31 @@ def _judge(asked: tuple[Instruction, ...], facts: Facts, limits: Limits, rules: 
         except (FactMissing, FactStale) as error:
             smaller = _breach_of(error)
         if isinstance(smaller, Breach):
-            return _blocked(smaller, asked, runs, facts, limits, reducing=False)
+            return _blocked(smaller, asked, runs, facts, limits, reducing=False, notionals=notionals)
         candidate = smaller
         scaled = (*scaled, *(stretch.only_scaled() for stretch in walk.stretches))
     assert binding is not None
-    return _blocked(binding.breach, asked, Runs(scaled), facts, limits, reducing=False)
+    return _blocked(binding.breach, asked, Runs(scaled), facts, limits, reducing=False, notionals=notionals)
+
+
+def _notionals(
+    asked: tuple[Instruction, ...], judged: Sequence[Case], facts: Facts, limits: Limits
+) -> tuple[Decimal | None, ...]:
+    """What every instruction is worth as it was asked for, also those that the walk did not get to."""
+    cases = list(judged)
+    for index in range(len(cases), len(asked)):
+        instruction = asked[index]
+        cases.append(Case(instruction, facts, limits.of(instruction.symbol or ""), index=index))
+    return tuple([_notional(case) for case in cases])
+
+
+def _notional(case: Case) -> Decimal | None:
+    if type(case.instruction) is not Order:
+        return None
+    try:
+        return case.notional
+    except Exception:  # noqa: BLE001 - it is only shown: what cannot be told is left out of the record
+        return None
 
 
 def _walk(
@@ -111,6 +137,7 @@ def _walk(
         symbol = instruction.symbol
         own_limits = limits.of(symbol) if symbol is not None else limits
         case = Case(instruction, facts, own_limits, running, index=index, warned=warned)
+        walk.cases.append(case)
         _walk_rules(walk, case, rules, instructions)
         if walk.breach is not None:
             return walk
@@ -123,9 +150,16 @@ def _walk(
 
 def _walk_rules(walk: Walk, case: Case, rules: Sequence[Rule], request: tuple[Instruction, ...]) -> None:
     """Every rule over one instruction, in order; ends at the first breach that no smaller order would cure."""
+    kind = type(case.instruction)
     spared = _is_spared(case)
     walk.reducing = walk.reducing and spared
-    plan = _plan(rules, type(case.instruction), spared=spared)
+    ready = prepared(case.limits)
+    if kind is Order and not spared:
+        _foresee(case, ready)
+    if rules is RULEBOOK:
+        plan = ready.plan(kind, spared=spared)
+    else:
+        plan = plan_of(rules, kind, case.limits, spared=spared)
     found: list[Finding] = []
     walk.stretches.append(Stretch(case.index, plan, found))
     for rule, check in plan:
@@ -151,24 +185,12 @@ def _walk_rules(walk: Walk, case: Case, rules: Sequence[Rule], request: tuple[In
         walk.caps.append(cap)
 
 
-def _plan(rules: Sequence[Rule], kind: type[Instruction], *, spared: bool) -> Plan:
-    """Every rule with the check to run, None where the rule does not concern the instruction."""
-    if rules is RULEBOOK:
-        return PLANS[kind, spared]
-    return plan_of(rules, kind, spared=spared)
-
-
-def plan_of(rules: Sequence[Rule], kind: type[Instruction], *, spared: bool) -> Plan:
-    """The same, worked out."""
-    return tuple(
-        (rule, None if kind not in rule.applies_to or (spared and rule.spares_reductions) else rule.check)
-        for rule in rules
-    )
-
-
-PLANS: dict[tuple[type[Instruction], bool], Plan] = {
-    (kind, spared): plan_of(RULEBOOK, kind, spared=spared) for kind in KINDS_IN_ORDER for spared in (False, True)
-}
+def _foresee(case: Case, ready: Prepared) -> None:
+    """Work out what can be, in one go."""
+    try:
+        foresee(case, ready.spans)
+    except Exception:  # noqa: BLE001 - an odd number; the rule that asks for it meets it by itself, and blocks
+        return
 
 
 def _is_spared(case: Case) -> bool:
@@ -203,6 +225,7 @@ def _passed(
     runs: Runs,
     facts: Facts,
     limits: Limits,
+    notionals: tuple[Decimal | None, ...],
 ) -> Decision:
     """An allow, or a scale-down with the breach that bound."""
     quantities = tuple([amount(instruction) for instruction in sent])
@@ -229,6 +252,7 @@ def _passed(
         rules_run=runs,
         reducing=walk.reducing,
         holds=tuple(walk.holds),
+        notionals=notionals,
     )
 
 
@@ -249,6 +273,7 @@ def _blocked(
     limits: Limits,
     *,
     reducing: bool,
+    notionals: tuple[Decimal | None, ...] = (),
 ) -> Decision:
     """A block: nothing is to be sent, so there are no quantities."""
     return Decision(
@@ -264,6 +289,7 @@ def _blocked(
         policy_revision=limits.policy_revision,
         rules_run=runs,
         reducing=reducing,
+        notionals=notionals,
     )
 
 

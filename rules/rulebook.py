@@ -38,6 +38,7 @@ class Rule(NamedTuple):
     """A check and how the gate treats it.
 
     `spares_reductions`: not run on what provably only reduces. `scalable`: a smaller order may cure it.
+    `limit`: the limit it compares with; where that is not set, the rule does not apply and is not run.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Rule(NamedTuple):
     applies_to: tuple[type[Instruction], ...] = ORDERS
     spares_reductions: bool = True
     scalable: bool = False
+    limit: str | None = None
 
 
 R = Reason
@@ -59,37 +61,46 @@ RULEBOOK: tuple[Rule, ...] = (
          spares_reductions=False),
     Rule("global_risk_warning", global_risk.warning, (R.GLOBAL_RISK_WARNING,), scalable=True),
     # 4: who may trade what
-    Rule("strategy", admission.strategy, (R.STRATEGY_NOT_ALLOWED,), ORDERS + SETTINGS),
-    Rule("symbol", admission.symbol, (R.SYMBOL_NOT_ALLOWED,), ORDERS + SETTINGS),
+    Rule("strategy", admission.strategy, (R.STRATEGY_NOT_ALLOWED,), ORDERS + SETTINGS, limit="strategies"),
+    Rule("symbol", admission.symbol, (R.SYMBOL_NOT_ALLOWED,), ORDERS + SETTINGS, limit="symbols"),
     Rule("confidence", admission.confidence, (R.CONFIDENCE_MISSING, R.CONFIDENCE_BELOW_MINIMUM)),
     # 5-7: leverage, single trade, losses
-    Rule("leverage_at_venue", leverage.at_venue, (R.LEVERAGE_EXCEEDS_LIMIT,)),
-    Rule("leverage_effective", leverage.effective, (R.EFFECTIVE_LEVERAGE_EXCEEDS_LIMIT,)),
-    Rule("leverage_change", leverage.change, (R.LEVERAGE_EXCEEDS_LIMIT,), (LeverageChange,)),
+    Rule("leverage_at_venue", leverage.at_venue, (R.LEVERAGE_EXCEEDS_LIMIT,), limit="leverage_max"),
+    Rule("leverage_effective", leverage.effective, (R.EFFECTIVE_LEVERAGE_EXCEEDS_LIMIT,), limit="leverage_max"),
+    Rule("leverage_change", leverage.change, (R.LEVERAGE_EXCEEDS_LIMIT,), (LeverageChange,), limit="leverage_max"),
     Rule("margin_change", margin.change, (R.MARGIN_CHANGE_NOT_ALLOWED,), (MarginChange,)),
-    Rule("trade_notional", single_trade.notional, (R.SINGLE_TRADE_RISK_EXCEEDS_LIMIT,), scalable=True),
-    Rule("trade_stop_loss", single_trade.loss_at_stop, (R.STOP_LOSS_RISK_EXCEEDS_LIMIT,), scalable=True),
-    Rule("loss_daily", losses.daily, (R.DAILY_LOSS_EXCEEDS_LIMIT,)),
-    Rule("loss_weekly", losses.weekly, (R.WEEKLY_LOSS_EXCEEDS_LIMIT,)),
-    Rule("drawdown", losses.drawdown, (R.DRAWDOWN_EXCEEDS_LIMIT,)),
+    Rule("trade_notional", single_trade.notional, (R.SINGLE_TRADE_RISK_EXCEEDS_LIMIT,), scalable=True,
+         limit="trade_notional_fraction_max"),
+    Rule("trade_stop_loss", single_trade.loss_at_stop, (R.STOP_LOSS_RISK_EXCEEDS_LIMIT,), scalable=True,
+         limit="trade_stop_loss_fraction_max"),
+    Rule("loss_daily", losses.daily, (R.DAILY_LOSS_EXCEEDS_LIMIT,), limit="loss_daily_max"),
+    Rule("loss_weekly", losses.weekly, (R.WEEKLY_LOSS_EXCEEDS_LIMIT,), limit="loss_weekly_max"),
+    Rule("drawdown", losses.drawdown, (R.DRAWDOWN_EXCEEDS_LIMIT,), limit="drawdown_max"),
     # 8: positions and exposure
     Rule("new_positions", positions.new_allowed, (R.NEW_POSITIONS_NOT_ALLOWED,)),
-    Rule("open_positions", positions.count, (R.OPEN_POSITIONS_EXCEED_LIMIT,)),
-    Rule("position_size", positions.size, (R.POSITION_EXCEEDS_LIMIT,), scalable=True),
-    Rule("exposure_symbol", exposures.symbol, (R.SYMBOL_EXPOSURE_EXCEEDS_LIMIT,), scalable=True),
-    Rule("exposure_strategy", exposures.strategy, (R.STRATEGY_EXPOSURE_EXCEEDS_LIMIT,), scalable=True),
-    Rule("exposure_account", exposures.account, (R.ACCOUNT_EXPOSURE_EXCEEDS_LIMIT,), scalable=True),
-    Rule("exposure_exchange", exposures.exchange, (R.EXCHANGE_EXPOSURE_EXCEEDS_LIMIT,), scalable=True),
-    Rule("exposure_total", exposures.total, (R.TOTAL_EXPOSURE_EXCEEDS_LIMIT,), scalable=True),
+    Rule("open_positions", positions.count, (R.OPEN_POSITIONS_EXCEED_LIMIT,), limit="open_positions_max"),
+    Rule("position_size", positions.size, (R.POSITION_EXCEEDS_LIMIT,), scalable=True, limit="position_notional_max"),
+    Rule("exposure_symbol", exposures.symbol, (R.SYMBOL_EXPOSURE_EXCEEDS_LIMIT,), scalable=True,
+         limit="exposure_symbol_max"),
+    Rule("exposure_strategy", exposures.strategy, (R.STRATEGY_EXPOSURE_EXCEEDS_LIMIT,), scalable=True,
+         limit="exposure_strategy_max"),
+    Rule("exposure_account", exposures.account, (R.ACCOUNT_EXPOSURE_EXCEEDS_LIMIT,), scalable=True,
+         limit="exposure_account_max"),
+    Rule("exposure_exchange", exposures.exchange, (R.EXCHANGE_EXPOSURE_EXCEEDS_LIMIT,), scalable=True,
+         limit="exposure_exchange_max"),
+    Rule("exposure_total", exposures.total, (R.TOTAL_EXPOSURE_EXCEEDS_LIMIT,), scalable=True,
+         limit="exposure_total_max"),
     # 9: price
     Rule("price_reference", price.reference, (R.FACTS_MISSING, R.FACTS_STALE)),
-    Rule("price_floor", price.floor, (R.PRICE_BELOW_FLOOR,)),
-    Rule("price_ceiling", price.ceiling, (R.PRICE_ABOVE_CEILING,)),
+    Rule("price_floor", price.floor, (R.PRICE_BELOW_FLOOR,), limit="price_floor"),
+    Rule("price_ceiling", price.ceiling, (R.PRICE_ABOVE_CEILING,), limit="price_ceiling"),
     Rule("price_collar", price.collar, (R.PRICE_OUTSIDE_COLLAR,)),
     # 10: order size, rate, duplicates
-    Rule("order_quantity", order_size.quantity, (R.ORDER_QUANTITY_EXCEEDS_LIMIT,), scalable=True),
-    Rule("order_notional", order_size.notional, (R.ORDER_NOTIONAL_EXCEEDS_LIMIT,), scalable=True),
-    Rule("order_rate", activity.rate, (R.ORDER_RATE_EXCEEDS_LIMIT,)),
-    Rule("order_identical", activity.identical, (R.ORDER_DUPLICATE,)),
+    Rule("order_quantity", order_size.quantity, (R.ORDER_QUANTITY_EXCEEDS_LIMIT,), scalable=True,
+         limit="order_quantity_max"),
+    Rule("order_notional", order_size.notional, (R.ORDER_NOTIONAL_EXCEEDS_LIMIT,), scalable=True,
+         limit="order_notional_max"),
+    Rule("order_rate", activity.rate, (R.ORDER_RATE_EXCEEDS_LIMIT,), limit="order_rate_max"),
+    Rule("order_identical", activity.identical, (R.ORDER_DUPLICATE,), limit="duplicates_max"),
     Rule("client_order_id", activity.client_order_id, (R.ORDER_DUPLICATE,), spares_reductions=False),
 )

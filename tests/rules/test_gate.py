@@ -12,6 +12,7 @@ from rules import (
     EssLevel,
     FactMissing,
     FactStale,
+    LeverageChange,
     Market,
     QuantityCut,
     Reason,
@@ -244,3 +245,35 @@ def test_a_close_of_an_unknown_position_does_not_break_a_request(order, facts, l
 
     assert evaluate([closing, order()], unknown, limits()).verdict is Verdict.ALLOW
     assert evaluate([closing, order()], unknown, limits(order_notional_max="999")).reason is Reason.FACTS_MISSING
+
+
+def test_every_verdict_says_what_each_leg_is_worth():
+    """An allow, a scale-down and a block carry the value of every order as it was asked, in the account's currency."""
+    facts = given.facts(conversion="0.9")
+    order = given.order(quantity="2")
+
+    allowed = evaluate(order, facts, given.limits())
+    scaled = evaluate(order, facts, given.limits(order_notional_max="90", scaling_allowed=True))
+    blocked = evaluate(order, facts, given.limits(order_notional_max="90"))
+
+    assert (allowed.verdict, scaled.verdict, blocked.verdict) == (Verdict.ALLOW, Verdict.SCALE_DOWN, Verdict.BLOCK)
+    assert allowed.notionals == scaled.notionals == blocked.notionals == (180,)
+
+
+def test_a_block_values_the_legs_it_did_not_get_to():
+    """The first leg ends the walk; the record still tells what the second is worth, and nothing of what has no size."""
+    change = LeverageChange(symbol=given.SYMBOL, leverage=Decimal(2))
+    decision = evaluate(
+        [given.order(price="50"), given.order(quantity="3"), change], given.facts(), given.limits(price_floor="60")
+    )
+
+    assert decision.verdict is Verdict.BLOCK
+    assert decision.notionals == (50, 300, None)
+
+
+def test_a_value_that_cannot_be_told_is_none():
+    """Without a price an order is blocked, and its value left out."""
+    decision = evaluate(given.order(), given.facts(mark=None), given.limits())
+
+    assert decision.verdict is Verdict.BLOCK
+    assert decision.notionals == (None,)
