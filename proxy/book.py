@@ -83,7 +83,7 @@ def only_closes(side: Side, bucket: Bucket, *, reduce_only: bool, close_position
     """
     if reduce_only or close_position:
         return True
-    return (bucket is Bucket.LONG and side is Side.SELL) or (bucket is Bucket.SHORT and side is Side.BUY)
+    return (bucket is LONG and side is not BUY) or (bucket is SHORT and side is BUY)
 
 
 def worst_case(
@@ -278,7 +278,7 @@ class Book:
         wallet = self._wallet(account, market)
         if wallet is None:
             return None
-        return Fact(value=False, as_of=now) if market is Market.SPOT else wallet.hedge_mode
+        return Fact(value=False, as_of=now) if market is SPOT else wallet.hedge_mode
 
     def symbol(self, account: str, market: Market, symbol: str, now: datetime) -> SymbolFacts:
         """What is known of one symbol on one account, reservations included."""
@@ -420,11 +420,11 @@ class Book:
         wallet.positions = positions
         wallet.shown = {}
         wallet.account.open_shown = None
-        if market is Market.SPOT:
+        if market is SPOT:
             wallet.cash = sum((positions[coin].both for coin in DOLLAR_COINS if coin in positions), ZERO)
         for instrument in {*wallet.lines, *positions, *sums}:
             position = positions.get(instrument, FLAT)
-            if market is Market.SPOT and instrument in DOLLAR_COINS:
+            if market is SPOT and instrument in DOLLAR_COINS:
                 position = FLAT  # money, not exposure
             line = self._line(wallet, instrument)
             line.position = position
@@ -475,7 +475,7 @@ class Book:
         for account in self._accounts.values():
             if account.place.exchange == exchange and market in account.wallets:
                 account.wallets[market].shown = {}
-        if market is not Market.SPOT:
+        if market is not SPOT:
             return
         rank = {coin: place for place, coin in enumerate(DOLLAR_COINS)}
         best: dict[str, tuple[int, str]] = {}
@@ -580,14 +580,14 @@ class Book:
         return None if known is None else known.wallets.get(market)
 
     def _wallets_of(self, account: str, market: Market) -> _Wallet:
-        wallet = self._wallet(account, market)
-        if wallet is None:
-            raise KeyError(f"account {account!r} with market {market.value} is not in the book")
-        return wallet
+        try:
+            return self._accounts[account].wallets[market]
+        except KeyError:
+            raise KeyError(f"account {account!r} with market {market.value} is not in the book") from None
 
     @staticmethod
     def _instrument(venue: _Venue, market: Market, symbol: str) -> str | None:
-        if market is not Market.SPOT:
+        if market is not SPOT:
             return symbol
         filters = venue.filters.get(symbol)
         return None if filters is None else filters.base_asset
@@ -617,7 +617,7 @@ class Book:
         )
 
     def _wallet_equity(self, wallet: _Wallet) -> Fact[Decimal] | None:
-        if wallet.market is not Market.SPOT:
+        if wallet.market is not SPOT:
             return wallet.equity
         priced_at = wallet.venue.prices_as_of
         if wallet.snapshot_as_of is None or priced_at is None or wallet.unpriced:
@@ -691,13 +691,13 @@ class Book:
         venue.prices[symbol] = Fact(
             Price(mark=quote.mark, bid=quote.bid, ask=quote.ask, conversion=conversion), as_of
         )
-        instrument = venue.values_for.get(symbol) if market is Market.SPOT else symbol
+        instrument = venue.values_for.get(symbol) if market is SPOT else symbol
         if instrument is not None:
             self._value(venue, instrument, quote.mark * conversion)
 
     def _drop_price(self, venue: _Venue, market: Market, symbol: str) -> None:
         venue.prices.pop(symbol, None)
-        instrument = venue.values_for.get(symbol) if market is Market.SPOT else symbol
+        instrument = venue.values_for.get(symbol) if market is SPOT else symbol
         if instrument is not None:
             self._value(venue, instrument, None)
 

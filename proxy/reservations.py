@@ -535,7 +535,13 @@ class _Windows:
 def _windows(limits: Limits | None) -> tuple[float, float]:
     if limits is None:
         return 10.0, 2.0
-    return float(limits.order_rate_window_s), float(limits.duplicate_window_s)
+    return _seconds(limits.order_rate_window_s), _seconds(limits.duplicate_window_s)
+
+
+@lru_cache(maxsize=256)
+def _seconds(window_s: Decimal) -> float:
+    """A window of the policy as a clock counts; they are few, and asked for with every order."""
+    return float(window_s)
 
 
 def _fingerprint(caller: Caller, order: Order) -> tuple[object, ...]:
@@ -573,7 +579,7 @@ def _base_quantity(order: Order, asked: Decimal | None, facts: Facts) -> Decimal
         price = facts.of(order.symbol).price
         if price is None:
             raise FactMissing("price")
-        near = price.value.ask if order.side is Side.BUY else price.value.bid
+        near = price.value.ask if order.side is BUY else price.value.bid
         return (amount / (near or price.value.mark)).quantize(BASE_STEP, rounding=ROUND_CEILING)
     if order.close_position:
         return None

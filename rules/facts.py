@@ -110,8 +110,7 @@ class Position:
         return self.long if bucket is LONG else -self.short
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sides:
+class Sides(NamedTuple):
     """Base quantity waiting to trade, per side, of one bucket."""
 
     buy: Decimal = NOTHING
@@ -123,9 +122,9 @@ class Sides:
 
     def plus(self, side: Side, quantity: Decimal) -> Sides:
         """The same with `quantity` more on `side`."""
-        if side is Side.BUY:
-            return Sides(buy=self.buy + quantity, sell=self.sell)
-        return Sides(buy=self.buy, sell=self.sell + quantity)
+        if side is BUY:
+            return Sides(self.buy + quantity, self.sell)
+        return Sides(self.buy, self.sell + quantity)
 
 
 NO_SIDES = Sides()
@@ -192,8 +191,7 @@ class SymbolFacts:
         return Sides(buy=working.buy + reserved.buy, sell=working.sell + reserved.sell)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exposure:
+class Exposure(NamedTuple):
     """Sums of worst-case notional (account's currency), working and reserved orders included."""
 
     account: Decimal = NOTHING
