@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import sys
 import time
 from collections import defaultdict
@@ -22,7 +23,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import orjson
 
@@ -35,6 +36,7 @@ from tests.runs import add_accounts, policy_of, settings_tree, write_policy
 ROOT = Path(__file__).parents[1]
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 30.0
+LOG = "proxy.log"
 
 # What mutates nothing an order could: these may arrive without a decision. Written down here again,
 # so that a slip in the proxy's own list shows.
@@ -270,6 +272,10 @@ class Apart:
     folder: Path
     process: asyncio.subprocess.Process = field(repr=False)
 
+    def complaints(self) -> list[str]:
+        """What the proxy logged: it logs errors only, so an empty list is what one hopes for."""
+        return (self.folder / LOG).read_text("utf-8", "replace").splitlines()
+
     async def steps(self) -> dict[str, Any]:
         """The worst step of the proxy's loop since it was ready: CPU ms, wall ms, and what it was."""
         assert self.process.stdin is not None
@@ -368,12 +374,22 @@ class Steps:
         }
 
 
-def _say(document: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document) + "\n")
-    sys.stdout.flush()
+def _private_stdout(log: Path) -> TextIO:
+    """The pipe to whoever started this; what is logged goes to a file, so that the two do not mix."""
+    pipe = os.fdopen(os.dup(1), "w")
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    return pipe
+
+
+def _say(pipe: TextIO, document: dict[str, Any]) -> None:
+    pipe.write(json.dumps(document) + "\n")
+    pipe.flush()
 
 
 async def _serve(path: Path) -> None:
+    pipe = _private_stdout(path.parent / LOG)
     steps = Steps()
     steps.install()
     app = App.from_settings(from_mapping(orjson.loads(path.read_bytes()), base=path.parent, source=str(path)))
@@ -381,14 +397,15 @@ async def _serve(path: Path) -> None:
     try:
         while not app.status.ready()[0]:
             await asyncio.sleep(0.01)
-        _say({"proxy_url": app.proxy_url, "admin_url": app.admin_url})
+        _say(pipe, {"proxy_url": app.proxy_url, "admin_url": app.admin_url})
         steps.reset()
         loop = asyncio.get_running_loop()
         # Reading its standard input may wait in a thread: the loop is what is measured.
         while await loop.run_in_executor(None, sys.stdin.readline):
-            _say(steps.report())
+            _say(pipe, steps.report())
     finally:
         await app.stop()
+        pipe.close()
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from tests.drawn import Drawn, Names, Spelled, draw_cancel, draw_order, draw_rea
 from tests.runs import key_of
 
 WORKERS = 8
+ORDERS_SHARE = 0.82  # a little below what is drawn, so that there are enough
 CLEAR_EVERY = 60  # requests of a worker between two clearings of the books
 ANSWER_TIMEOUT_S = 30.0
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
@@ -221,15 +222,15 @@ class Worker:
             path = ("/fapi/v1/allOpenOrders", "/api/v3/openOrders", "/fapi/v1/algoOpenOrders")[number % CLEAR_EVERY]
             return Drawn("DELETE", path, [("symbol", "BTCUSDT")])
         roll = self._random.random()
-        if roll < 0.8:
+        if roll < 0.88:
             return draw_order(self._random, self._names)
-        return draw_cancel(self._random, self._names) if roll < 0.9 else draw_read(self._random, self._names)
+        return draw_cancel(self._random, self._names) if roll < 0.94 else draw_read(self._random, self._names)
 
 
 async def byte_exact_run(folder: Any, *, judged: int, seed: int) -> dict[str, Any]:
     """So many allowed orders, and a share of cancels and reads on top; the figures."""
     began = time.monotonic()
-    each = round(judged / 0.74 / WORKERS) + 1
+    each = round(judged / ORDERS_SHARE / WORKERS) + 1
     async with open_apart(folder) as house:
         ends = Ends()
         ends.watch(house, Random(seed))

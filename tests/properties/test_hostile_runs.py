@@ -103,6 +103,7 @@ async def hostile_run(folder: Any, *, variants: int, seed: int) -> dict[str, Any
             **await house.steps(),
         }
         wrong += house.sim.survivors
+        wrong += [f"the proxy complained: {line[:1000]}" for line in house.complaints()]
     (folder / "figures.json").write_bytes(orjson.dumps(figures, option=orjson.OPT_NON_STR_KEYS))
     if wrong:
         pytest.fail(f"{len(wrong)} survivors\n" + "\n".join(wrong[:8]) + f"\n{figures}", pytrace=False)
