@@ -53,9 +53,11 @@ class Problem(Exception):
         )
 
 
-def answer(document: object, *, status: int = 200) -> web.Response:
+def answer(document: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """A JSON answer."""
-    return web.Response(status=status, body=_dumps(document), content_type="application/json", headers=_HEADERS)
+    return web.Response(
+        status=status, body=_dumps(document), content_type="application/json", headers=_HEADERS | dict(headers or {})
+    )
 
 
 def _dumps(document: object) -> bytes:

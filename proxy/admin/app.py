@@ -6,7 +6,7 @@ from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from proxy.admin.answers import answer
-from proxy.admin.bodies import BODY_BYTES_MAX
+from proxy.admin.bodies import POLICY_BYTES_MAX
 from proxy.admin.guard import Guard, Handler
 from proxy.admin.parts import AdminParts
 from proxy.admin.policy import PolicyRoutes
@@ -22,7 +22,7 @@ def build_admin(parts: AdminParts, *, token: bytes) -> web.Application:
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await guard(request, handler)
 
-    app = web.Application(middlewares=[guarded], client_max_size=BODY_BYTES_MAX)
+    app = web.Application(middlewares=[guarded], client_max_size=POLICY_BYTES_MAX)
     app.add_routes([*_probes(parts), *Stopping(parts).routes(), *PolicyRoutes(parts).routes()])
     app.add_routes(Records(parts).routes())
     return app

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -13,6 +13,7 @@ from proxy.errors import OrderNotUnderstood
 from rules import EssLevel
 
 BODY_BYTES_MAX = 16 * 1024
+POLICY_BYTES_MAX = 1024 * 1024
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
 Stated = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
@@ -56,6 +57,14 @@ class ModeBody(_Body):
     expected_revision: Annotated[int, Field(ge=0)] | None = None
 
 
+class PolicyBody(_Body):
+    """Replacing the policy: the whole document, who and why. The revision it was made on is in If-Match."""
+
+    policy: dict[str, Any]
+    updated_by: Stated
+    reason: Stated
+
+
 class AliasBody(_Body):
     """The v1 alias names the mode in its path; who and why stand in the body."""
 
@@ -66,11 +75,13 @@ class AliasBody(_Body):
 B = TypeVar("B", bound=BaseModel)
 
 
-async def read_body(request: web.Request, model: type[B]) -> B:
+async def read_body(request: web.Request, model: type[B], *, bytes_max: int = BODY_BYTES_MAX) -> B:
     """The body, strictly read: one JSON object with known keys, each once."""
     raw = await request.read()
+    if len(raw) > bytes_max:
+        raise Problem(413, f"found a body of {len(raw)} bytes, expected at most {bytes_max}")
     try:
-        found = wire.loads(raw, characters_max=BODY_BYTES_MAX)
+        found = wire.loads(raw, characters_max=bytes_max)
         return model.model_validate(found)
     except OrderNotUnderstood as error:
         raise Problem(400, str(error)) from None

@@ -101,7 +101,9 @@ class Guard:
         self._check_origin(request)
         if path not in _OPEN and not (path == "/metrics" and self._parts.metrics_open):
             self._check_token(request, path)
-        if request.method == hdrs.METH_POST:
+        # What no route takes is answered 405, whatever it brings.
+        writes = request.method == hdrs.METH_PUT and request.match_info.http_exception is None
+        if writes or request.method == hdrs.METH_POST:
             _check_content_type(request)
 
     def _check_host(self, request: web.Request) -> None:

@@ -1,19 +1,25 @@
-"""Policy endpoints: which risk mode is active, which there are, and switching between them."""
+"""Policy endpoints: the document and replacing it, which risk mode is active, and switching between modes."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from proxy.admin.answers import Problem, answer
-from proxy.admin.bodies import AliasBody, ModeBody, read_body
+from proxy.admin.bodies import POLICY_BYTES_MAX, AliasBody, ModeBody, PolicyBody, read_body
 from proxy.admin.parts import AdminParts
 from proxy.audit import admin_record
-from proxy.errors import AuditError, ProfileNotFound, ProxyError
-from proxy.stores.base import StoredPolicy
+from proxy.errors import AuditError, PolicyInvalid, ProfileNotFound, ProxyError, RevisionConflict
+from proxy.stores.base import StoredPolicy, validated
+from proxy.stores.changes import changes, document
 from proxy.stores.policies import risk_config
+from rules.profile import GlobalPolicy, warnings
+
+RECORDED_CHANGES_MAX = 200  # places of a document; the store keeps every revision whole
+_ETAG = re.compile(r'"?([0-9]{1,15})"?')
 
 
 class PolicyRoutes:
@@ -25,6 +31,8 @@ class PolicyRoutes:
     def routes(self) -> list[web.RouteDef]:
         """The paths and what answers them."""
         return [
+            web.get("/api/v2/policy", self.show),
+            web.put("/api/v2/policy", self.replace),
             web.get("/api/v2/policy/risk-profile", self.profile),
             web.get("/api/v2/policy/risk-modes", self.modes),
             web.post("/api/v2/policy/risk-mode", self.switch),
@@ -32,6 +40,50 @@ class PolicyRoutes:
             web.get("/api/policy/risk_mode", self.alias_mode),
             web.post("/api/policy/risk_mode/{mode}", self.alias_switch),
         ]
+
+    async def show(self, _: web.Request) -> web.Response:
+        """The whole document with its revision, which is also the ETag."""
+        return _shown(await self._parts.store.get())
+
+    async def replace(self, request: web.Request) -> web.Response:
+        """Put another document in place of the one that If-Match names; anything else than that one stays."""
+        revision = _if_match(request)
+        body = await read_body(request, PolicyBody, bytes_max=POLICY_BYTES_MAX)
+        try:
+            policy = validated(body.policy)
+        except PolicyInvalid as error:
+            raise Problem(422, str(error), more={"problems": list(error.problems)}) from None
+        self._check_accounts(policy)
+        store, audit = self._parts.store, self._parts.audit
+        before = await store.get()
+        changed = changes(before.policy, policy)[:RECORDED_CHANGES_MAX]
+        told: dict[str, Any] = {
+            "actor": body.updated_by,
+            "act": "policy.replace",
+            "reason": body.reason,
+            "before": {"revision": before.revision, **{one.path: one.before for one in changed}},
+            "peer": request.remote or "",
+        }
+        after = {one.path: one.after for one in changed}
+        await audit.durable(audit.append(admin_record(**told, after=after, result="requested")))
+        try:
+            stored = await store.put(
+                policy, expected_revision=revision, updated_by=body.updated_by, reason=body.reason
+            )
+        except RevisionConflict as error:
+            self._record(told | {"result": f"refused: {error}"})
+            raise Problem(412, str(error), more={"revision": (await store.get()).revision}) from None
+        except ProxyError as error:
+            self._record(told | {"result": f"refused: {error}"})
+            raise
+        self._record(told | {"after": {"revision": stored.revision, **after}, "result": f"revision {stored.revision}"})
+        return _shown(stored)
+
+    def _check_accounts(self, policy: GlobalPolicy) -> None:
+        """A document without an account that is in use would block its every order, and the next start."""
+        if missing := sorted(set(self._parts.accounts) - set(policy.accounts)):
+            lines = [f"accounts.{name}: found nothing, expected the limits of this account" for name in missing]
+            raise Problem(422, "; ".join(lines), more={"problems": lines})
 
     async def profile(self, _: web.Request) -> web.Response:
         """The active risk profile, as written and under the names that clients know."""
@@ -109,6 +161,29 @@ class PolicyRoutes:
             self._parts.audit.append(admin_record(**told))
         except AuditError:
             return  # the intent is on record; `audit_healthy` shows that nothing more can be
+
+
+def _if_match(request: web.Request) -> int:
+    """The revision the writer has seen. Without one, two writers would overwrite each other unseen."""
+    given = request.headers.getall(hdrs.IF_MATCH, [])
+    found = _ETAG.fullmatch(given[0].strip()) if len(given) == 1 else None
+    if found is None:
+        raise Problem(428, 'this needs the header If-Match: "REVISION", the revision that the change was made on')
+    return int(found[1])
+
+
+def _shown(stored: StoredPolicy) -> web.Response:
+    return answer(
+        {
+            "revision": stored.revision,
+            "updated_at": stored.updated_at,
+            "updated_by": stored.updated_by,
+            "reason": stored.reason,
+            "policy": document(stored.policy),
+            "warnings": warnings(stored.policy),
+        },
+        headers={hdrs.ETAG: f'"{stored.revision}"'},
+    )
 
 
 def _active(stored: StoredPolicy) -> dict[str, object]:

@@ -21,6 +21,8 @@ PROTECTED = [
     ("GET", "/admin/v1/decisions"),
     ("GET", "/admin/v1/decisions/x"),
     ("GET", "/admin/v1/audit/verify"),
+    ("GET", "/api/v2/policy"),
+    ("PUT", "/api/v2/policy"),
     ("GET", "/api/v2/policy/risk-profile"),
     ("GET", "/api/v2/policy/risk-modes"),
     ("POST", "/api/v2/policy/risk-mode"),
