@@ -72,6 +72,7 @@ EVENTS = (
     "proxy.drain_cut_short",
     "proxy.listening",
     "request.failed",
+    "request.refused",
     "store.failed",
     "store.unavailable",
     "task.failed",

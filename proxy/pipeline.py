@@ -182,9 +182,28 @@ class Pipeline:
 
     def _refuse(self, request: WireRequest, recognised: Recognised | None, error: CallerError) -> WireResponse:
         decision_id = self._next_id()
-        self._record_plain(decision_id, request, recognised, None, str(error), reason=error.reason)
+        bot = self._bot_of(request)
+        self._record_plain(decision_id, request, recognised, bot, str(error), reason=error.reason)
         self._parts.metrics.refused(error.reason)
+        log.info(
+            "request.refused",
+            decision_id=decision_id,
+            reason=error.reason.value,
+            sentence=str(error),
+            method=request.method[:16],
+            path=_shown_path(request),
+            account=bot.account.name if bot else None,
+            bot=bot.name if bot else None,
+            peer=request.peer,
+        )
         return self._exchange.refuse_plain(recognised, error.reason, str(error), decision_id, status=error.status)
+
+    def _bot_of(self, request: WireRequest) -> Bot | None:
+        """Whose request was refused, where its key says so."""
+        try:
+            return self._parts.identities.of(self._exchange.api_key(request))
+        except CallerError:
+            return None
 
     def _record_plain(
         self,
@@ -201,8 +220,10 @@ class Pipeline:
             "decision_id": decision_id,
             "endpoint": recognised.endpoint if recognised else None,
             "method": request.method[:16],
+            "path": _shown_path(request),
             "reason": reason.value if reason is not None else None,
             "sentence": sentence,
+            "account": bot.account.name if bot else None,
             "bot": bot.name if bot else None,
             "peer": request.peer,
             "sha256": hashlib.sha256(request.target + b"\n" + request.body).hexdigest(),
@@ -498,6 +519,11 @@ def _overruled(decision: Decision, reason: Reason, sentence: str, *, ess_active:
         scale_factor=Decimal(0),
         ess_active=ess_active or decision.ess_active,
     )
+
+
+def _shown_path(request: WireRequest) -> str:
+    """The path for people: what a key or an order was asked at, never its parameters."""
+    return request.path[:200].decode("ascii", "backslashreplace")
 
 
 def _digest(request: WireRequest) -> str:

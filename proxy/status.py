@@ -7,7 +7,9 @@ An engaged emergency stop does not: cancels and reads still need the proxy.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from proxy.audit import Audit
@@ -15,7 +17,7 @@ from proxy.book import Book
 from proxy.clock import Clock
 from proxy.errors import StoreError
 from proxy.ess import EssLatch
-from proxy.feeds import Feeds
+from proxy.feeds import Feeds, Health
 from proxy.identity import Account
 from proxy.reservations import Reservations
 from proxy.stores.policies import Policies
@@ -54,23 +56,26 @@ class Status:
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Whether an order for new exposure could be judged now, and by part, why not."""
-        feeds = {
-            health.name: {"ready": health.ready, "age_s": _rounded(health.age_s), "error": health.last_error}
-            for health in self._feeds.health()
-        }
+        feeds = {health.name: self._feed(health) for health in self._feeds.health()}
         policy = self._policy()
+        facts = {name: self._facts(name) for name in self._accounts}
         parts: dict[str, Any] = {
             "draining": self.draining,
             "audit": {"ready": self._audit.healthy},
             "policy": policy,
-            "emergency_stop": {"durable": self._latch.durable},
+            "emergency_stop": {
+                "state": self._latch.governing("").level.name.lower(),
+                "durable": self._latch.durable,
+            },
             "feeds": feeds,
+            "facts": facts,
         }
         ready = (
             not self.draining
             and self._audit.healthy
             and "error" not in policy
             and all(feed["ready"] for feed in feeds.values())
+            and all(not missing for missing in facts.values())
         )
         return ready, parts
 
@@ -93,6 +98,14 @@ class Status:
             "accounts": {name: self._account(name, account) for name, account in self._accounts.items()},
         }
 
+    def _feed(self, health: Health) -> dict[str, Any]:
+        """How a feed does; prices are ready only as long as an order could still be priced by them."""
+        ready = health.ready
+        if health.name.endswith(".prices") and health.age_s is not None:
+            with contextlib.suppress(StoreError):
+                ready = ready and health.age_s <= self._policies.current.policy.ages.price_s
+        return {"ready": ready, "age_s": _rounded(health.age_s), "error": health.last_error}
+
     def _policy(self) -> dict[str, Any]:
         try:
             stored = self._policies.current
@@ -103,6 +116,26 @@ class Status:
             "revision": stored.revision,
             "age_s": round(self._policies.age_s, 1),
         }
+
+    def _facts(self, account: str) -> list[str]:
+        """What an order for new exposure on this account would miss now, by the ages its policy allows."""
+        now = self._clock.now()
+        try:
+            age_max = self._policies.current.policy.ages.account_s
+        except StoreError:
+            return []  # the policy part says so already
+        wrong = []
+        for name, fact in (
+            ("equity", self._book.equity(account, now)),
+            ("exposure", self._book.exposure(account, "", now)),
+        ):
+            if fact is None:
+                wrong.append(f"{name} is not known")
+                continue
+            age_s = Decimal(str((now - fact.as_of).total_seconds()))
+            if age_s > age_max:
+                wrong.append(f"{name} is {age_s:.1f} s old, at most {age_max:f} s is allowed")
+        return wrong
 
     def _account(self, name: str, account: Account) -> dict[str, Any]:
         now = self._clock.now()

@@ -39,6 +39,8 @@ log = structlog.get_logger("riskgate.audit")
 
 ANCHOR_EVERY_S = 60.0
 ANCHOR_RETRY_S = 2.0
+# As large as the largest decisions are: on a full disk a small record fits where no order's would.
+PROBE = {"kind": "audit.probe", "room": " " * 8192}
 RECOVER_EVERY_S = 1.0
 _OPTIONS = orjson.OPT_UTC_Z
 _OWN_KEYS = 3  # seq, at, prev
@@ -270,7 +272,7 @@ class Audit:
             while self._descriptor >= 0 and not self.healthy:
                 await asyncio.sleep(RECOVER_EVERY_S)
                 with contextlib.suppress(AuditError):
-                    await self._synced(self.append({"kind": "audit.probe", "failures": self.failures}))
+                    await self._synced(self.append(PROBE | {"failures": self.failures}))
         finally:
             self._recovering = False
 

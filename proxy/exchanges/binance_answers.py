@@ -19,7 +19,7 @@ import orjson
 from proxy.errors import OrderNotUnderstood
 from proxy.exchanges.base import Answer, AnswerKind, OrderState, Parsed, Recognised, Verb
 from proxy.wire import WireResponse, loads, read_decimal
-from rules import Decision, Instruction, Order, QuantityCut, Reason
+from rules import Decision, Instruction, Order, QuantityCut, Reason, described
 
 _Json: TypeAlias = Mapping[str, Any]
 
@@ -371,14 +371,10 @@ def _ours(status: int, code: int, message: str, decision_id: str) -> WireRespons
 
 
 def plain(value: object) -> object:
-    """A number or word of a breach as JSON can carry it: decimals as text without an exponent."""
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, Enum):
-        return str(value.value)
-    if value is None or isinstance(value, bool | int):
+    """A value of a breach as JSON can carry it: counts as numbers, everything else in the gate's own words."""
+    if value is None or (isinstance(value, bool | int) and not isinstance(value, Enum)):
         return value
-    return str(value)
+    return described(value)
 
 
 def _harmless(sentence: str) -> str:

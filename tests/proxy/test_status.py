@@ -6,6 +6,7 @@ import pytest
 
 from proxy.feeds import Feeds
 from proxy.feeds.polling import Health
+from proxy.identity import Account
 from proxy.status import Status
 from rules import EssLevel
 from tests.house import open_house
@@ -14,19 +15,19 @@ from tests.house import open_house
 class Reading:
     """A feed that is as healthy as it is told to be."""
 
-    name = "account"
-
     def __init__(self) -> None:
+        self.name = "account.desk"
         self.ready = True
+        self.age_s = 1.234
 
     def health(self):
         """One cycle."""
         return (
             Health(
-                name="account.desk",
+                name=self.name,
                 ready=self.ready,
                 last_success_at=None,
-                age_s=1.234,
+                age_s=self.age_s,
                 last_error=None,
                 failures=0,
                 malformed=0,
@@ -47,7 +48,7 @@ async def parts(tmp_path):
             book=house.book,
             reservations=house.reservations,
             upstream=house.venue,
-            accounts={},
+            accounts={"desk": Account(name="desk", exchange="binance", mode="custody")},
             clock=house.clock,
             version="1",
         )
@@ -68,6 +69,30 @@ async def test_not_ready_without_a_feed(parts):
     _, reading, status = parts
     reading.ready = False
     assert not status.ready()[0]
+
+
+async def test_not_ready_with_old_facts(parts):
+    """A reading that has grown too old for the policy's ages would block every order: not ready, and why."""
+    house, _, status = parts
+    house.forward(9)
+    assert status.ready()[0]
+    house.forward(2)
+    ready, shown = status.ready()
+    assert not ready
+    assert shown["facts"]["desk"] == [
+        "equity is 11.0 s old, at most 10 s is allowed",
+        "exposure is 11.0 s old, at most 10 s is allowed",
+    ]
+
+
+async def test_not_ready_with_old_prices(parts):
+    """Prices older than an order may be priced by are not ready, whatever their feed's own patience."""
+    _, reading, status = parts
+    reading.name = "market.binance.linear.prices"
+    reading.age_s = 5.5
+    ready, shown = status.ready()
+    assert not ready
+    assert not shown["feeds"]["market.binance.linear.prices"]["ready"]
 
 
 async def test_not_ready_with_a_lost_policy(parts):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from proxy.exchanges import binance_answers
 from proxy.exchanges.base import AnswerKind, OrderState
 from proxy.wire import WireResponse
-from rules import Breach, Decision, Reason, Verdict
+from rules import Breach, Decision, EssLevel, Reason, Verdict
 from tests.proxy.exchanges.orders import BINANCE, LIMIT, parse
 
 ACCEPTED, REJECTED, UNKNOWN = AnswerKind.ACCEPTED, AnswerKind.REJECTED, AnswerKind.UNKNOWN
@@ -237,7 +237,7 @@ def test_a_block_has_the_venues_shape():
         "code": -2010, "msg": "risk gate: Too large. (decision d-1)",
         "risk": {
             "decision_id": "d-1", "decision": "block", "reason": "position_exceeds_limit", "observed": "1000",
-            "limit": "0.00000010", "scale_factor": "0", "risk_level": "INFO", "ess_active": False, "policy_revision": 7,
+            "limit": "0.0000001", "scale_factor": "0", "risk_level": "INFO", "ess_active": False, "policy_revision": 7,
         },
     }
     assert made.status == 403
@@ -245,6 +245,17 @@ def test_a_block_has_the_venues_shape():
         (b"Content-Type", b"application/json"), (b"X-Risk-Decision", b"block"), (b"X-Risk-Decision-Id", b"d-1"),
         (b"X-Risk-Reason", b"position_exceeds_limit"),
     )
+
+
+def test_what_a_bot_reads_of_a_breach_is_in_words():
+    """Lists in order, levels by name, long numbers at readable length: nothing of how Python writes them."""
+    breach = Breach(Reason.SYMBOL_NOT_ALLOWED, EssLevel.HALT, frozenset({"ETHUSDT", "BTCUSDT"}))
+    risk = json.loads(BINANCE.refuse(SPOT.recognised, decision(breach=breach), "d").body)["risk"]
+    assert (risk["observed"], risk["limit"]) == ("HALT", "BTCUSDT, ETHUSDT")
+    breach = Breach(Reason.POSITION_EXCEEDS_LIMIT, Decimal(100) / 3, 5)
+    risk = json.loads(BINANCE.refuse(SPOT.recognised, decision(breach=breach), "d").body)["risk"]
+    assert len(risk["observed"]) < 20
+    assert risk["limit"] == 5
 
 
 def test_a_margin_change_is_refused_with_its_own_code():
