@@ -65,6 +65,11 @@ def _size_and_reach(case: Case) -> None:
     known["notional"] = value = sums.notional(case) if is_quote else quantity * valuation * conversion
     if not case.earlier.cases:
         known["notional_with_request"] = value
+    if order.price is not None and order.price > NOTHING and order.trigger_price is order.activation_price is None:
+        known["prices"] = (order.price,)
+    if order.pending_on is None:
+        known["closing"] = False  # what waits for nobody's fill closes nobody's
+    known["kept_from_opening"] = sums.kept_from_opening(case)
     known["covered"] = sums.covered(case)
     known["added"] = added = sums.added(case)
     buys, sells = waiting.buy, waiting.sell

@@ -161,10 +161,11 @@ def _walk_rules(walk: Walk, case: Case, rules: Sequence[Rule], request: tuple[In
     else:
         plan = plan_of(rules, kind, case.limits, spared=spared)
     found: list[Finding] = []
+    keep = found.append
     walk.stretches.append(Stretch(case.index, plan, found))
     for rule, check in plan:
         if check is None:
-            found.append(None)
+            keep(None)
             continue
         try:
             finding = check(case)
@@ -172,12 +173,12 @@ def _walk_rules(walk: Walk, case: Case, rules: Sequence[Rule], request: tuple[In
             finding = _breach_of(error)
         except Exception as error:  # noqa: BLE001 - a rule that raises ends here, and blocks
             finding = Breach(Reason.RULE_FAILED, rule.name, None, None, type(error).__name__)
-        if finding is None or type(finding) is tuple:
-            found.append(finding)
+        if type(finding) is tuple or finding is None:
+            keep(finding)
             continue
         if not isinstance(finding, Breach):
             finding = Breach(Reason.RULE_FAILED, rule.name, None, None, f"answered {type(finding).__name__}")
-        found.append(finding)
+        keep(finding)
         cap = _cap(rule, finding, case, request)
         if cap is None:
             walk.breach = finding
@@ -196,7 +197,8 @@ def _foresee(case: Case, ready: Prepared) -> None:
 def _is_spared(case: Case) -> bool:
     """The instruction provably only reduces, or only closes what its request opens."""
     try:
-        return case.reducing or case.closing
+        # Only an order that waits for another one's fill can close it; most need not be asked.
+        return case.reducing or (bool(case.earlier.cases) and case.closing)
     except Exception:  # noqa: BLE001 - what cannot be proven is not proven; rules that ask again will block
         return False
 

@@ -24,7 +24,9 @@ def symbol(case: Case) -> Finding:
     if limit is None:
         return None
     base = case.worst_before + exposure.worst_elsewhere(case)
-    return _judged(case, SYMBOL, base * case.price.mark * case.price.conversion, limit)
+    before = base * case.price.mark * case.price.conversion
+    after = before + case.exposure_delta
+    return (after, limit) if after <= limit else _breach(case, SYMBOL, before, limit)
 
 
 def strategy(case: Case) -> Finding:
@@ -49,7 +51,8 @@ def account(case: Case) -> Finding:
     limit = case.limits.exposure_account_max
     if limit is None:
         return None
-    return _judged(case, ACCOUNT, case.exposure.account, limit)
+    after = case.exposure.account + case.exposure_delta
+    return (after, limit) if after <= limit else _breach(case, ACCOUNT, case.exposure.account, limit)
 
 
 def exchange(case: Case) -> Finding:
@@ -57,7 +60,8 @@ def exchange(case: Case) -> Finding:
     limit = case.limits.exposure_exchange_max
     if limit is None:
         return None
-    return _judged(case, EXCHANGE, case.exposure.exchange, limit)
+    after = case.exposure.exchange + case.exposure_delta
+    return (after, limit) if after <= limit else _breach(case, EXCHANGE, case.exposure.exchange, limit)
 
 
 def total(case: Case) -> Finding:
@@ -65,11 +69,13 @@ def total(case: Case) -> Finding:
     limit = case.limits.exposure_total_max
     if limit is None:
         return None
-    return _judged(case, TOTAL, case.exposure.total, limit)
+    after = case.exposure.total + case.exposure_delta
+    return (after, limit) if after <= limit else _breach(case, TOTAL, case.exposure.total, limit)
 
 
-def _judged(case: Case, reason: Reason, before: Decimal, limit: Decimal) -> Finding:
+def _breach(case: Case, reason: Reason, before: Decimal, limit: Decimal) -> Finding:
+    """Over the limit: a breach, unless the order leaves the worst case where it was."""
     after = before + case.exposure_delta
-    if after > limit and not case.non_increasing:
-        return Breach(reason, after, limit, exposure.quantity_within(case, limit - before))
-    return after, limit
+    if case.non_increasing:
+        return after, limit
+    return Breach(reason, after, limit, exposure.quantity_within(case, limit - before))
