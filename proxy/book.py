@@ -90,14 +90,28 @@ def worst_case(
     position: Position, working: Mapping[Bucket, Sides], reserved: Mapping[Bucket, Sides] = NOTHING_WAITING
 ) -> Decimal:
     """The largest size the position can reach if the worse side of what waits fills; sides never net."""
+    bought, sold = _worst_net(position, working, reserved)
+    return max(bought, sold) + _worst_legs(position, working, reserved)
+
+
+def _worst_net(
+    position: Position, working: Mapping[Bucket, Sides], reserved: Mapping[Bucket, Sides]
+) -> tuple[Decimal, Decimal]:
+    """The net position if all buys fill, and with its sign turned if all sells do.
+
+    Their sum is all that waits, so the larger of them is never negative.
+    """
     one, two = working.get(BOTH, NO_SIDES), reserved.get(BOTH, NO_SIDES)
-    bought = position.both + one.buy + two.buy
-    sold = one.sell + two.sell - position.both
-    size = max(bought, sold)  # their sum is all that waits, so the larger is never negative
-    if position.long or LONG in working or LONG in reserved:
-        size += position.long + working.get(LONG, NO_SIDES).buy + reserved.get(LONG, NO_SIDES).buy
-    if position.short or SHORT in working or SHORT in reserved:
-        size += position.short + working.get(SHORT, NO_SIDES).sell + reserved.get(SHORT, NO_SIDES).sell
+    return position.both + one.buy + two.buy, one.sell + two.sell - position.both
+
+
+def _worst_legs(
+    position: Position, working: Mapping[Bucket, Sides], reserved: Mapping[Bucket, Sides]
+) -> Decimal:
+    """The same of the legs of hedge mode: each has one side that opens, and they add up."""
+    size = position.long + position.short
+    for waiting in (working, reserved):
+        size += waiting.get(LONG, NO_SIDES).buy + waiting.get(SHORT, NO_SIDES).sell
     return size
 
 
@@ -118,8 +132,8 @@ class _Line:
     """One instrument of one account: what is held and waiting, and what it counts for."""
 
     __slots__ = (
-        "attributed", "held_value", "instrument", "notional", "open", "position", "price", "reserved",
-        "shares", "unattributed", "unpriced", "wallet", "working", "worst",
+        "attributed", "bought", "held_value", "instrument", "legs", "notional", "open", "position", "price",
+        "reserved", "shares", "sold", "unattributed", "unpriced", "wallet", "working", "worst",
     )
 
     def __init__(self, wallet: _Wallet, instrument: str, price: Decimal | None) -> None:
@@ -129,6 +143,11 @@ class _Line:
         self.position = FLAT
         self.working = NOTHING_WAITING
         self.reserved = NOTHING_WAITING  # replaced, never changed: facts handed out keep what they saw
+        # The net position if all that buys fills, and with its sign turned if all that sells does; the same
+        # of the legs of hedge mode, which add up; and the worst of it all.
+        self.bought = ZERO
+        self.sold = ZERO
+        self.legs = ZERO
         self.worst = ZERO
         self.notional = ZERO
         self.held_value = ZERO
@@ -392,6 +411,8 @@ class Book:
 
     def instrument(self, account: str, market: Market, symbol: str) -> str:
         """What a symbol's position is kept under; the symbol itself where the venue's list is not known."""
+        if market is not SPOT:
+            return symbol
         wallet = self._wallet(account, market)
         return (None if wallet is None else self._instrument(wallet.venue, market, symbol)) or symbol
 
@@ -548,15 +569,24 @@ class Book:
         else:
             reserved.pop(bucket, None)
         line.reserved = reserved or NOTHING_WAITING
-        worst = worst_case(line.position, line.working, reserved)
+        # Only the figure that the quantity is part of moves. Sums are exact, so taking the quantity
+        # away again leads back to where it was.
+        if bucket is not BOTH:
+            line.legs = _worst_legs(line.position, line.working, reserved)
+        elif side is BUY:
+            line.bought += quantity
+        else:
+            line.sold += quantity
+        worst = max(line.bought, line.sold) + line.legs
         # A line with nothing on it has forgotten who opened it, so there is nothing left to take away.
         if opening and worst:
             self._attribute(line, strategy, opening)
         if opening or worst != line.worst:
             line.worst = worst
             self._count(line, self._price_of(line))
-        self._mark(line, bucket)  # the only one whose quantities changed
-        self._forget_if_empty(line)
+        if not (bucket in line.open and bucket in reserved):  # else it was open and still is
+            self._mark(line, bucket)
+            self._forget_if_empty(line)
 
     def attribute(
         self, account: str, market: Market, instrument: str, strategy: str, quantity: Decimal
@@ -714,7 +744,9 @@ class Book:
 
     def _revalue(self, line: _Line) -> None:
         """Bring one line's figures, and every sum they are part of, up to date after a reading."""
-        line.worst = worst_case(line.position, line.working, line.reserved)
+        line.bought, line.sold = _worst_net(line.position, line.working, line.reserved)
+        line.legs = _worst_legs(line.position, line.working, line.reserved)
+        line.worst = max(line.bought, line.sold) + line.legs
         self._reprice(line)
         self._mark_open(line)
         self._forget_if_empty(line)
