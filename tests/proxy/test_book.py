@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.book import UNKNOWN, AccountPlace, Book, Quote, Working, worst_case
-from rules import Bucket, Filters, Market, Position, Side, Sides, WorkingOrder
+from rules import Bucket, Filters, Market, Position, Side, Sides, SymbolFacts, WorkingOrder
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 D = Decimal
@@ -381,3 +381,76 @@ def test_kept_sums_equal_sums_made_afresh(writes):
     sums = book.exposure("a", "s", NOW).value
     assert sums.account == sums.exchange == sums.total == total
     assert sums.strategy <= total
+
+
+PLACES = st.tuples(
+    st.sampled_from(["BTCUSDT", "ETHUSDT"]), st.sampled_from(list(Bucket)), st.sampled_from(list(Side))
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(PLACES, st.integers(1, 500), st.booleans()), max_size=20), st.data())
+def test_reserving_and_releasing_leaves_what_a_new_book_would_say(steps, data):
+    """Whatever was reserved and given back in whatever order, all that is read is as if only the rest was reserved."""
+    names = {"BTCUSDT": filters("BTC"), "ETHUSDT": filters("ETH")}
+
+    def new_book() -> Book:
+        book = Book([AccountPlace(name="a", exchange="x", markets=LINEAR)])
+        book.apply_filters("x", Market.LINEAR, names, as_of=NOW)
+        quotes = {"BTCUSDT": Quote(D("50000.1")), "ETHUSDT": Quote(D("3000.7"))}
+        book.apply_prices("x", Market.LINEAR, quotes, as_of=NOW, complete=True)
+        held = {"BTCUSDT": Position(both=D("0.3"), long=D("0.2"))}
+        snapshot(book, "a", positions=held, orders=[working("BTCUSDT", Side.SELL, "0.4")])
+        return book
+
+    kept = new_book()
+    left: list[tuple[tuple[str, Bucket, Side], D]] = []
+    for place, number, claims in steps:
+        quantity = D(number) / 1000
+        if left and data.draw(st.booleans()):
+            place, quantity = left.pop(data.draw(st.integers(0, len(left) - 1)))
+            quantity = -quantity
+        else:
+            left.append((place, quantity))
+        kept.shift_reserved("a", Market.LINEAR, *place, quantity, "s", quantity if claims else D(0))
+    afresh = new_book()
+    for place, quantity in left:
+        afresh.shift_reserved("a", Market.LINEAR, *place, quantity)
+    for symbol in names:
+        assert kept.symbol("a", Market.LINEAR, symbol, NOW) == afresh.symbol("a", Market.LINEAR, symbol, NOW)
+        assert kept.symbol_notional("a", Market.LINEAR, symbol) == afresh.symbol_notional("a", Market.LINEAR, symbol)
+    assert kept.open_positions("a", Market.LINEAR, names) == afresh.open_positions("a", Market.LINEAR, names)
+    ours, anybodys = (kept.exposure("a", strategy, NOW).value for strategy in ("s", "another"))
+    expected = afresh.exposure("a", "s", NOW).value
+    assert (ours.account, ours.exchange, ours.total) == (expected.account, expected.exchange, expected.total)
+    assert anybodys.strategy <= ours.strategy <= expected.strategy + 2 * D("0.00000001"), "rounded up in parts"
+
+
+def test_what_was_read_before_never_hides_what_came_after(book):
+    """Facts are kept between orders; each kind of reading is in the next facts all the same."""
+
+    def read() -> SymbolFacts:
+        return book.symbol("main", Market.LINEAR, "BTCUSDT", NOW)
+
+    snapshot(book)
+    before = read()
+    assert read() is before, "nothing changed, so nothing is made again"
+    book.apply_prices("binance", Market.LINEAR, {"BTCUSDT": Quote(D(49000))}, as_of=NOW)
+    assert read().price.value.mark == 49000
+    book.apply_leverage("main", {"BTCUSDT": D(7)}, as_of=NOW)
+    assert read().leverage.value == 7
+    book.apply_leverage_max("main", {"BTCUSDT": D(77)})
+    assert read().leverage_max == 77
+    book.apply_filters("binance", Market.LINEAR, {"BTCUSDT": filters("XBT")}, as_of=NOW)
+    assert read().filters.value.base_asset == "XBT"
+    book.shift_reserved("main", Market.LINEAR, "BTCUSDT", Bucket.BOTH, Side.BUY, D(2))
+    assert read().reserved[Bucket.BOTH].buy == 2
+    assert book.open_positions("main", Market.LINEAR, []).value == {("BTCUSDT", Bucket.BOTH)}
+    later = NOW + timedelta(seconds=1)
+    snapshot(book, as_of=later, positions={"ETHUSDT": Position(both=D(1))}, orders=[working("BTCUSDT", Side.SELL, "3")])
+    assert read().position == (Position(), later)
+    assert (read().working[Bucket.BOTH].sell, len(read().working_orders)) == (3, 1)
+    held = book.open_positions("main", Market.LINEAR, [])
+    assert held == ({("BTCUSDT", Bucket.BOTH), ("ETHUSDT", Bucket.BOTH)}, later)
+    book.shift_reserved("main", Market.LINEAR, "BTCUSDT", Bucket.BOTH, Side.BUY, D(-2))
+    assert read().reserved == {}
