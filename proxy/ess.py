@@ -140,6 +140,7 @@ class EssLatch:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ess-write")
         self._stored_epoch = epoch
         self._unwritten = False
+        self._engagements = 0  # how often anybody has engaged anything
 
     @classmethod
     def open(cls, path: Path, *, clock: Clock, drain: Drain | None) -> EssLatch:
@@ -221,6 +222,9 @@ class EssLatch:
         before = self.stop_of(scope)
         reached = after(before.level, _ENGAGE[level])
         by = _short(actor) or "unknown", _short(reason) or "no reason given"
+        # Every engage counts, also one in the same words: a release that is being stored right now was
+        # meant for the stop before it, and must not clear what was engaged since.
+        self._engagements += 1
         if reached is before.level and (before.actor, before.reason) == by:
             return False
         self.epoch += 1
@@ -284,6 +288,7 @@ class EssLatch:
             raise StopRequestInvalid("releasing the emergency stop needs an actor and a reason")
         async with self._order:
             self._check_releasable(scope, expected_epoch)
+            engagements = self._engagements
             self.epoch += 1
             released = Stop(
                 level=EssLevel.CLEAR,
@@ -299,6 +304,8 @@ class EssLatch:
                 if not stored:
                     raise StopNotStored("the release could not be stored; the emergency stop stays engaged")
                 self._check_releasable(scope, expected_epoch)  # somebody may have engaged meanwhile
+                if self._engagements != engagements:
+                    raise RevisionConflict(f"the {scope} stop was engaged again while its release was stored")
             except ProxyError:
                 # The file may now say less than what is in force: write what is in force over it.
                 self.epoch += 1

@@ -235,6 +235,30 @@ async def test_repeating_the_same_engage_changes_nothing(latches):
     assert (second.stop, second.changed) == (first.stop, False)
 
 
+async def test_an_engage_in_the_same_words_voids_a_release_under_way(latches, monkeypatch):
+    """The watchdog halts again while Ann's release is being written: what it is told is engaged stays engaged."""
+    latch = latches()
+    first = await halt(latch)
+    writing, going_on = asyncio.Event(), asyncio.Event()
+    real = latch._write
+
+    async def slow(stored):
+        writing.set()
+        await going_on.wait()
+        return await real(stored)
+
+    monkeypatch.setattr(latch, "_write", slow)
+    releasing = asyncio.ensure_future(release(latch, expected_epoch=first.epoch))
+    await writing.wait()
+    engaging = asyncio.ensure_future(halt(latch))
+    await asyncio.sleep(0)
+    going_on.set()
+    with pytest.raises(RevisionConflict, match="engaged again"):
+        await releasing
+    assert (await engaging).stop.level is EssLevel.HALT
+    assert latch.governing("a").level is EssLevel.HALT
+
+
 async def test_anothers_engage_voids_a_release_that_did_not_know_of_it(latches):
     """Ann's release was meant for her own stop; Bob has engaged since, so she is told to look again."""
     latch = latches()
