@@ -325,6 +325,14 @@ def test_strategy_exposure_is_capped_by_the_symbol_and_forgotten_when_flat(book)
     assert book.exposure("main", "grid", NOW).value.strategy == 50000, "now nobody's, so everybody's"
 
 
+def test_what_a_strategy_opens_is_its_own_also_where_the_worst_case_stays(book):
+    """Short 5, a buy of 6 can end at long 1: the worst case is 5 as before, and 1 of it is the strategy's."""
+    snapshot(book, positions={"BTCUSDT": Position(both=D(-5))})
+    book.shift_reserved("main", Market.LINEAR, "BTCUSDT", Bucket.BOTH, Side.BUY, D(6), "grid", D(1))
+    assert book.exposure("main", "grid", NOW).value.strategy == 250000
+    assert book.exposure("main", "other", NOW).value.strategy == 200000
+
+
 def test_what_no_strategy_opened_counts_for_every_strategy(book):
     """After a restart it is not known who opened a position: no strategy gets its room twice."""
     snapshot(book, positions={"BTCUSDT": Position(both=D(1))})
@@ -391,16 +399,16 @@ PLACES = st.tuples(
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(PLACES, st.integers(1, 500), st.booleans()), max_size=20), st.data())
 def test_reserving_and_releasing_leaves_what_a_new_book_would_say(steps, data):
-    """Whatever was reserved and given back in whatever order, all that is read is as if only the rest was reserved."""
+    """Whatever was reserved and given back: a book that has read what is left as working orders agrees."""
     names = {"BTCUSDT": filters("BTC"), "ETHUSDT": filters("ETH")}
 
-    def new_book() -> Book:
+    def new_book(*more: Working) -> Book:
         book = Book([AccountPlace(name="a", exchange="x", markets=LINEAR)])
         book.apply_filters("x", Market.LINEAR, names, as_of=NOW)
         quotes = {"BTCUSDT": Quote(D("50000.1")), "ETHUSDT": Quote(D("3000.7"))}
         book.apply_prices("x", Market.LINEAR, quotes, as_of=NOW, complete=True)
         held = {"BTCUSDT": Position(both=D("0.3"), long=D("0.2"))}
-        snapshot(book, "a", positions=held, orders=[working("BTCUSDT", Side.SELL, "0.4")])
+        snapshot(book, "a", positions=held, orders=[working("BTCUSDT", Side.SELL, "0.4"), *more])
         return book
 
     kept = new_book()
@@ -413,11 +421,15 @@ def test_reserving_and_releasing_leaves_what_a_new_book_would_say(steps, data):
         else:
             left.append((place, quantity))
         kept.shift_reserved("a", Market.LINEAR, *place, quantity, "s", quantity if claims else D(0))
-    afresh = new_book()
-    for place, quantity in left:
-        afresh.shift_reserved("a", Market.LINEAR, *place, quantity)
+    afresh = new_book(
+        *(
+            working(symbol, side, str(quantity), bucket=bucket, order_id=f"w{number}")
+            for number, ((symbol, bucket, side), quantity) in enumerate(left)
+        )
+    )
     for symbol in names:
-        assert kept.symbol("a", Market.LINEAR, symbol, NOW) == afresh.symbol("a", Market.LINEAR, symbol, NOW)
+        ours_of, theirs_of = (book.symbol("a", Market.LINEAR, symbol, NOW) for book in (kept, afresh))
+        assert all(ours_of.waiting(bucket) == theirs_of.waiting(bucket) for bucket in Bucket)
         assert kept.symbol_notional("a", Market.LINEAR, symbol) == afresh.symbol_notional("a", Market.LINEAR, symbol)
     assert kept.open_positions("a", Market.LINEAR, names) == afresh.open_positions("a", Market.LINEAR, names)
     ours, anybodys = (kept.exposure("a", strategy, NOW).value for strategy in ("s", "another"))
