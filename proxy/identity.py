@@ -68,9 +68,12 @@ class Identities:
             self._by_key[bot.key] = bot
         self._clock = clock
         # A signature lives at the venue for recvWindow around its timestamp: at most 60 s, plus skew.
-        self._sent: TTLCache[tuple[str, str], None] = TTLCache(
+        self._sent: TTLCache[tuple[str, str], int] = TTLCache(
             REPLAY_MEMORY, 2 * RECV_WINDOW_MAX_MS / 1000 + 5, clock.monotonic
         )
+        # Nothing is remembered of what was sent before this start, so nothing signed before it is taken; and
+        # should the wall clock be set back, nothing as old as what has been forgotten since.
+        self._floor_ms = int(clock.now().timestamp() * 1000) - 1
 
     def of(self, key: str | None) -> Bot:
         """The bot that a key names. Raises CallerUnknown."""
@@ -93,17 +96,25 @@ class Identities:
                 f"the timestamp is {age_ms} ms old, expected between -{CLOCK_SKEW_AHEAD_MS} and {window_ms} ms",
             )
 
-    def claim(self, bot: Bot, signature: str | None) -> None:
-        """Note that an order with this signature is about to be sent. Raises NotAuthentic if it was before.
+    def claim(self, bot: Bot, signature: str | None, timestamp_ms: int) -> None:
+        """Note that a request with this signature is about to be sent. Raises NotAuthentic if it may have been before.
 
         The same signature means the same bytes: a client that sends them again asks for the same order twice.
         """
+        for _, forgotten_ms in self._sent.expire() or ():
+            self._floor_ms = max(self._floor_ms, forgotten_ms)
+        if timestamp_ms <= self._floor_ms:
+            raise NotAuthentic(
+                Reason.REQUEST_REPLAYED,
+                "it was signed before this proxy started to remember what it sends, so it may have been sent "
+                "already; sign it again",
+            )
         if signature is None:
             return
         claim = (bot.key, _essence(signature))
         if claim in self._sent:
             raise NotAuthentic(Reason.REQUEST_REPLAYED, "an order with exactly these bytes was sent before")
-        self._sent[claim] = None
+        self._sent[claim] = timestamp_ms
 
     def unclaim(self, bot: Bot, signature: str | None) -> None:
         """Forget a claim whose order certainly was not sent."""

@@ -98,7 +98,6 @@ class Judged:
     caller: Caller
     parsed: Parsed
     decision: Decision
-    facts: Facts
     started: float
 
 
@@ -149,6 +148,8 @@ class Pipeline:
             return self._exchange.not_sent(str(error), self._next_id())
         except UpstreamSilent:
             return self._exchange.outcome_unknown(self._next_id())
+        if answer.status in (418, 429):
+            self._note_pause(recognised.family, _retry_after_s(answer))
         if bot is not None and recognised.verb is Verb.CANCEL:
             market = Market.SPOT if recognised.family == "/api" else Market.LINEAR
             self._parts.watcher.poke(bot.account.name, market)
@@ -168,22 +169,49 @@ class Pipeline:
         if recognised.verb is Verb.TRANSFER:
             bot = self._parts.identities.of(self._exchange.api_key(request))
             if bot.account.transfers_allowed:
-                outgoing = self._in_custody(bot, request, recognised) if bot.in_custody else request
-                self._record_plain("transfer", request, recognised, bot, "transfer passed: the account lists it")
-                try:
-                    return await self._parts.upstream.send(recognised.family, outgoing)
-                except UpstreamUnreachable as error:
-                    return self._exchange.not_sent(str(error), self._next_id())
-                except UpstreamSilent:
-                    return self._exchange.outcome_unknown(self._next_id())
+                return await self._transfer(request, recognised, bot)
         reason, sentence = _refusal_of(recognised)
         self._parts.metrics.unclassified(recognised.verb.value)
         raise OrderNotUnderstood(sentence, reason)
 
+    async def _transfer(self, request: WireRequest, recognised: Recognised, bot: Bot) -> WireResponse:
+        """A transfer that the account lists: once, on record, and not while halted: money leaving is no exit."""
+        parts, account = self._parts, bot.account.name
+        outgoing = self._in_custody(bot, request, recognised) if bot.in_custody else request
+        params = self._exchange.read_params(request)
+        claim = (params.get("signature"), self._exchange.timestamp_window(params)[0])
+        try:
+            parts.latch.last_look(account, reducing=False)
+            parts.identities.claim(bot, *claim)
+        except LastLookRefused as error:
+            raise OrderNotUnderstood(str(error), error.reason) from error
+        try:
+            sequence = self._record_plain(self._next_id(), request, recognised, bot, "the account lists transfers")
+            await parts.audit.durable(sequence)
+
+            def last_look() -> None:
+                parts.latch.last_look(account, reducing=False)
+
+            return await parts.upstream.send(recognised.family, outgoing, last_look=last_look, tracked=True)
+        except AuditError as error:
+            parts.identities.unclaim(bot, claim[0])
+            raise OrderNotUnderstood("the audit cannot be written", Reason.AUDIT_UNAVAILABLE) from error
+        except LastLookRefused as error:
+            parts.identities.unclaim(bot, claim[0])
+            raise OrderNotUnderstood(str(error), error.reason) from error
+        except UpstreamUnreachable as error:
+            parts.identities.unclaim(bot, claim[0])
+            return self._exchange.not_sent(str(error), self._next_id())
+        except UpstreamSilent:
+            return self._exchange.outcome_unknown(self._next_id())
+
     def _refuse(self, request: WireRequest, recognised: Recognised | None, error: CallerError) -> WireResponse:
         decision_id = self._next_id()
         bot = self._bot_of(request)
-        self._record_plain(decision_id, request, recognised, bot, str(error), reason=error.reason)
+        try:
+            self._record_plain(decision_id, request, recognised, bot, str(error), reason=error.reason)
+        except AuditError as unwritten:  # a refusal needs no record to be safe; the operator hears of it
+            log.error("audit.unavailable", error=str(unwritten), decision_id=decision_id)
         self._parts.metrics.refused(error.reason)
         log.info(
             "request.refused",
@@ -214,7 +242,7 @@ class Pipeline:
         sentence: str,
         *,
         reason: Reason | None = None,
-    ) -> None:
+    ) -> int:
         record: dict[str, object] = {
             "kind": "refusal" if reason is not None else "transfer",
             "decision_id": decision_id,
@@ -228,12 +256,7 @@ class Pipeline:
             "peer": request.peer,
             "sha256": hashlib.sha256(request.target + b"\n" + request.body).hexdigest(),
         }
-        try:
-            self._parts.audit.append(record)
-        except AuditError as error:
-            log.error("audit.unavailable", error=str(error))
-            if reason is None:  # a transfer that cannot be recorded is not sent
-                raise OrderNotUnderstood("the audit cannot be written", Reason.AUDIT_UNAVAILABLE) from error
+        return self._parts.audit.append(record)
 
     # -- what is judged -------------------------------------------------------------------------
 
@@ -247,7 +270,7 @@ class Pipeline:
         now = self._clock.now()
 
         decision, facts, limits_lost = self._decide(caller, parsed.instructions, now)
-        judged = Judged(self._next_id(), bot, caller, parsed, decision, facts, started)
+        judged = Judged(self._next_id(), bot, caller, parsed, decision, started)
         if decision.verdict is Verdict.BLOCK:
             return self._block(judged)
         if not decision.reducing:
@@ -257,7 +280,7 @@ class Pipeline:
                 sentence = f"the exchange asked for a pause; {wait} s of it are left"
                 return self._refuse_judged(judged, Reason.UPSTREAM_BACKOFF, sentence, status=429)
         signature = parsed.params.get("signature")
-        parts.identities.claim(bot, signature)
+        parts.identities.claim(bot, signature, exchange.timestamp_window(parsed.params)[0])
         if recognised.verb is not Verb.MARGIN:
             orders, quantities = _orders_of(parsed.instructions, decision.quantities)
             test = recognised.verb is Verb.TEST
@@ -384,7 +407,7 @@ class Pipeline:
                 ess_epoch=self._parts.latch.epoch,
                 latency_us=int((self._clock.monotonic() - judged.started) * 1_000_000),
                 sent_sha256=_digest(outgoing) if outgoing is not None else None,
-                notionals=_notionals(judged),
+                notionals=judged.decision.notionals,
                 reserved=reservation.recorded() if reservation is not None else (),
             )
         )
@@ -396,9 +419,7 @@ class Pipeline:
             log.exception("answer.unreadable", decision_id=judged.decision_id, error=type(error).__name__)
             answer = Answer(kind=AnswerKind.UNKNOWN)
         self._settle(judged, answer)
-        if answer.retry_after_s:
-            until = self._clock.monotonic() + answer.retry_after_s
-            self._backoff_until[judged.parsed.recognised.family] = until
+        self._note_pause(judged.parsed.recognised.family, answer.retry_after_s)
         upstream_s = self._clock.monotonic() - gate_done
         self._outcome(judged, answer.kind.value, response=response, answer=answer, upstream_s=upstream_s)
         headers = _decision_headers(judged)
@@ -434,7 +455,10 @@ class Pipeline:
         self._parts.identities.unclaim(judged.bot, signature)
 
     def _settle(self, judged: Judged, answer: Answer) -> None:
-        self._parts.reservations.settle(judged.decision_id, answer, at=self._clock.now())
+        try:
+            self._parts.reservations.settle(judged.decision_id, answer, at=self._clock.now())
+        except Exception as error:  # the order is out and its answer must go on; its headroom stays taken
+            log.exception("reservation.unsettled", decision_id=judged.decision_id, error=type(error).__name__)
         market = market_of(judged.parsed.instructions)
         margin = judged.parsed.recognised.verb is Verb.MARGIN
         self._parts.watcher.poke(judged.caller.account, market, config=margin)
@@ -490,6 +514,12 @@ class Pipeline:
             return 0
         return int(left) + 1
 
+    def _note_pause(self, family: str, seconds: int | None) -> None:
+        """Keep the longest pause that the venue has asked for: a shorter one later does not end a ban."""
+        if seconds:
+            until = self._clock.monotonic() + seconds
+            self._backoff_until[family] = max(until, self._backoff_until.get(family, 0.0))
+
     def _next_id(self) -> str:
         self._count += 1
         return f"{int(self._clock.now().timestamp() * 1000):011x}-{self._process}-{self._count:x}"
@@ -530,22 +560,12 @@ def _digest(request: WireRequest) -> str:
     return hashlib.sha256(request.target + b"\n" + request.body).hexdigest()
 
 
-def _notionals(judged: Judged) -> list[Decimal | None]:
-    """What each order as asked is worth: at its own price, or at the mark where it names none."""
-    worth: list[Decimal | None] = []
-    for order in judged.parsed.instructions:
-        known = judged.facts.of(order.symbol).price if isinstance(order, Order) else None
-        if known is None or not isinstance(order, Order):
-            worth.append(None)
-            continue
-        price = known.value
-        if order.quote_quantity is not None:
-            worth.append(order.quote_quantity * price.conversion)
-        elif order.quantity is not None:
-            worth.append(order.quantity * (order.price or price.mark) * price.conversion)
-        else:
-            worth.append(None)
-    return worth
+def _retry_after_s(answer: WireResponse) -> int | None:
+    """The pause an answer asks for, in whole seconds; a longer number than a day's is none."""
+    for name, value in answer.headers:
+        if name.lower() == b"retry-after" and value.isdigit() and len(value) <= 6:
+            return int(value)
+    return None
 
 
 def _same_but_for_quantity(

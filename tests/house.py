@@ -219,7 +219,12 @@ class House:
 
 @asynccontextmanager
 async def open_house(
-    folder: Path, *, policy: dict | None = None, plain_secret: bool = True, plain_credentials: Credentials | None = None
+    folder: Path,
+    *,
+    policy: dict | None = None,
+    plain_secret: bool = True,
+    plain_credentials: Credentials | None = None,
+    transfers_allowed: bool = False,
 ) -> AsyncIterator[House]:
     """Accounts `desk` (custody) and `plain` (passthrough), fresh facts, nothing held."""
     clock = ManualClock(NOW)
@@ -234,7 +239,9 @@ async def open_house(
     await policies.start()
     credentials = Credentials(api_key=VENUE_KEY, secret=VENUE_SECRET)
     plain = plain_credentials or (Credentials(api_key=PLAIN_KEY, secret=VENUE_SECRET) if plain_secret else None)
-    desk = Account(name="desk", exchange="binance", mode="custody", credentials=credentials)
+    desk = Account(
+        name="desk", exchange="binance", mode="custody", credentials=credentials, transfers_allowed=transfers_allowed
+    )
     direct = Account(name="plain", exchange="binance", mode="passthrough", credentials=plain)
     bots = (
         Bot(name="grid1", key=BOT_KEY, account=desk, strategy="grid", secret=BOT_SECRET),

@@ -84,6 +84,8 @@ async def test_passthrough_scales_only_what_was_validly_signed(house):
 
 async def test_passthrough_does_not_freshen_a_stale_timestamp(house):
     """A scaled order whose timestamp is outside its window is blocked, not given a new one."""
+    house.forward(8)
+    house.refresh()
     stale = str(int(house.clock.now().timestamp() * 1000) - 6000)
     answer, _ = await house.ask(plain(house, quantity="0.05", timestamp=stale))
 
@@ -314,6 +316,50 @@ async def test_a_pause_the_venue_asked_for_is_kept(house):
     assert header(second, b"retry-after") is not None
 
 
+async def test_a_transfer_that_is_listed_passes_once_and_not_while_halted(tmp_path):
+    """The same signed transfer is sent once; after a halt none is; each that left is on record before it left."""
+    async with open_house(tmp_path, transfers_allowed=True) as house:
+        path = "/sapi/v1/capital/withdraw/apply"
+        request = house.request("POST", path, coin="USDT", address="0xabc", amount="1000")
+        first, _ = await house.ask(request)
+        again, _ = await house.ask(request)
+        house.latch.trip(level=EssLevel.HALT, scope="global", actor="me", reason="test", source="api")
+        halted, _ = await house.ask(house.request("POST", path, coin="USDT", address="0xabc", amount="1001"))
+
+        assert (first.status, again.status, halted.status) == (200, 403, 403)
+        assert header(again, b"x-risk-reason") == b"request_replayed"
+        assert header(halted, b"x-risk-reason") == b"ess_trading_halt_active"
+        assert len(house.venue.sent) == 1
+        assert len(house.records("transfer")) == 1
+
+
+async def test_a_shorter_pause_does_not_end_a_longer_one(house):
+    """A ban of an hour stays an hour when a later answer asks for two seconds; a cancel's answer counts too."""
+    house.venue.answer = lambda request: WireResponse(418, ((b"Retry-After", b"3600"),), b'{"code":-1003,"msg":"x"}')
+    await house.ask(house.request("DELETE", "/fapi/v1/order", symbol="BTCUSDT", orderId="7"))
+    house.venue.answer = lambda request: WireResponse(429, ((b"Retry-After", b"2"),), b'{"code":-1003,"msg":"x"}')
+    await house.ask(house.request("DELETE", "/fapi/v1/order", symbol="BTCUSDT", orderId="8"))
+    house.venue.answer = None
+    house.forward(3)
+    house.refresh()
+    waiting, _ = await house.ask(house.order())
+
+    assert waiting.status == 429
+
+
+async def test_an_answer_goes_on_when_its_reservation_cannot_be_settled(house, monkeypatch):
+    """A defect after the send is told and keeps the headroom; the bot still learns what the exchange said."""
+
+    def broken(*args, **kwargs):
+        raise ValueError("defect")
+
+    monkeypatch.setattr(house.reservations, "settle", broken)
+    answer, body = await house.ask(house.order())
+
+    assert (answer.status, body["orderId"]) == (200, 7)
+    assert house.records("outcome")[0]["outcome"] == "accepted"
+
+
 async def test_transfers_are_refused_by_name(house):
     """A withdrawal is not on any account's list."""
     answer, body = await house.ask(house.request("POST", "/sapi/v1/capital/withdraw/apply", coin="BTC", amount="1"))
@@ -399,13 +445,13 @@ async def test_a_send_that_fails_in_an_unknown_way_may_have_sent(house):
     ("changes", "notional"),
     [
         ({}, "295"),
-        ({"type": "MARKET", "price": None, "timeInForce": None}, "300"),
+        ({"type": "MARKET", "price": None, "timeInForce": None}, "301.505025"),
         ({"type": "STOP_MARKET", "price": None, "timeInForce": None, "quantity": None, "stopPrice": "70000",
-          "closePosition": "true"}, None),
+          "closePosition": "true"}, "0"),
     ],
 )
 async def test_the_record_says_what_an_order_is_worth(house, changes, notional):
-    """At its own price, or at the mark where it names none; an order that closes all there is states no size."""
+    """As the rules valued it: at its own price, or at the ask and slippage; a close of nothing is worth nothing."""
     await house.ask(plain(house, **changes))
     (record,) = house.records("decision")
     found = record["orders"][0]["notional"]
