@@ -12,7 +12,6 @@ import os
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import structlog
 from aiohttp import web
@@ -23,8 +22,8 @@ from proxy.audit import Audit
 from proxy.book import AccountPlace, Book
 from proxy.clock import Clock, SystemClock
 from proxy.config import Account as AccountSettings
-from proxy.config import Settings, Tls, read_document
-from proxy.errors import ConfigError, StoreError
+from proxy.config import Settings, Tls
+from proxy.errors import ConfigError
 from proxy.ess import EssLatch, halt_on_signal
 from proxy.exchanges import EXCHANGES
 from proxy.exchanges.base import Credentials
@@ -35,17 +34,17 @@ from proxy.health import LoopWatch
 from proxy.identity import Account, Bot, Identities
 from proxy.metrics import Metrics
 from proxy.pipeline import Parts, Pipeline
+from proxy.policy_file import read_policy_file
 from proxy.recall import recall
 from proxy.reservations import Reservations
 from proxy.status import Status
 from proxy.stores import Place, create_store, open_store
-from proxy.stores.base import PolicyStore, validated
+from proxy.stores.base import PolicyStore
 from proxy.stores.legacy_env import read_legacy, tightened
 from proxy.stores.policies import Policies
 from proxy.tasks import Tasks
 from proxy.upstream import Upstream, UpstreamSettings, tls_context
 from rules import Market
-from rules.profile import GlobalPolicy
 
 log = structlog.get_logger("riskgate.app")
 
@@ -160,7 +159,7 @@ class App:
             raise ConfigError(
                 "there is no policy store yet, and no policy_file to fill it from; `riskgate init` writes one"
             )
-        seed, _ = tightened(read_policy(settings.policy_file), read_legacy(os.environ))
+        seed, _ = tightened(read_policy_file(settings.policy_file), read_legacy(os.environ))
         return await create_store(url, seed, clock=self.clock, data_dir=settings.data_dir)
 
     def _check_accounts_in_policy(self) -> None:
@@ -232,7 +231,12 @@ class App:
 
     async def _start_proxy(self, pipeline: Pipeline) -> None:
         listen = self.settings.listen
-        self._server = ProxyServer(pipeline, ServerSettings(connections_max=listen.connections_max))
+        # Bots on one machine share an address; whoever it is, one address leaves room for the others.
+        per_peer = max(1, listen.connections_max - max(1, listen.connections_max // 10))
+        self._server = ProxyServer(
+            pipeline,
+            ServerSettings(connections_max=listen.connections_max, connections_per_peer_max=per_peer),
+        )
         host, port = await self._server.start(
             listen.bind.host, listen.bind.port, ssl=_tls(listen.tls) if listen.tls else None
         )
@@ -310,14 +314,6 @@ def calm_collector() -> Callable[[], None]:
         gc.unfreeze()
 
     return put_back
-
-
-def read_policy(path: Path) -> GlobalPolicy:
-    """Read a policy file strictly. Raises ConfigError naming path, found and expected."""
-    try:
-        return validated(read_document(path))
-    except StoreError as error:
-        raise ConfigError(f"{path}: {error}") from None
 
 
 def _accounts(settings: Settings) -> Mapping[str, Account]:

@@ -452,9 +452,12 @@ def from_mapping(tree: Mapping[str, Any], *, base: Path, source: str = "(built i
     return _validated(dict(tree), _Reading(base, {}, set(), source), {})
 
 
-def read_document(file: Path) -> Tree:
-    """A YAML or TOML file as text, lists and keys, under the same rules as the settings; for policies."""
-    return _read_file(file, _Reading(file.parent, {}, set(), str(file)))
+def read_document(file: Path, sources: dict[tuple[str, ...], str] | None = None) -> Tree:
+    """A YAML or TOML file as text, lists and keys, under the same rules as the settings; for policies.
+
+    `sources` receives the line of every key of a YAML file.
+    """
+    return _read_file(file, _Reading(file.parent, {} if sources is None else sources, set(), str(file)))
 
 
 def _read_file(file: Path, reading: _Reading) -> Tree:
@@ -490,9 +493,8 @@ def read_yaml(text: str, source: str, sources: dict[tuple[str, ...], str] | None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = source if mark is None else f"{source}:{mark.line + 1}"
-        raise SettingsInvalid(
-            (Problem(where, "", getattr(error, "problem", None) or "no document", "valid YAML"),)
-        ) from None
+        found = str(getattr(error, "problem", None) or "no document").removeprefix("found ")
+        raise SettingsInvalid((Problem(where, "", found, "valid YAML"),)) from None
     if root is None:
         return {}
     value = _YamlReader(source, sources if sources is not None else {}).value(root, ())
@@ -771,7 +773,7 @@ def _check_accounts(settings: Settings) -> Iterator[Refusal]:
         if custody and account.credentials is None:
             yield f"{place}.credentials", "nothing", "the exchange's key and secret: custody signs for bots"
         if account.credentials is None and account.static_equity is None:
-            yield f"{place}.static_equity", "nothing", "an amount, or credentials to read the account with"
+            yield f"{place}.credentials", "nothing", "credentials to read the account with (a key that may only read is enough)"
         venue_key = account.credentials.api_key.get_secret_value() if account.credentials else None
         for bot_name, bot in account.bots.items():
             here = f"{place}.bots.{bot_name}"

@@ -162,7 +162,8 @@ class EssLatch:
             log.warning("ess.slot_damaged", path=str(path), epoch=newest.epoch)
             latch._unwritten = True  # the next look at the disk writes both halves again
         if (path.parent / HALT_FILE).exists():
-            latch.trip(level=EssLevel.HALT, scope=GLOBAL, actor="file", reason=_HALT_FILE_REASON, source="file")
+            actor, reason = _halt_file_said(path.parent / HALT_FILE)
+            latch.trip(level=EssLevel.HALT, scope=GLOBAL, actor=actor, reason=reason, source="file")
         return latch
 
     @classmethod
@@ -381,13 +382,8 @@ class EssLatch:
         halt_file = self.path.parent / HALT_FILE
         while True:
             if halt_file.exists() and self._global.level is not EssLevel.HALT:
-                await self.engage(
-                    level=EssLevel.HALT,
-                    scope=GLOBAL,
-                    actor="file",
-                    reason=_HALT_FILE_REASON,
-                    source="file",
-                )
+                actor, reason = _halt_file_said(halt_file)
+                await self.engage(level=EssLevel.HALT, scope=GLOBAL, actor=actor, reason=reason, source="file")
             elif not self.durable:
                 await self._store()
             await asyncio.sleep(every_s)
@@ -470,6 +466,19 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _halt_file_said(file: Path) -> tuple[str, str]:
+    """Who left the HALT file and why, where `riskgate halt` wrote it down; any other content halts as well."""
+    try:
+        with file.open("rb") as opened:
+            said = orjson.loads(opened.read(SLOT_BYTES))
+        actor, reason = (said[name] if isinstance(said.get(name), str) else "" for name in ("actor", "reason"))
+    except (OSError, ValueError, AttributeError):
+        return "file", _HALT_FILE_REASON
+    if not reason:
+        return actor or "file", _HALT_FILE_REASON
+    return actor or "file", f"{reason} ({_HALT_FILE_REASON})"
 
 
 def _keep_copy(path: Path, content: bytes) -> None:

@@ -39,6 +39,7 @@ from rules.limits import RiskSource
 
 # 15 + 12 digits stay exact in the 28 digits of decimal arithmetic, also when a percentage becomes a fraction.
 PLAIN_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,12})?", re.ASCII)
+EXPONENT = re.compile(r"[0-9.]{1,40}[eE][+-]?[0-9]{1,9}", re.ASCII)  # 3e2: read by some as 300, by others as text
 LEVERAGE_HIGHEST = 125
 ANY: Literal["any"] = "any"
 
@@ -71,6 +72,8 @@ def _number(given: object, what: str) -> Decimal:
         raise _expected(f"{what}, written as a string so that no digit is lost")
     if text.startswith("-"):
         raise _expected(f"{what}; limits are positive magnitudes")
+    if EXPONENT.fullmatch(text):
+        raise _expected(f"{what}, with all its digits and no exponent")
     if not PLAIN_NUMBER.fullmatch(text):
         raise _expected(what)
     return Decimal(text)

@@ -67,6 +67,7 @@ class Stopping:
             "in_flight_unanswered": engaged.in_flight_unanswered,
             "aborted": engaged.aborted,
             "changed": engaged.changed,
+            "level_before": before["level"],
             "took_ms": round(engaged.took_ms, 3),
             "audited": audited,
         }

@@ -28,9 +28,10 @@ class AdminUnreachable(CommandFailed):
 class AdminRefused(CommandFailed):
     """The admin API answered, and not with yes."""
 
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(f"the admin API answered {status}: {sentence}", Exit.REFUSED)
+    def __init__(self, status: int, answer: Any) -> None:  # noqa: ANN401 - any JSON value
+        super().__init__(f"the admin API answered {status}: {_sentence(answer)}", Exit.REFUSED)
         self.status = status
+        self.answer = answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +64,27 @@ class AdminClient:
         """What the API answers to an act."""
         return self._call("POST", path, body)[1]
 
+    def put(self, path: str, body: dict[str, Any], *, if_match: int) -> Any:  # noqa: ANN401 - any JSON value
+        """What the API answers to a replacement of the revision `if_match`."""
+        return self._call("PUT", path, body, headers={"If-Match": f'"{if_match}"'})[1]
+
     def probe(self, path: str) -> tuple[int, Any]:
         """Status and answer of a health question, which needs no token and may say no."""
         try:
             return self._call("GET", path, None, with_token=False)
         except AdminRefused as refused:
-            return refused.status, None
+            return refused.status, refused.answer
 
     def _call(
-        self, method: str, path: str, body: dict[str, Any] | None, *, with_token: bool = True
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None,
+        *,
+        with_token: bool = True,
+        headers: dict[str, str] | None = None,
     ) -> tuple[int, Any]:
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **(headers or {})}
         if with_token:
             headers["Authorization"] = f"Bearer {self._token()}"
         request = urllib.request.Request(  # noqa: S310 - the scheme comes from our own settings
@@ -87,7 +98,7 @@ class AdminClient:
                 return answer.status, _read(answer.read(ANSWER_BYTES_MAX))
         except urllib.error.HTTPError as error:
             with error:
-                raise AdminRefused(error.code, _sentence(_read(error.read(ANSWER_BYTES_MAX)))) from None
+                raise AdminRefused(error.code, _read(error.read(ANSWER_BYTES_MAX))) from None
         except (urllib.error.URLError, OSError, ValueError) as error:
             why = getattr(error, "reason", error)
             raise AdminUnreachable(f"no answer from the admin API at {self.url}: {why}") from None

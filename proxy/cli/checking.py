@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from proxy.cli.output import CommandFailed, Exit, say, say_json
-from proxy.config import CONFIG_VARIABLE, Problem, Settings, SettingsInvalid, load, load_part, read_document
+from proxy.cli.remarks import remarks
+from proxy.config import CONFIG_VARIABLE, Settings, SettingsInvalid, load, load_part
 
 USUAL_NAMES = ("riskgate.yaml", "riskgate.yml", "riskgate.toml")
 
@@ -39,7 +40,7 @@ def check(given: Path | None, *, as_json: bool) -> Exit:
     file = find_config(given)
     try:
         settings = load(file)
-        remarks = policy_remarks(settings)
+        found = remarks(settings)
     except SettingsInvalid as invalid:
         if as_json:
             say_json({"ok": False, "problems": [problem._asdict() for problem in invalid.problems]})
@@ -49,47 +50,11 @@ def check(given: Path | None, *, as_json: bool) -> Exit:
             say(f"{len(invalid.problems)} problem(s); the proxy would not start.")
         return Exit.USAGE
     if as_json:
-        say_json({"ok": True, "remarks": remarks, "settings": settings.model_dump(mode="json")})
+        say_json({"ok": True, "remarks": found, "settings": settings.model_dump(mode="json")})
     else:
-        for line in [*summary(settings), *(f"remark: {remark}" for remark in remarks)]:
+        for line in [*summary(settings), *(f"remark: {remark}" for remark in found)]:
             say(line)
     return Exit.OK
-
-
-def policy_remarks(settings: Settings) -> list[str]:
-    """What is allowed in the policy file and yet probably not meant; raises SettingsInvalid for what is not allowed.
-
-    The file fills a new store only: a running installation may have moved on since.
-    """
-    from pydantic import ValidationError
-
-    from rules.profile import GlobalPolicy, explain, warnings
-
-    file = settings.policy_file
-    if file is None:
-        return ["policy_file is not set: a new store starts with the built-in policy, which names no account"]
-    try:
-        policy = GlobalPolicy.model_validate(read_document(file))
-    except ValidationError as error:
-        raise SettingsInvalid(tuple(_problem(file, line) for line in explain(error))) from None
-    remarks = warnings(policy)
-    remarks += [
-        f"account {name} is not in the policy: its orders will be blocked"
-        for name in settings.accounts
-        if name not in policy.accounts
-    ]
-    if policy.risk_source.kind != "none" and settings.global_risk.source == "none":
-        remarks.append(
-            "the policy requires a global risk signal, and global_risk.source is none: new exposure is blocked"
-        )
-    return remarks
-
-
-def _problem(file: Path, line: str) -> Problem:
-    """A sentence about the policy, taken apart into key, found and expected."""
-    key, _, rest = line.rpartition("found ")
-    found, _, expected = rest.partition(", expected ")
-    return Problem(str(file), key.rstrip(": "), found, expected or "a policy that can be used")
 
 
 def summary(settings: Settings) -> list[str]:

@@ -24,9 +24,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+policy_app = typer.Typer(
+    help="Show, compare and change the policy in force.", no_args_is_help=True, rich_markup_mode=None
+)
 decisions_app = typer.Typer(help="Read the record of decisions.", no_args_is_help=True, rich_markup_mode=None)
 audit_app = typer.Typer(help="Check the record itself.", no_args_is_help=True, rich_markup_mode=None)
 config_app = typer.Typer(help="About the settings file.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(policy_app, name="policy")
 app.add_typer(decisions_app, name="decisions")
 app.add_typer(audit_app, name="audit")
 app.add_typer(config_app, name="config")
@@ -152,7 +156,10 @@ def halt(
     from proxy.cli import stopping
 
     client = stopping.client(config, admin_url, token_file)
-    finish(stopping.halt(client, reduce_only=reduce_only, scope=scope, reason=reason, actor=actor))
+    accounts = () if admin_url or scope == "global" else stopping.accounts_of(config)
+    finish(
+        stopping.halt(client, reduce_only=reduce_only, scope=scope, reason=reason, actor=actor, accounts=accounts)
+    )
 
 
 @app.command()
@@ -197,6 +204,48 @@ def version(as_json: AsJson = False) -> None:
         say_json({"riskgate": __version__, "python": python, "aiohttp": version_of("aiohttp")})
     else:
         say(f"riskgate {__version__}")
+
+
+PolicyFile = Annotated[Path, typer.Argument(metavar="FILE", help="A whole policy, YAML or TOML.")]
+
+
+@policy_app.command("show")
+def policy_show(
+    config: Config = None, admin_url: AdminUrl = "", token_file: TokenFile = None, as_json: AsJson = False
+) -> None:
+    """Print the policy in force, as a file."""
+    from proxy.cli import policies, stopping
+
+    policies.show(stopping.client(config, admin_url, token_file), as_json=as_json)
+
+
+@policy_app.command("diff")
+def policy_diff(
+    file: PolicyFile, config: Config = None, admin_url: AdminUrl = "", token_file: TokenFile = None
+) -> None:
+    """Say what a file would change; exit 1 if anything."""
+    from proxy.cli import policies, stopping
+
+    finish(policies.diff(stopping.client(config, admin_url, token_file), file))
+
+
+@policy_app.command("apply")
+def policy_apply(
+    file: PolicyFile,
+    reason: Reason,
+    actor: Actor = "",
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    token_file: TokenFile = None,
+) -> None:
+    """Put a file in the place of the policy in force.
+
+    The difference is shown first. A policy that somebody else changed meanwhile is left alone.
+    """
+    from proxy.cli import policies, stopping
+
+    client = stopping.client(config, admin_url, token_file)
+    finish(policies.apply(client, file, reason=reason, actor=actor))
 
 
 @decisions_app.command("tail")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from decimal import Context, Decimal, InvalidOperation
 from enum import IntEnum
 from typing import Any, NoReturn
 
@@ -43,6 +44,19 @@ def say_json(value: Any, *, indent: bool = True) -> None:  # noqa: ANN401 - any 
     """The result as JSON; decimals and times as text."""
     options = orjson.OPT_INDENT_2 if indent else 0
     say(orjson.dumps(value, default=str, option=options).decode())
+
+
+def shortened(text: str, digits: int = 12) -> str:
+    """A number with at most so many significant digits, rounded and never in exponents; other text as it is."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return text
+    if not number.is_finite():
+        return text
+    rounded = Context(prec=digits).create_decimal(number)
+    plain = format(rounded, "f")
+    return plain.rstrip("0").rstrip(".") if "." in plain else plain
 
 
 def finish(code: Exit) -> NoReturn:

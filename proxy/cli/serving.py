@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.cli.checking import read_settings
 from proxy.cli.output import CommandFailed, Exit, tell
+from proxy.cli.stopping import describe
 from proxy.config import Settings
+from proxy.policy_file import difference
 from proxy.tasks import Tasks
+from rules import EssLevel
 
 if TYPE_CHECKING:
     from proxy.app import App
@@ -26,8 +31,21 @@ def settings_for(config: Path | None) -> Settings:
 
 def run(settings: Settings) -> Exit:
     """Serve until TERM or INT; the second of them ends the drain."""
+    _check_addresses(settings)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     return asyncio.run(_serve(settings))
+
+
+def _check_addresses(settings: Settings) -> None:
+    """An address that is taken is found before anything is opened or asked of the exchange."""
+    for key, bind in (("listen.bind", settings.listen.bind), ("admin.bind", settings.admin.bind)):
+        family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+        try:
+            socket.create_server(bind, family=family).close()
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            sentence = f"cannot start: {key}: found {bind}: {why}; expected an address that is free"
+            raise CommandFailed(sentence) from None
 
 
 async def _serve(settings: Settings) -> Exit:
@@ -49,11 +67,27 @@ async def _serve(settings: Settings) -> Exit:
             raise CommandFailed(f"cannot start: {error}") from error
         tell(f"riskgate: bots connect to {app.proxy_url}; admin at {app.admin_url}")
         tell(f"riskgate: the admin token is in {settings.admin_token_path}")
+        for line in at_start(app, settings):
+            tell(f"riskgate: {line}")
         await told.wait()
         tell("riskgate: stopping; a second signal stops at once")
     finally:
         await _stop(app, hurry)
     return Exit.FAILED if hurry.is_set() else Exit.OK
+
+
+def at_start(app: App, settings: Settings) -> list[str]:
+    """What whoever starts it should know: a stop in force, and a policy file that is not."""
+    from proxy.admin.stopping import stop_document
+
+    lines = [
+        f"emergency stop: {describe(stop_document(stop))}; `riskgate resume` releases it"
+        for stop in app.latch.stops()
+        if stop.level is not EssLevel.CLEAR
+    ]
+    if settings.policy_file is not None and (said := difference(settings.policy_file, app.policies.current)):
+        lines.append(said)
+    return lines
 
 
 async def _stop(app: App, hurry: asyncio.Event) -> None:

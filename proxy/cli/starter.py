@@ -29,11 +29,15 @@ admin:
   bind: 127.0.0.1:8099          # status, metrics and the emergency stop
 
 data_dir: ./data                # audit record, emergency stop, policies, admin token
-policy_file: policy.yaml        # fills a new store only; later changes go through the admin API
+policy_file: policy.yaml        # fills a new store only; later: riskgate policy apply policy.yaml --reason ...
 
-# upstream:                     # default: Binance itself. The testnet would be:
+# upstream:                     # default: Binance itself. The testnet has spot and USD-M futures:
 #   api: https://testnet.binance.vision
 #   fapi: https://testnet.binancefuture.com
+#   sapi: https://testnet.binance.vision      # families the testnet does not have; not the real exchange's,
+#   papi: https://testnet.binance.vision      # where a testnet key's reads and cancels would go otherwise
+#   dapi: https://testnet.binancefuture.com
+#   eapi: https://testnet.binancefuture.com
 
 audit:
   sync: power                   # power: on disk before an order leaves; process: survives a crash, not a power cut
@@ -50,7 +54,6 @@ accounts:
       secret: ${env:BINANCE_SECRET}   # or ${file:PATH}, a file that others cannot read
       kind: hmac                # or ed25519, rsa: then the secret is a PEM private key
     markets: [spot, futures]
-    # static_equity: "10000"    # use this amount instead of reading the account's equity
     transfers_allowed: false
     bots:
       grid1:

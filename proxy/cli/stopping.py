@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
+import time
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -11,12 +13,17 @@ from typing import Any
 
 import orjson
 
-from proxy.cli.admin_client import AdminClient, AdminUnreachable
+from proxy.cli.admin_client import AdminClient, AdminRefused, AdminUnreachable
 from proxy.cli.checking import read_sections
-from proxy.cli.output import CommandFailed, Exit, say, say_json, tell
+from proxy.cli.output import CommandFailed, Exit, say, say_json, shortened, tell
 from proxy.clock import SystemClock
+from proxy.errors import ConfigError
 
 HALT_FILE = "HALT"
+GLOBAL = "global"
+UNPROCESSABLE = 422
+CONFIRM_S = 2.5  # a running proxy looks for the file twice a second
+CONFIRM_EVERY_S = 0.1
 LEVELS_ALLOW = {
     "clear": "orders are judged and may pass",
     "reduce_only": "only proven reductions and cancels pass",
@@ -32,7 +39,16 @@ def client(config: Path | None, admin_url: str, token_file: Path | None) -> Admi
     return found if token_file is None else replace(found, token_file=token_file)
 
 
-def _actor(given: str) -> str:
+def accounts_of(config: Path | None) -> tuple[str, ...]:
+    """The accounts of the settings; none if that section cannot be read, which must not keep anybody from halting."""
+    try:
+        return tuple(read_sections(config, "accounts").accounts)
+    except (CommandFailed, ConfigError):
+        return ()
+
+
+def actor_named(given: str) -> str:
+    """Who acts: as given, else who is logged in, also behind sudo."""
     return given or os.environ.get("SUDO_USER") or getpass.getuser()
 
 
@@ -63,51 +79,174 @@ def status(admin: AdminClient, *, as_json: bool) -> None:
         return
     for one in stops_of(stop):
         say(f"emergency stop: {describe(one)}")
-    for key, value in sorted(rest.items()):
-        if key != "ess":
-            text = orjson.dumps(value).decode() if isinstance(value, dict | list) else value
-            say(f"{key}: {text}")
+    for line in status_lines(rest):
+        say(line)
 
 
-def halt(admin: AdminClient, *, reduce_only: bool, scope: str, reason: str, actor: str) -> Exit:
-    """Engage the stop; where the proxy does not do it, leave the file that makes it."""
+def status_lines(found: dict[str, Any]) -> Iterator[str]:
+    """What an operator asks next, a line each: ready or what is not, the accounts, what is on its way."""
+    parts = _section(found, "parts")
+    wrong = list(not_ready(parts))
+    yield f"ready: {'yes' if found.get('ready') else 'NO'}, version {found.get('version')}, up {_span(found)}"
+    for line in wrong:
+        yield f"  not ready: {line}"
+    for name, account in sorted(_section(found, "accounts").items()):
+        yield (
+            f"account {name}: {account.get('state', '?')}, equity {_amount(account.get('equity'))}, "
+            f"exposure {_amount(account.get('exposure'))} ({account.get('mode', '?')})"
+        )
+    if policy := _section(parts, "policy"):
+        yield f"policy: mode {policy.get('mode', '?')}, revision {policy.get('revision', '?')}"
+    waiting = [f"{count} {state}" for state, count in sorted(_section(found, "reservations").items()) if count]
+    yield f"orders: {found.get('in_flight', 0)} on their way; reserved: {', '.join(waiting) or 'none'}"
+
+
+def not_ready(parts: dict[str, Any]) -> Iterator[str]:
+    """The parts of /readyz that keep it from yes, by name and reason."""
+    if parts.get("draining"):
+        yield "draining: it is being stopped"
+    for name, part in sorted(parts.items()):
+        if name in ("feeds", "facts"):
+            for inner, value in sorted(_section(parts, name).items()):
+                yield from _not_ready(f"{name.removesuffix('s')} {inner}", value)
+        elif name != "emergency_stop":
+            yield from _not_ready(name, part)
+
+
+def _not_ready(name: str, part: Any) -> Iterator[str]:  # noqa: ANN401 - a part as /readyz tells it
+    if isinstance(part, list):
+        yield from (f"{name}: {sentence}" for sentence in part)
+    elif isinstance(part, dict) and part.get("ready") is not True and (part.get("error") or "ready" in part):
+        age = f", last good {part['age_s']} s ago" if part.get("age_s") is not None else ""
+        yield f"{name}: {part.get('error') or 'not healthy'}{age}"
+
+
+def _section(found: Any, name: str) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
+    section = found.get(name) if isinstance(found, dict) else None
+    return section if isinstance(section, dict) else {}
+
+
+def _amount(text: object) -> str:
+    """At most twelve digits: a person compares magnitudes; --json has every digit."""
+    return "not known" if text is None else shortened(str(text))
+
+
+def _span(found: dict[str, Any]) -> str:
+    seconds = int(found.get("uptime_s") or 0)
+    days, rest = divmod(seconds, 86400)
+    return (f"{days} d " if days else "") + f"{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
+
+
+def halt(
+    admin: AdminClient, *, reduce_only: bool, scope: str, reason: str, actor: str, accounts: Collection[str] = ()
+) -> Exit:
+    """Engage the stop; where the proxy does not do it, leave the file that makes it, and ask what came of it."""
+    _check_scope(scope)
     body = {
         "level": "reduce_only" if reduce_only else "halt",
         "scope": scope,
         "reason": reason or "halted from the command line",
-        "actor": _actor(actor),
+        "actor": actor_named(actor),
     }
     try:
         answer = admin.post("/admin/v1/ess/engage", body)
     except CommandFailed as error:
         tell(f"riskgate: {error}")
-        tell(_leave_halt_file(admin, body))
+        if isinstance(error, AdminRefused) and error.status == UNPROCESSABLE:
+            tell("riskgate: NOT HALTED, and nothing was written: say it again as above expects")
+            return Exit.REFUSED
+        if accounts and scope != GLOBAL and scope.partition(":")[2] not in accounts:
+            known = ", ".join(sorted(accounts))
+            tell(f"riskgate: NOT HALTED, and nothing was written: found {scope}; the settings know {known}")
+            return Exit.USAGE
+        file, sentence = _leave_halt_file(admin, body)
+        tell(f"riskgate: {sentence}")
+        tell(f"riskgate: {_what_came_of_it(admin, file)}")
         return error.code
-    for stop in stops_of(answer):
-        say(f"engaged and stored: {describe(stop)}")
+    _tell_engaged(answer, body["level"])
     return Exit.OK
 
 
-def _leave_halt_file(admin: AdminClient, body: dict[str, str]) -> str:
+def _check_scope(scope: str) -> None:
+    kind, _, name = scope.partition(":")
+    if scope != GLOBAL and (kind != "account" or not name.strip()):
+        raise CommandFailed(f"found --scope {scope}; expected global or account:NAME. Nothing was changed", Exit.USAGE)
+
+
+def _tell_engaged(answer: dict[str, Any], asked: str) -> None:
+    for stop in stops_of(answer):
+        level = str(stop.get("level", ""))
+        if answer.get("level_before") != level:
+            say(f"engaged and stored: {describe(stop)}")
+        elif level == asked:
+            say(f"already {level.upper()}, unchanged: {describe(stop)}")
+        else:
+            say(f"already {level.upper()}, which is stricter than {asked.upper()}, unchanged: {describe(stop)}")
+    if unanswered := answer.get("in_flight_unanswered"):
+        say(f"at the exchange and unanswered at that moment: {unanswered} order(s)")
+    _tell_unrecorded(answer)
+
+
+def _tell_unrecorded(answer: dict[str, Any]) -> None:
+    if answer.get("audited") is False:
+        tell("riskgate: it is in force but NOT on record: the audit cannot write; see `riskgate status`")
+
+
+def _leave_halt_file(admin: AdminClient, body: dict[str, str]) -> tuple[Path | None, str]:
+    """Write HALT into a data folder that is there; the file if that worked, and what was done."""
     if admin.data_dir is None:
-        return "riskgate: NOT HALTED: without a data folder (--config or --token-file) no HALT file can be left."
+        return None, "no HALT file was left: there is no data folder without --config or --token-file"
     file = admin.data_dir / HALT_FILE
+    if not admin.data_dir.is_dir():
+        # A folder that is not there belongs to no proxy; making it would only look like stopping one.
+        return None, f"no HALT file was left: there is no data folder {admin.data_dir}, so no proxy runs on it"
     left = {**body, "at": _now().isoformat()}
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("wb") as out:
             out.write(orjson.dumps(left) + b"\n")
             out.flush()
             os.fsync(out.fileno())
     except OSError as error:
-        return f"riskgate: NOT HALTED: {file} could not be written either: {error.strerror}"
-    sentence = (
-        f"riskgate: not confirmed; wrote {file}: "
-        "a proxy on this folder halts when it sees the file, and starts halted."
-    )
-    if body["level"] != "halt" or body["scope"] != "global":
+        return None, f"no HALT file was left: {file}: {error.strerror}"
+    sentence = f"wrote {file}: a proxy on this folder halts when it sees the file, and starts halted."
+    if body["level"] != "halt" or body["scope"] != GLOBAL:
         sentence += " The file means HALT for everything, which is stricter than what was asked."
-    return sentence
+    return file, sentence
+
+
+def _what_came_of_it(admin: AdminClient, file: Path | None) -> str:
+    """Ask the open health question until it says HALT or the file has had its time."""
+    clock = SystemClock()
+    ends_at = clock.monotonic() + (CONFIRM_S if file is not None else 0.0)
+    while True:
+        found = _stop_in_force(admin)
+        if found == "halt":
+            return f"HALTED: the proxy at {admin.url} says that HALT is in force"
+        if found is None and file is None:
+            return f"NOT HALTED: nothing answers at {admin.url}, and no file was left"
+        if found is None:
+            return f"not confirmed: nothing answers at {admin.url}. If a proxy runs elsewhere, it goes on trading"
+        if clock.monotonic() >= ends_at:
+            break
+        time.sleep(CONFIRM_EVERY_S)
+    held = f"its emergency stop is {found.upper()}"
+    folder = f"; {admin.data_dir} is not its data folder" if file is not None else ""
+    return (
+        f"NOT HALTED: a proxy answers at {admin.url}, and {held}{folder}. Orders go on. Do one of: "
+        "riskgate halt with the --config or the --token-file of that proxy; touch HALT in its data_dir; "
+        "kill -USR1 its process"
+    )
+
+
+def _stop_in_force(admin: AdminClient) -> str | None:
+    """The global stop as /readyz tells it without a token; None if nothing usable answers."""
+    try:
+        _, answer = admin.probe("/readyz")
+    except CommandFailed:
+        return None
+    parts = answer.get("parts") if isinstance(answer, dict) else None
+    stop = parts.get("emergency_stop") if isinstance(parts, dict) else None
+    return str(stop["state"]) if isinstance(stop, dict) and "state" in stop else "unknown"
 
 
 def _now() -> datetime:
@@ -118,16 +257,32 @@ def resume(admin: AdminClient, *, scope: str, reason: str, actor: str, confirmed
     """Release the stop as it is now; a stop that changed in between is left alone."""
     if not reason.strip():
         raise CommandFailed("a release needs a reason: --reason TEXT", Exit.USAGE)
-    current = next((one for one in stops_of(admin.get("/admin/v1/ess")) if one.get("scope") == scope), None)
+    stops = stops_of(admin.get("/admin/v1/ess"))
+    current = next((one for one in stops if one.get("scope") == scope), None)
     if current is None:
-        raise CommandFailed(f"no stop has the scope {scope!r}", Exit.USAGE)
+        scopes = ", ".join(str(one.get("scope")) for one in stops)
+        raise CommandFailed(f"no stop has the scope {scope!r}; there are: {scopes}", Exit.USAGE)
     say(f"now: {describe(current)}")
-    if not confirmed:
+    if current.get("level") == "clear":
+        say("already clear, unchanged")
+    elif not confirmed:
         raise CommandFailed("nothing was released: add --yes to let orders pass again", Exit.REFUSED)
-    body = {"scope": scope, "reason": reason, "actor": _actor(actor), "expected_epoch": current["epoch"]}
-    for stop in stops_of(admin.post("/admin/v1/ess/release", body)):
-        say(f"released and stored: {describe(stop)}")
+    else:
+        body = {"scope": scope, "reason": reason, "actor": actor_named(actor), "expected_epoch": current["epoch"]}
+        answer = admin.post("/admin/v1/ess/release", body)
+        for stop in stops_of(answer):
+            say(f"released and stored: {describe(stop)}")
+        _tell_unrecorded(answer)
+    _tell_what_still_holds(admin, scope)
     return Exit.OK
+
+
+def _tell_what_still_holds(admin: AdminClient, scope: str) -> None:
+    """A release of one scope lets nothing pass that another one holds."""
+    for stop in stops_of(admin.get("/admin/v1/ess")):
+        if stop.get("level") != "clear" and stop.get("scope") != scope:
+            whose = "orders are still blocked" if stop.get("scope") == GLOBAL else "still stopped"
+            say(f"{whose}: {describe(stop)}")
 
 
 def health(admin: AdminClient, *, ready: bool, as_json: bool) -> Exit:
@@ -144,4 +299,6 @@ def health(admin: AdminClient, *, ready: bool, as_json: bool) -> Exit:
         say("ready" if ready else "alive")
     else:
         tell(f"riskgate: {'not ready' if ready else 'not healthy'}: {admin.url}{path} answered {code or 'nothing'}")
+        for line in not_ready(_section(answer, "parts")):
+            tell(f"riskgate: {line}")
     return Exit.OK if good else Exit.FAILED

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 POLICY_TEXT = """\
-# Who may do what. This file seeds the policy store; afterwards the store holds the policy.
+# Who may do what. This file seeds the policy store; afterwards the store holds the policy, and
+# `riskgate policy apply policy.yaml --reason ...` puts a changed file in its place.
 # Every limit that applies is the tightest of risk mode, capital profile, account, strategy and symbol.
 # Shares of equity carry their unit ("1.5%"); money is in the account's currency.
 
@@ -11,7 +12,9 @@ active_mode: NORMAL            # NORMAL, DEFENSIVE or AGGRESSIVE_SMALL_ACCOUNT
 
 accounts:
   main:
-    capital_profile: micro     # micro, low, normal or aggressive: micro admits 1x and 0.2% of equity per order
+    # micro, low, normal or aggressive. micro admits 1x, and orders of 0.2% of equity: 20 of 10000, which is under
+    # the exchange's minimum for some symbols. `riskgate check` says what it comes to.
+    capital_profile: micro
     strategies: any            # any, or a list; an empty list admits none
     symbols: [BTCUSDT, ETHUSDT]
     scaling: "off"             # allowed: too large an order is sent smaller instead of being blocked

@@ -616,3 +616,22 @@ async def test_engaging_takes_less_than_fifty_milliseconds(latches):
         took.append(result.took_ms)
         await release(latch)
     assert sorted(took)[25] < 50
+
+
+@pytest.mark.parametrize(
+    ("content", "actor", "reason"),
+    [
+        (b'{"actor": "ann", "reason": "fire"}', "ann", "fire (the file HALT is in the data directory)"),
+        (b'{"reason": "fire"}', "file", "fire (the file HALT is in the data directory)"),
+        (b"", "file", "the file HALT is in the data directory"),
+        (b"\xff\xfe[", "file", "the file HALT is in the data directory"),
+        (b"[1]", "file", "the file HALT is in the data directory"),
+        (b'{"actor": 7, "reason": null}', "file", "the file HALT is in the data directory"),
+    ],
+)
+async def test_the_halt_file_says_who_and_why_and_stops_whatever_it_says(path, latches, content, actor, reason):
+    """What `riskgate halt` wrote down is shown; anything else in the file halts just as well."""
+    (path.parent / "HALT").write_bytes(content)
+
+    stop = latches().governing("any")
+    assert (stop.level, stop.actor, stop.reason) == (EssLevel.HALT, actor, reason)

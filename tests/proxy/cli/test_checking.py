@@ -43,7 +43,7 @@ def test_check_reads_the_policy_too(folder, capsys):
     (folder / "policy.yaml").write_text("active_mode: NORMALL\n")
 
     assert run(["check", "--config", str(folder / "riskgate.yaml")]) == 2
-    assert "policy.yaml: active_mode: found 'NORMALL'; expected one of" in capsys.readouterr().out
+    assert "policy.yaml:1: active_mode: found 'NORMALL'; expected one of" in capsys.readouterr().out
 
 
 def test_check_finds_an_account_without_limits(folder, capsys):

@@ -14,7 +14,7 @@ from proxy.cli.main import run
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = (
-    "demo", "init", "check", "run", "snippet", "status", "halt", "resume", "decisions", "audit", "health",
+    "demo", "init", "check", "run", "snippet", "status", "halt", "resume", "policy", "decisions", "audit", "health",
     "version", "config",
 )  # fmt: skip
 

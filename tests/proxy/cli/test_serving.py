@@ -1,6 +1,7 @@
 """`riskgate run` serves until it is told to stop, and says where."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -90,7 +91,10 @@ def test_an_address_in_use_is_a_sentence(config, capfd):
         config.write_text(config.read_text().replace("127.0.0.1:0 ", f"127.0.0.1:{taken.getsockname()[1]} ", 1))
         assert run(["run", "--config", str(config)]) == 1
 
-    assert "cannot start" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert "cannot start: listen.bind: found 127.0.0.1:" in told
+    assert "Address already in use" in told
+    assert not (config.parent / "data" / "audit").exists()
 
 
 def test_settings_for_run_need_every_secret(config, monkeypatch):
@@ -100,3 +104,27 @@ def test_settings_for_run_need_every_secret(config, monkeypatch):
 
     with pytest.raises(Exception, match="BINANCE_KEY, which is not set"):
         settings_for(config)
+
+
+async def test_a_halted_start_and_a_file_not_in_force_are_told(config):
+    """Why nothing passes, in the words of whoever left the file, and which policy counts."""
+    process, _ = await started(config)
+    process.send_signal(signal.SIGTERM)
+    await process.communicate()
+    left = {"level": "halt", "scope": "global", "reason": "fills nobody knows", "actor": "ann"}
+    (config.parent / "data" / "HALT").write_text(json.dumps(left))
+    policy = config.parent / "policy.yaml"
+    policy.write_text(policy.read_text().replace("order_rate_max: 50", "order_rate_max: 10"))
+
+    process, _ = await started(config)
+    told = ""
+    async with asyncio.timeout(30):
+        while "policy apply" not in told:
+            line = (await process.stderr.readline()).decode()
+            assert line, told
+            told += line
+    process.send_signal(signal.SIGTERM)
+    await process.communicate()
+    assert "emergency stop: HALT (global): only cancels pass; by ann" in told
+    assert "fills nobody knows (the file HALT is in the data directory)" in told
+    assert "policy.yaml differs from the stored policy (revision 1), which is in force" in told

@@ -65,7 +65,8 @@ def test_the_comments_name_only_settings_that_exist():
     """Every commented-out key of the template is a real one."""
     uncommented = SETTINGS_TEXT.replace("  # tls", "  tls").replace("  # host_families", "  host_families")
     uncommented = uncommented.replace("# upstream:  ", "upstream:  ").replace("#   api:", "  api:")
-    uncommented = uncommented.replace("#   fapi:", "  fapi:").replace("    # static_equity", "    static_equity")
+    for family in ("fapi", "sapi", "papi", "dapi", "eapi"):
+        uncommented = uncommented.replace(f"#   {family}:", f"  {family}:")
     known = set(fields())
 
     def paths(tree: dict[str, object], prefix: str = "") -> list[str]:
