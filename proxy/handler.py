@@ -63,6 +63,7 @@ class ServerSettings:
     head_timeout_s: float = 5.0
     body_timeout_s: float = 5.0
     write_timeout_s: float = 10.0
+    first_byte_timeout_s: float = 20.0  # a connection that never asks anything is not kept for one that might
     keep_alive_s: float = 75.0
     connections_max: int = 12_000
     connections_per_peer_max: int = 11_000
@@ -430,6 +431,7 @@ class _Door(web.RequestHandler):
         "_forms",
         "_head_since",
         "_held",
+        "_has_asked",
         "_idle_since",
         "_paused_since",
         "_refused",
@@ -462,6 +464,7 @@ class _Door(web.RequestHandler):
         # What came while a request read past the parser is answered; None while there is none.
         self._held: bytearray | None = None
         self._idle_since = loop.time()
+        self._has_asked = False
         self.is_busy = False
         self.peer = ""
 
@@ -563,6 +566,7 @@ class _Door(web.RequestHandler):
 
     def request_began(self) -> None:
         """A complete head was parsed."""
+        self._has_asked = True
         self.is_busy = True
         self._server.busy.add(self)
         self._head_since = None
@@ -598,10 +602,11 @@ class _Door(web.RequestHandler):
             transport = self.transport
             if transport is not None:
                 transport.abort()
-        elif (
-            not self.is_busy and self._head_since is None and now - self._idle_since > self._settings.keep_alive_s
-        ):
+        elif not self.is_busy and self._head_since is None and now - self._idle_since > self._patience_s():
             self.force_close()
+
+    def _patience_s(self) -> float:
+        return self._settings.keep_alive_s if self._has_asked else self._settings.first_byte_timeout_s
 
     def handle_error(
         self,

@@ -45,6 +45,7 @@ class Upstream:
         self._clock = clock
         self._in_flight = 0
         self._orders: dict[Origin, Pool] = {}
+        self._cancels: dict[Origin, Pool] = {}
         self._reads: dict[Origin, Pool] = {}
         self._context: ssl.SSLContext | None = None
         if any(origin.scheme == "https" for origin in self._origins.values()):
@@ -53,16 +54,21 @@ class Upstream:
     async def start(self) -> None:
         """Open the pools and warm them in the background."""
         for origin in set(self._origins.values()):
-            # Reads have connections of their own: a slow download must not stand before a cancel.
+            # Each has connections of its own: neither a slow download nor a crowd of orders that a slow
+            # venue has not answered may stand before a cancel.
             self._orders[origin] = self._pool(origin, self._settings.connections_warm)
+            self._cancels[origin] = self._pool(origin, min(1, self._settings.connections_warm))
             self._reads[origin] = self._pool(origin, 0)
-        for pool in (*self._orders.values(), *self._reads.values()):
+        for pool in self._pools():
             pool.start()
 
     async def close(self) -> None:
         """Close every connection. What is still out becomes UpstreamSilent."""
-        for pool in (*self._orders.values(), *self._reads.values()):
+        for pool in self._pools():
             await pool.close()
+
+    def _pools(self) -> tuple[Pool, ...]:
+        return (*self._orders.values(), *self._cancels.values(), *self._reads.values())
 
     @property
     def in_flight(self) -> int:
@@ -77,14 +83,14 @@ class Upstream:
         last_look: Callable[[], None] | None = None,
         tracked: bool = False,
     ) -> TimedResponse:
-        """Send once and return the answer.
+        """Send once and return the answer. `tracked` marks what a halt must stop: orders.
 
         `last_look` raises to refuse; it runs in the same step as the write, after every wait.
         Raises UpstreamUnreachable if certainly nothing was sent, UpstreamSilent if something may
         have been, OrderNotUnderstood if the request cannot be framed.
         """
         payload = request_bytes(request, self._host(family))
-        pool = self._orders[self._origins[family]]
+        pool = (self._orders if tracked else self._cancels)[self._origins[family]]
         self._in_flight += 1
         try:
             connection = pool.take_idle() or await pool.acquire()

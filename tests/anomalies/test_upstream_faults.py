@@ -72,7 +72,7 @@ async def test_a_dropped_connection_is_never_sent_again(name: str, answered: int
 
     async with RawVenue(script) as venue, lane(venue.origin) as upstream:
         if connection == "reused":
-            await upstream.send("/fapi", WireRequest("GET", b"/", ()))
+            await upstream.send("/fapi", WireRequest("GET", b"/", ()), tracked=True)
         with pytest.raises(UpstreamSilent):
             await upstream.send("/fapi", REQUESTS[name], tracked=True)
         await asyncio.sleep(0.01)

@@ -357,11 +357,17 @@ async def test_a_bot_that_does_not_read_is_let_go() -> None:
 
 
 async def test_idle_connections_end() -> None:
-    """A connection that never says anything is closed after the keep-alive time."""
-    async with listening(keep_alive_s=0.2) as one:
+    """A connection that never asks anything is closed soon, one that has asked after the keep-alive time."""
+    async with listening(first_byte_timeout_s=0.2) as one:
         reader, _ = await one.connect()
 
         assert await asyncio.wait_for(reader.read(), 2) == b""
+
+    async with listening(keep_alive_s=0.2) as one:
+        reader, writer = await one.connect()
+        writer.write(b"GET / " + HEAD + b"\r\n")
+
+        assert await asyncio.wait_for(reader.read(), 2) != b""  # the answer, and then the end
 
 
 async def test_connections_are_capped_per_peer_and_in_total() -> None:

@@ -425,14 +425,33 @@ async def test_an_answer_before_the_whole_request_left_costs_the_connection() ->
 
 
 async def test_the_pool_is_warmed_and_kept_warm() -> None:
-    """Two connections stand before the first order, and one that dies is replaced."""
+    """Two connections stand before the first order and one before the first cancel; one that dies is replaced."""
     async with RawVenue() as venue, lane(venue.origin, connections_warm=2) as upstream:
-        await until(lambda: venue.connections == 2)
+        await until(lambda: venue.connections == 3)
+        await upstream.send("/fapi", ORDER, tracked=True)
         await upstream.send("/fapi", ORDER)
-        assert venue.connections == 2
+        assert venue.connections == 3
 
         venue.writers[0].close()
-        await until(lambda: venue.connections == 3)
+        await until(lambda: venue.connections == 4)
+
+
+async def test_orders_that_wait_do_not_hold_up_a_cancel() -> None:
+    """A slow venue has every order connection busy; what is no order has connections of its own."""
+
+    async def slow_orders(exchange: Exchange) -> None:
+        if b"DELETE" not in exchange.request:
+            await asyncio.sleep(5)
+        await exchange.write(ACCEPTED)
+
+    cancel = WireRequest("DELETE", b"/fapi/v1/order?orderId=1", ((b"Host", b"proxy"),))
+    async with RawVenue(slow_orders) as venue, lane(venue.origin, connections_max=2, queue_timeout_s=0.5) as upstream:
+        orders = [asyncio.ensure_future(upstream.send("/fapi", ORDER, tracked=True)) for _ in range(2)]
+        await until(lambda: len(venue.requests) == 2)
+        assert (await upstream.send("/fapi", cancel)).status == 200
+        for order in orders:
+            order.cancel()
+        await asyncio.gather(*orders, return_exceptions=True)
 
 
 async def test_old_idle_connections_are_retired() -> None:
@@ -452,10 +471,10 @@ async def test_the_last_look_refuses_without_a_byte_and_keeps_the_connection() -
         raise LastLookRefused("halted")
 
     async with RawVenue() as venue, lane(venue.origin) as upstream:
-        await upstream.send("/fapi", ORDER)
+        await upstream.send("/fapi", ORDER, tracked=True)
         with pytest.raises(LastLookRefused, match="halted"):
             await upstream.send("/fapi", ORDER, last_look=refuse, tracked=True)
-        await upstream.send("/fapi", ORDER)
+        await upstream.send("/fapi", ORDER, tracked=True)
 
         assert (len(venue.requests), venue.connections, upstream.in_flight) == (2, 1, 0)
 
