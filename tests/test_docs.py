@@ -4,12 +4,17 @@ import json
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
+from prometheus_client import CollectorRegistry
 
+from proxy.admin import build_admin
+from proxy.admin.bodies import AliasBody, EngageBody, ModeBody, PolicyBody, ReleaseBody
 from proxy.cli.main import app
 from proxy.cli.snippets import SNIPPETS
+from proxy.clock import SystemClock
 from proxy.config import Settings, fields
 from rules import EssLevel, Reason
 
@@ -68,6 +73,48 @@ def test_every_default_is_the_one_in_the_code():
                 wrong.append(f"{row[1]}: documented {row[2]}, is {value}")
 
     assert wrong == []
+
+
+def admin_sections() -> dict[str, str]:
+    """Every route the admin API's page has a heading for, with the text under it."""
+    page = text_of("docs/admin-api.md")
+    parts = re.split(r"^### `([A-Z]+ /[^`]*)`$", page, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_every_route_of_the_admin_api_stands_in_its_page_and_no_other():
+    """Method and path of each route of the built listener; a heading for a route that is gone is wrong too."""
+    audit = SimpleNamespace(directory=ROOT)
+    parts = SimpleNamespace(
+        clock=SystemClock(), hosts=(), registry=CollectorRegistry(), ess=None, audit=audit, accounts=()
+    )
+    routes = {
+        f"{route.method} {route.resource.canonical}"
+        for route in build_admin(parts, token=b"x").router.routes()
+        if route.method != "HEAD"
+    }
+
+    assert len(routes) > 10
+    assert sorted(routes) == sorted(admin_sections())
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("POST /admin/v1/ess/engage", EngageBody),
+        ("POST /admin/v1/ess/release", ReleaseBody),
+        ("PUT /api/v2/policy", PolicyBody),
+        ("POST /api/v2/policy/risk-mode", ModeBody),
+        ("POST /api/policy/risk_mode/{mode}", AliasBody),
+    ],
+)
+def test_every_field_of_an_admin_body_stands_under_its_route(route, body):
+    """Tables name exactly the fields; the older alias names them in its sentence."""
+    section = admin_sections()[route]
+    rows = set(re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE))
+
+    assert rows in ({*body.model_fields}, set())
+    assert [name for name in body.model_fields if f"`{name}`" not in section] == []
 
 
 def test_every_reason_is_explained():
