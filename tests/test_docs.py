@@ -16,7 +16,9 @@ from proxy.cli.main import app
 from proxy.cli.snippets import SNIPPETS
 from proxy.clock import SystemClock
 from proxy.config import Settings, fields
+from proxy.policy_file import read_policy_file
 from rules import EssLevel, Reason
+from rules.profile import AgesPolicy, warnings
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -271,3 +273,30 @@ def test_no_document_names_a_place_that_is_not_in_the_repository():
              if foreign.search(file.read_text("utf-8"))]
 
     assert wrong == []
+
+
+def test_the_example_policy_is_one(tmp_path):
+    """The whole policy in the page can be used as it stands, and sets nothing that is probably not meant."""
+    (block,) = re.findall(r"```yaml\n(active_mode.*?)```", text_of("docs/policies.md"), re.DOTALL)
+    (tmp_path / "policy.yaml").write_text(block)
+
+    policy = read_policy_file(tmp_path / "policy.yaml")
+    assert set(policy.accounts) == {"main"}
+    assert warnings(policy) == []
+
+
+def test_the_ages_in_the_page_are_the_defaults():
+    """Every age stands in the page with the default that the code has."""
+    rows = dict(re.findall(r"^\| `([a-z_]+_s)` \| (\d+) \|", text_of("docs/policies.md"), re.MULTILINE))
+
+    assert rows == {name: str(field.default) for name, field in AgesPolicy.model_fields.items()}
+
+
+def test_what_halt_says_stands_in_the_runbook():
+    """Whoever reads the last line of `halt` finds it in the table, word for word."""
+    page, code = text_of("docs/operations.md"), text_of("proxy/cli/stopping.py")
+
+    for said in ("HALTED: the proxy at", "NOT HALTED: a proxy answers at", "NOT HALTED: nothing answers at",
+                 "not confirmed: nothing answers at"):
+        assert f"`{said} ..." in page
+        assert said in code

@@ -170,6 +170,9 @@ def test_the_unit_starts_the_command_with_safe_paths():
     assert re.search(r"^ExecStart=\S+/bin/riskgate run ", unit, re.MULTILINE)
     assert "PYTHONSAFEPATH=1" in unit
     assert "LimitCORE=0" in unit
+    # A halt typed in another shell reads the settings only: it has to mean the same folder.
+    assert re.findall(r"^Environment=.*RISKGATE_", unit, re.MULTILINE) == []
+    assert "`data_dir: /var/lib/riskgate`" in unit
     assert int(re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[1]) > Settings().listen.drain_timeout
 
 
