@@ -259,7 +259,10 @@ def conditional_order(row: Mapping[str, Any]) -> Working:
 
 
 def spot_order(row: Mapping[str, Any]) -> Working:
-    """One row of spot openOrders; orders of one list exclude each other per side."""
+    """One row of spot openOrders; orders of one list exclude each other per side and state.
+
+    What waits for the fill of another order of its list does not exclude that one: both may fill.
+    """
     order = WorkingOrder(
         order_id=identifier(row, "orderId"),
         client_order_id=text(row, "clientOrderId") if row.get("clientOrderId") else None,
@@ -269,8 +272,10 @@ def spot_order(row: Mapping[str, Any]) -> Working:
         price=price(row, "price"),
         trigger_price=price(row, "stopPrice"),
     )
-    group = row.get("orderListId", -1)
-    return Working(text(row, "symbol"), order, None if group in (-1, None) else str(group))
+    group, status = row.get("orderListId", -1), row.get("status")
+    if group in (-1, None) or not status:  # without a state nobody knows which of them exclude each other
+        return Working(text(row, "symbol"), order)
+    return Working(text(row, "symbol"), order, f"{group}:pending" if status == "PENDING_NEW" else str(group))
 
 
 def spot_balances(found: Iterable[Mapping[str, Any]]) -> dict[str, Position]:

@@ -231,7 +231,20 @@ def test_spot_orders_outside_a_list_have_no_group():
     """orderListId -1 means none."""
     row = {**futures_row(), "orderListId": -1}
     assert spot_order(row).group is None
-    assert spot_order({**row, "orderListId": 5}).group == "5"
+    assert spot_order({**row, "orderListId": 5, "status": "NEW"}).group == "5"
+    assert spot_order({**row, "orderListId": 5}).group is None, "without a state it may fill with any other"
+
+
+async def test_what_waits_for_its_list_to_begin_counts_besides_it(world):
+    """Of an OTO that buys and then buys again both count; a pending OCO counts once, on its own side."""
+    await world.read()
+    row = {**futures_row(executedQty="0"), "orderListId": 5, "status": "NEW"}
+    pending = {**row, "orderId": 8, "status": "PENDING_NEW"}
+    sells = [{**pending, "orderId": number, "side": "SELL", "orderListId": 6} for number in (10, 11)]
+    first = {**row, "orderId": 9, "orderListId": 6}
+    orders = [spot_order(one) for one in (row, pending, first, *sells)]
+    world.book.apply_snapshot("main", Market.SPOT, as_of=world.clock.now(), positions={}, orders=orders)
+    assert world.symbol(Market.SPOT).working[Bucket.BOTH] == Sides(buy=D(6), sell=D(2))
 
 
 async def test_a_static_account_needs_an_equity():
