@@ -42,6 +42,10 @@ Config = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AdminUrl = Annotated[str, typer.Option("--admin-url", help="Admin address, instead of the settings file.")]
+DataDir = Annotated[
+    Optional[Path],  # noqa: UP045 - see above
+    typer.Option("--data-dir", help="Data folder, instead of the settings file."),
+]
 TokenFile = Annotated[
     Optional[Path],  # noqa: UP045 - see above
     typer.Option("--token-file", help="Admin token file, with --admin-url."),
@@ -83,7 +87,10 @@ def demo(
         typer.Option(help="Where its data is kept; else a new temporary folder."),
     ] = None,
 ) -> None:
-    """Show it working: a simulated exchange, the proxy, and six orders through the real path."""
+    """Show it working, without a key.
+
+    A simulated exchange, the proxy before it, and six requests through the real path.
+    """
     from proxy.cli.demo import Binds
     from proxy.cli.demo import run as run_demo
 
@@ -96,7 +103,10 @@ def demo(
 def init(
     folder: Annotated[Path, typer.Argument(help="Where to write the files.")] = Path(),
 ) -> None:
-    """Write commented settings, a policy, an admin token and one bot's key; overwrites nothing."""
+    """Write the files of a first start.
+
+    Commented settings, a policy, an admin token and one bot's key. Nothing is overwritten.
+    """
     from proxy.cli import starter
 
     for line in starter.write(folder):
@@ -105,7 +115,10 @@ def init(
 
 @app.command()
 def check(config: Config = None, as_json: AsJson = False) -> None:
-    """Read the settings as `run` would, say everything that is wrong, and end."""
+    """Say everything that is wrong, and end.
+
+    Settings and policy are read as `run` reads them.
+    """
     from proxy.cli import checking
 
     finish(checking.check(config, as_json=as_json))
@@ -126,7 +139,10 @@ def snippet(
     config: Config = None,
     bot: Annotated[str, typer.Option("--bot", help="ACCOUNT/BOT whose key to name.")] = "",
 ) -> None:
-    """Print what to put into a client so that every order goes through the proxy."""
+    """Print what to put into a client.
+
+    With it every order of the client goes through the proxy.
+    """
     from proxy.cli import snippets
 
     say(snippets.snippet(client, config, bot))
@@ -136,7 +152,10 @@ def snippet(
 def status(
     config: Config = None, admin_url: AdminUrl = "", token_file: TokenFile = None, as_json: AsJson = False
 ) -> None:
-    """Say what the running proxy says of itself; the emergency stop comes first."""
+    """Say how the running proxy does.
+
+    The emergency stop comes first. --json has everything.
+    """
     from proxy.cli import stopping
 
     stopping.status(stopping.client(config, admin_url, token_file), as_json=as_json)
@@ -186,7 +205,10 @@ def health(
     admin_url: AdminUrl = "",
     as_json: AsJson = False,
 ) -> None:
-    """Exit 0 if the running proxy is alive (or ready), else 1; needs no token."""
+    """Exit 0 if the proxy is alive, else 1.
+
+    With --ready: if an order could be judged now. It needs no token.
+    """
     from proxy.cli import stopping
 
     finish(stopping.health(stopping.client(config, admin_url, None), ready=ready, as_json=as_json))
@@ -252,41 +274,49 @@ def policy_apply(
 def decisions_tail(
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many.")] = 20,
     config: Config = None,
+    data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """The latest decisions, oldest first."""
     from proxy.cli import records
 
-    records.tail(records.folder(config), count, as_json=as_json)
+    records.tail(records.folder(config, data_dir), count, as_json=as_json)
 
 
 @decisions_app.command("show")
 def decisions_show(
     decision_id: Annotated[str, typer.Argument(help="The id a refusal or a log line names.")],
     config: Config = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Everything recorded of one decision."""
     from proxy.cli import records
 
-    records.show(records.folder(config), decision_id)
+    records.show(records.folder(config, data_dir), decision_id, as_json=as_json)
 
 
 @decisions_app.command("export")
 def decisions_export(
-    form: Annotated[str, typer.Option("--format", help="jsonl or csv.")] = "jsonl", config: Config = None
+    form: Annotated[str, typer.Option("--format", help="jsonl or csv.")] = "jsonl",
+    config: Config = None,
+    data_dir: DataDir = None,
 ) -> None:
     """All decisions, oldest first."""
     from proxy.cli import records
 
-    records.export(records.folder(config), form)
+    records.export(records.folder(config, data_dir), form)
 
 
 @audit_app.command("verify")
-def audit_verify(config: Config = None, as_json: AsJson = False) -> None:
-    """Check that no record was changed, removed or reordered; exit 1 if one was."""
+def audit_verify(config: Config = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Check that the record is whole.
+
+    Exit 1 if a record was changed, removed or moved.
+    """
     from proxy.cli import records
 
-    finish(records.verify(records.folder(config), as_json=as_json))
+    finish(records.verify(records.folder(config, data_dir), as_json=as_json))
 
 
 @config_app.command("schema")
