@@ -10,7 +10,7 @@ nobody knows the fate of stays reserved until it is looked up or settled by a pe
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Container, Hashable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
@@ -18,7 +18,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from proxy.book import Book, only_closes
+from proxy.book import Book, Working, only_closes
 from proxy.clock import Clock
 from proxy.exchanges.base import Answer, AnswerKind, OrderState
 from rules import (
@@ -46,6 +46,19 @@ CALLERS_MAX = 4_096
 LAG_S = 0.25  # a venue may answer a reading from a copy that is a moment behind
 TIMES_MAX = 20_000  # per caller and per fingerprint; far above every order rate a venue grants
 
+
+ALGO = "algo:"  # conditional orders of contracts have ids of their own, which may equal those of plain orders
+
+
+class NameKind(StrEnum):
+    """By which of its names an order is listed; a bot may choose another order's id as its client id."""
+
+    ORDER_ID = "order_id"
+    CLIENT_ID = "client_id"
+    ALGO_CLIENT_ID = "algo_client_id"
+
+
+Name = tuple[str, NameKind, str]  # ids are unique within a symbol only
 
 class Fate(StrEnum):
     """What is known of an order that was let through."""
@@ -104,6 +117,7 @@ class Leg:
     quantity: Decimal | None
     fate: Fate = Fate.IN_FLIGHT
     order_id: str | None = None
+    changes: str | None = None  # the id of the order that it amends, where it was named by that
     accepted_at: datetime | None = None
     accepted_s: float = 0.0  # monotonic: a stepped wall clock must not release anything early
     unknown_since_s: float = 0.0
@@ -282,13 +296,12 @@ class Reservations:
         return sum(self.resolve(decision_id, leg.index, outcome, at) for leg in legs)
 
     def snapshot_applied(
-        self, account: str, market: Market, sent_s: float, seen: Container[tuple[str, str]] = frozenset()
+        self, account: str, market: Market, sent_s: float, seen: Container[Name] = frozenset()
     ) -> None:
         """The book has taken a complete reading of the account whose first request left at `sent_s` (monotonic).
 
-        `seen` holds (symbol, order id) and (symbol, client order id) of what the reading lists as
-        working: an order that is there is counted there, also if its answer came after the reading
-        was asked for. Ids are unique within a symbol only.
+        `seen` holds the names of what the reading lists as working (`names_of`): an order that is
+        there is counted there, also if its answer came after the reading was asked for.
         """
         accepted_before_s = sent_s - self._lag_s
         for reservation in list(self._by_account.get(account, {}).values()):
@@ -296,7 +309,10 @@ class Reservations:
                 continue
             for leg in reservation.legs:
                 asked_for_later = leg.fate is ACCEPTED and leg.accepted_s < accepted_before_s
-                if asked_for_later or (leg.fate in (ACCEPTED, UNKNOWN) and self._is_seen(leg, seen)):
+                if asked_for_later or (
+                    leg.fate in (ACCEPTED, UNKNOWN)
+                    and _is_seen(leg, reservation.market, seen, began=reservation.reserved_s < accepted_before_s)
+                ):
                     self._drop(reservation, leg)
             self._end(reservation)
 
@@ -392,7 +408,8 @@ class Reservations:
         return holds
 
     def _take(self, reservation: Reservation, leg: Leg, state: OrderState, at: datetime) -> None:
-        leg.order_id = state.order_id or leg.order_id
+        if state.order_id is not None:
+            leg.order_id = ALGO + state.order_id if _is_algo(leg, reservation.market) else state.order_id
         if state.kind is SAID_UNKNOWN:
             self._become(reservation, leg, UNKNOWN)
             leg.unknown_since_s = self._clock.monotonic()
@@ -468,13 +485,39 @@ class Reservations:
         if not account:
             del self._by_account[reservation.caller.account]
 
-    @staticmethod
-    def _is_seen(leg: Leg, seen: Container[tuple[str, str]]) -> bool:
-        # The order that an amendment changes was listed before it as well: seeing it proves nothing.
-        if leg.replaces:
-            return False
-        names = (leg.client_order_id, leg.order_id)
-        return any(name is not None and (leg.symbol, name) in seen for name in names)
+
+def names_of(orders: Iterable[Working]) -> frozenset[Name]:
+    """By what names a reading lists its orders, for `Reservations.snapshot_applied`."""
+    names: list[Name] = []
+    for symbol, order, _ in orders:
+        names.append((symbol, NameKind.ORDER_ID, order.order_id))
+        if order.client_order_id is not None:
+            is_algo = order.order_id.startswith(ALGO)
+            kind = NameKind.ALGO_CLIENT_ID if is_algo else NameKind.CLIENT_ID
+            names.append((symbol, kind, order.client_order_id))
+    return frozenset(names)
+
+
+def _is_seen(leg: Leg, market: Market, seen: Container[Name], *, began: bool) -> bool:
+    """Whether a reading lists the order; `began`: the reading was asked for after the order was reserved.
+
+    Of an order whose id is known nothing else counts. A client id may be used again, so one that
+    was listed before the order began is that of an earlier order.
+    """
+    # The order that an amendment changes was listed before it as well: seeing it proves nothing.
+    if leg.replaces:
+        return False
+    if leg.order_id is not None:
+        return (leg.symbol, NameKind.ORDER_ID, leg.order_id) in seen
+    if leg.client_order_id is None or not began:
+        return False
+    kind = NameKind.ALGO_CLIENT_ID if _is_algo(leg, market) else NameKind.CLIENT_ID
+    return (leg.symbol, kind, leg.client_order_id) in seen
+
+
+def _is_algo(leg: Leg, market: Market) -> bool:
+    """Whether the order counts among the conditional orders of contracts."""
+    return leg.conditional and market is Market.LINEAR
 
 
 def _leg_of(index: int, row: Mapping[str, Any], quantity: str | None, unknown_since_s: float) -> Leg:

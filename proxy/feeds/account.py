@@ -17,7 +17,7 @@ from proxy.feeds.day_start import DayStart
 from proxy.feeds.polling import Cycle, Cycles, Health
 from proxy.feeds.reading import Malformed, flag, identifier, number, price, record, rows, size, text
 from proxy.feeds.venue import FeedFailed, Venue
-from proxy.reservations import Reservations
+from proxy.reservations import ALGO, Reservations, names_of
 from proxy.tasks import Tasks
 from rules import Bucket, Market, Position, Side, WorkingOrder
 
@@ -82,7 +82,7 @@ class FuturesAccountFeed(Cycles):
         if self._book.apply_snapshot(
             self._account, Market.LINEAR, as_of=algo.as_of, positions=positions, orders=orders
         ):
-            self._reservations.snapshot_applied(self._account, Market.LINEAR, algo.sent_s, _names(orders))
+            self._reservations.snapshot_applied(self._account, Market.LINEAR, algo.sent_s, names_of(orders))
         if listed:
             # What positions are listed under shows the mode as well, and far more often than asking for it.
             legs = any(_bucket(row) is not Bucket.BOTH for row in listed)
@@ -162,7 +162,7 @@ class SpotAccountFeed(Cycles):
         if self._book.apply_snapshot(
             self._account, Market.SPOT, as_of=plain.as_of, positions=positions, orders=orders
         ):
-            self._reservations.snapshot_applied(self._account, Market.SPOT, plain.sent_s, _names(orders))
+            self._reservations.snapshot_applied(self._account, Market.SPOT, plain.sent_s, names_of(orders))
         await self._day_start.observe(self._account, self._book.equity(self._account, self._clock.now()))
 
 
@@ -243,7 +243,7 @@ def conditional_order(row: Mapping[str, Any]) -> Working:
     side, bucket = _side(row), _bucket(row)
     closes = flag(row, "closePosition")
     order = WorkingOrder(
-        order_id=f"algo:{identifier(row, 'algoId')}",
+        order_id=ALGO + identifier(row, "algoId"),
         client_order_id=text(row, "clientAlgoId") if row.get("clientAlgoId") else None,
         side=side,
         bucket=bucket,
@@ -310,12 +310,3 @@ def _bucket(row: Mapping[str, Any]) -> Bucket:
         return Bucket(text(row, "positionSide"))
     except ValueError:
         raise Malformed(f"positionSide: expected BOTH, LONG or SHORT, found {row['positionSide']!r}") from None
-
-
-def _names(orders: Iterable[Working]) -> frozenset[tuple[str, str]]:
-    return frozenset(
-        (symbol, name)
-        for symbol, order, _ in orders
-        for name in (order.order_id, order.client_order_id)
-        if name is not None
-    )

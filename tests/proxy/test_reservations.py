@@ -12,7 +12,7 @@ import pytest
 from proxy.book import AccountPlace, Book, Quote, Working
 from proxy.clock import ManualClock
 from proxy.exchanges.base import Answer, AnswerKind, OrderState
-from proxy.reservations import Fate, Outcome, Reservations
+from proxy.reservations import Fate, NameKind, Outcome, Reservations, names_of
 from rules import (
     CLEAR,
     Bucket,
@@ -37,6 +37,11 @@ CALLER = Caller(account="main", exchange="binance", strategy="grid", bot="bot-1"
 ACCEPTED = Answer(kind=AnswerKind.ACCEPTED)
 REJECTED = Answer(kind=AnswerKind.REJECTED)
 LOST = Answer(kind=AnswerKind.UNKNOWN)
+
+
+def accepted_as(order_id: str) -> Answer:
+    """One order taken, under the id that the venue gave it."""
+    return Answer(kind=AnswerKind.ACCEPTED, orders=(OrderState(kind=AnswerKind.ACCEPTED, order_id=order_id),))
 
 
 class World:
@@ -182,9 +187,9 @@ def test_an_accepted_order_that_is_listed_is_not_counted_twice(world):
     """A reading that lists the order by id holds it, also when its answer came later."""
     world.reserve(order(client_order_id="c"))
     world.settle(Answer(kind=AnswerKind.ACCEPTED, orders=(OrderState(kind=AnswerKind.ACCEPTED, order_id="42"),)))
-    world.reservations.snapshot_applied("main", Market.LINEAR, -1.0, {("ETHUSDT", "42")})
+    world.reservations.snapshot_applied("main", Market.LINEAR, -1.0, {("ETHUSDT", NameKind.ORDER_ID, "42")})
     assert world.sides().buy == 1, "ids are unique within a symbol only"
-    world.reservations.snapshot_applied("main", Market.LINEAR, -1.0, {("BTCUSDT", "42")})
+    world.reservations.snapshot_applied("main", Market.LINEAR, -1.0, {("BTCUSDT", NameKind.ORDER_ID, "42")})
     assert world.sides() == Sides()
 
 
@@ -330,9 +335,8 @@ def working(quantity: str, **more: Any) -> Working:
     return Working("BTCUSDT", WorkingOrder(order_id="7", client_order_id="c", **values))
 
 
-@pytest.mark.parametrize("named", [{"order_id": "7"}, {"client_order_id": "c"}])
 @pytest.mark.parametrize(("new", "excess"), [("5", "3"), ("2", "0"), ("1", "0")])
-def test_an_amendment_reserves_only_the_excess(world, named, new, excess):
+def test_an_amendment_reserves_only_the_excess(world, new, excess):
     """Amending a working order of 2 to 5 adds 3; making it smaller adds nothing."""
     world.book.apply_snapshot("main", Market.LINEAR, as_of=NOW, positions={}, orders=[working("2")])
     world.reserve(order(new, replaces=Replaced(mode=ReplaceMode.AMEND, **named)))
