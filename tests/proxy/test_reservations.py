@@ -198,8 +198,77 @@ def test_seeing_an_amended_order_listed_proves_nothing(world):
     amended = order("3", client_order_id="c", replaces=Replaced(mode=ReplaceMode.AMEND, client_order_id="c"))
     world.reserve(amended)
     world.settle(ACCEPTED)
-    world.reservations.snapshot_applied("main", Market.LINEAR, -1.0, {("BTCUSDT", "c")})
+    seen = {("BTCUSDT", NameKind.CLIENT_ID, "c"), ("BTCUSDT", NameKind.ORDER_ID, "7")}
+    world.reservations.snapshot_applied("main", Market.LINEAR, -1.0, seen)
     assert world.sides().buy == 3
+
+
+@pytest.mark.parametrize("answer", [accepted_as("99"), LOST])
+@pytest.mark.parametrize("client_id", ["7", "c"])
+def test_an_earlier_order_of_the_same_name_releases_nothing(world, answer, client_id):
+    """A reading asked for before the order began lists another order by that name, whatever became of this one."""
+    seen = names_of([working("2")])
+    sent_s = world.clock.monotonic()
+    world.wait(1)
+    world.reserve(order("5", client_order_id=client_id))
+    world.settle(answer)
+    world.reservations.snapshot_applied("main", Market.LINEAR, sent_s, seen)
+    assert world.sides().buy == 5
+
+
+def test_an_order_that_names_itself_like_anothers_id_is_not_that_order(world):
+    """A client id of digits is no order id, however late the reading."""
+    world.reserve(order("5", client_order_id="7"))
+    world.settle(LOST)
+    world.wait(60)
+    world.reservations.snapshot_applied("main", Market.LINEAR, world.clock.monotonic(), names_of([working("2")]))
+    assert world.sides().buy == 5
+
+
+def test_an_order_whose_id_is_known_is_found_by_nothing_else(world):
+    """Its name may be that of a second order by now; by its own id it is found at once."""
+    world.reserve(order("5", client_order_id="c"))
+    world.wait(1)
+    world.settle(accepted_as("99"))
+    sent_s = world.clock.monotonic()
+    world.reservations.snapshot_applied("main", Market.LINEAR, sent_s, names_of([working("2")]))
+    assert world.sides().buy == 5
+    listed = Working("BTCUSDT", replace(working("5").order, order_id="99"))
+    world.reservations.snapshot_applied("main", Market.LINEAR, sent_s, names_of([listed]))
+    assert world.sides().buy == 0
+
+
+def test_a_lost_order_is_found_by_its_name_in_a_later_reading(world):
+    """A reading asked for after the order began lists this one: the venue takes a name once at a time."""
+    world.reserve(order("2", client_order_id="c"))
+    world.settle(LOST)
+    world.wait(0.2)
+    world.reservations.snapshot_applied("main", Market.LINEAR, world.clock.monotonic(), names_of([working("2")]))
+    assert world.sides().buy == 2, "the venue may still answer from a copy that is a moment behind"
+    world.wait(0.2)
+    world.reservations.snapshot_applied("main", Market.LINEAR, world.clock.monotonic(), names_of([working("2")]))
+    assert world.sides().buy == 0
+
+
+@pytest.mark.parametrize(("order_id", "left"), [("7", 2), ("algo:7", 0)])
+def test_a_conditional_order_is_not_the_plain_one_of_the_same_id(world, order_id, left):
+    """On contracts conditional orders count their ids apart."""
+    world.reserve(order("2", type=OrderType.STOP_MARKET, trigger_price=D(60000)))
+    world.settle(accepted_as("7"))
+    listed = Working("BTCUSDT", replace(working("2").order, order_id=order_id))
+    world.reservations.snapshot_applied("main", Market.LINEAR, world.clock.monotonic(), names_of([listed]))
+    assert world.sides().buy == left
+
+
+@pytest.mark.parametrize(("order_id", "left"), [("7", 2), ("algo:7", 0)])
+def test_a_lost_conditional_order_is_found_among_conditional_orders(world, order_id, left):
+    """Their client ids count apart as well."""
+    world.reserve(order("2", type=OrderType.STOP_MARKET, trigger_price=D(60000), client_order_id="c"))
+    world.settle(LOST)
+    world.wait(1)
+    listed = Working("BTCUSDT", replace(working("2").order, order_id=order_id))
+    world.reservations.snapshot_applied("main", Market.LINEAR, world.clock.monotonic(), names_of([listed]))
+    assert world.sides().buy == left
 
 
 def test_attribution_outlives_the_reservation(world):
