@@ -46,7 +46,6 @@ CALLERS_MAX = 4_096
 LAG_S = 0.25  # a venue may answer a reading from a copy that is a moment behind
 TIMES_MAX = 20_000  # per caller and per fingerprint; far above every order rate a venue grants
 
-
 ALGO = "algo:"  # conditional orders of contracts have ids of their own, which may equal those of plain orders
 
 
@@ -61,6 +60,7 @@ class NameKind(StrEnum):
 Name = tuple[str, NameKind, str]  # ids are unique within a symbol only
 
 class Fate(StrEnum):
+
     """What is known of an order that was let through."""
 
     IN_FLIGHT = "in_flight"
@@ -116,9 +116,9 @@ class Leg:
     conditional: bool  # waits for a trigger: on contracts such orders have an endpoint of their own
     quantity: Decimal | None
     fate: Fate = Fate.IN_FLIGHT
-    order_id: str | None = None
     changes: str | None = None  # the id of the order that it amends, where it was named by that
     accepted_at: datetime | None = None
+    order_id: str | None = None
     accepted_s: float = 0.0  # monotonic: a stepped wall clock must not release anything early
     unknown_since_s: float = 0.0
 
@@ -389,7 +389,10 @@ class Reservations:
         holds: list[Hold] = []
         groups: dict[tuple[int, Place], Hold] = {}
         for index, order in enumerate(orders):
-            quantity = _opening_quantity(order, bases[index], orders, bases, facts)
+            changing: list[Decimal] = []
+            if order.replaces is not None and order.replaces.mode is AMEND:
+                changing = self._changing(caller.account, order, index, orders, bases)
+            quantity = _opening_quantity(order, bases[index], orders, bases, facts, changing)
             if quantity <= ZERO:
                 continue
             instrument = self._book.instrument(caller.account, order.market, order.symbol)
@@ -409,6 +412,27 @@ class Reservations:
 
     def _take(self, reservation: Reservation, leg: Leg, state: OrderState, at: datetime) -> None:
         if state.order_id is not None:
+    def _changing(
+        self, account: str, order: Order, own: int, orders: Sequence[Order], bases: Sequence[Decimal | None]
+    ) -> list[Decimal]:
+        """What other amendments set the same order to, which the book has not shown yet.
+
+        A reading that is on its way may show the order as any of them left it.
+        """
+        target = _changes(order)
+        found = [
+            leg.quantity or ZERO
+            for reservation in self._by_account.get(account, {}).values()
+            if reservation.market is order.market
+            for leg in reservation.legs
+            if leg.amends and leg.fate is not GONE and leg.symbol == order.symbol and leg.changes in (None, target)
+        ]
+        for index, other in enumerate(orders):
+            is_amendment = other.replaces is not None and other.replaces.mode is AMEND
+            if index != own and is_amendment and other.symbol == order.symbol and _changes(other) in (None, target):
+                found.append(bases[index] or ZERO)
+        return found
+
             leg.order_id = ALGO + state.order_id if _is_algo(leg, reservation.market) else state.order_id
         if state.kind is SAID_UNKNOWN:
             self._become(reservation, leg, UNKNOWN)
@@ -536,6 +560,7 @@ def _leg_of(index: int, row: Mapping[str, Any], quantity: str | None, unknown_si
         fate=Fate.UNKNOWN,
         unknown_since_s=unknown_since_s,
     )
+        changes=None if replaces is None else replaces.get("order_id"),
 
 
 def _hold_of(row: Sequence[Any]) -> Hold:
@@ -608,9 +633,15 @@ def _leg(index: int, order: Order, quantity: Decimal | None, fate: Fate) -> Leg:
         fate,
     )
 
+        _changes(order),
 
 @lru_cache(maxsize=1024)
 def _activity_of(sent: int, alike: int, in_use: bool) -> Activity:  # noqa: FBT001 - by position, so that the cache is quick
+def _changes(order: Order) -> str | None:
+    """The id of the order that this one amends or replaces, where it was named by that."""
+    return None if order.replaces is None else order.replaces.order_id
+
+
     """The same few figures, again and again."""
     return Activity(orders_in_window=sent, identical_in_window=alike, client_order_id_in_use=in_use)
 
@@ -642,11 +673,17 @@ def _opening_quantity(
     bases: Sequence[Decimal | None],
     facts: Facts,
 ) -> Decimal:
-    """The part to reserve of one order of a request; `bases` is what each of its orders trades in base units."""
+    """The part to reserve of one order of a request; `bases` is what each of its orders trades in base units.
+
+    `changing` is what other amendments, not yet seen in the book, set the same order to.
+    """
+    changing: Sequence[Decimal] = (),
     if quantity is None or _closes(order):
         return ZERO
     if order.replaces is not None and order.replaces.mode is AMEND:
-        return quantity - _still_counted(order, facts)
+        counted = _still_counted(order, facts)
+        # The next reading may show it as small as any of them made it, and before this one has grown it.
+        return quantity - (min(counted, *changing) if changing and counted.is_finite() else counted)
     if order.pending_on is not None:
         parent = orders[order.pending_on]
         same_place = (parent.symbol, parent.bucket) == (order.symbol, order.bucket)
