@@ -27,7 +27,7 @@ from proxy.errors import ConfigError
 from proxy.ess import EssLatch, halt_on_signal
 from proxy.exchanges import EXCHANGES
 from proxy.exchanges.base import Credentials
-from proxy.feeds import AccountSource, Cadence, DayStart, Feeds, GlobalRiskFeed, Venue, assemble, open_session
+from proxy.feeds import FAMILY, AccountSource, Cadence, DayStart, Feeds, GlobalRiskFeed, Venue, assemble, open_session
 from proxy.gather import Gather
 from proxy.handler import ProxyServer, ServerSettings
 from proxy.health import LoopWatch
@@ -69,7 +69,11 @@ class App:
         self.reservations = Reservations(self.book, self.clock)
         self.audit = Audit(settings.audit_dir, sync=settings.audit.sync, clock=self.clock, tasks=self.tasks)
         self.upstream = Upstream(
-            settings.upstream.hosts, _upstream_settings(settings), tasks=self.tasks, clock=self.clock
+            settings.upstream.hosts,
+            _upstream_settings(settings),
+            tasks=self.tasks,
+            clock=self.clock,
+            warm=families_traded(settings),
         )
         self.feeds: Feeds
         self.latch: EssLatch
@@ -355,6 +359,11 @@ def _place(name: str, account: AccountSettings) -> AccountPlace:
         markets=frozenset(MARKETS[market] for market in account.markets),
         equity_static=account.static_equity,
     )
+
+
+def families_traded(settings: Settings) -> frozenset[str]:
+    """The families the accounts trade on: only their hosts are kept warm, the others hear of us when a bot asks."""
+    return frozenset(FAMILY[MARKETS[market]] for one in settings.accounts.values() for market in one.markets)
 
 
 def _upstream_settings(settings: Settings) -> UpstreamSettings:

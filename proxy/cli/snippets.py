@@ -14,13 +14,16 @@ is complete again. Both ways are printed.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.cli.checking import read_sections
+from proxy.cli.checking import find_config, read_sections
 from proxy.cli.output import CommandFailed, Exit
-from proxy.config import FAMILIES, Settings
+from proxy.config import FAMILIES, Settings, read_document
+
+_REFERENCE = re.compile(r"\$\{(file|env):([^{}]+)\}")
 
 # ccxt's names for Binance's URLs: name -> (first part of the host name, path under the origin). Binance serves
 # /sapi from its api host, and ccxt looks /sapi's error codes up by that name.
@@ -244,6 +247,26 @@ def snippet(client: str, config: Path | None, bot: str) -> str:
     """The text for one client, or the names of all."""
     if client == "list":
         return "\n".join(SNIPPETS)
-    if client not in SNIPPETS:
+    # binance-sdk-spot and its sisters are configured alike.
+    name = "binance-sdk" if client.startswith("binance-sdk-") else client
+    if name not in SNIPPETS:
         raise CommandFailed(f"found the client {client!r}; expected one of: {', '.join(SNIPPETS)}", Exit.USAGE)
-    return SNIPPETS[client](way_of(read_sections(config, "listen", "accounts"), bot))
+    way = way_of(read_sections(config, "listen", "accounts"), bot)
+    comment = "//" if name == "freqtrade" else "#"
+    places = [f"{comment} {line}\n" for line in places_of(find_config(config), way.key.removeprefix("KEY_OF_"))]
+    return "".join(places) + SNIPPETS[name](way)
+
+
+def places_of(file: Path, chosen: str) -> Iterator[str]:
+    """Where the key and secret of ACCOUNT/BOT are, as the settings refer to them; never the values."""
+    account, _, bot = chosen.partition("/")
+    here: object = read_document(file)
+    for step in ("accounts", account, "bots", bot):
+        here = here.get(step) if isinstance(here, dict) else None
+    for name in ("key", "secret"):
+        written = here.get(name) if isinstance(here, dict) else None
+        found = _REFERENCE.fullmatch(written) if isinstance(written, str) else None
+        if found is not None:
+            where = file.absolute().parent / found[2] if found[1] == "file" else found[2]
+            kind = "the content of" if found[1] == "file" else "the environment variable"
+            yield f"{name.upper()}_OF_{chosen} is {kind} {where}"

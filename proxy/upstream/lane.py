@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -32,14 +32,23 @@ class Upstream:
     """The only way out.
 
     `origins` maps a family (`"/fapi"`) to its origin (`"https://fapi.binance.com"`). Redirects are
-    answers like any other, proxies of the environment do not exist, nothing is sent twice.
+    answers like any other, proxies of the environment do not exist, nothing is sent twice. `warm` names
+    the families whose connections are opened ahead; left out, all are.
     """
 
     def __init__(
-        self, origins: Mapping[str, str], settings: UpstreamSettings, *, tasks: Tasks, clock: Clock
+        self,
+        origins: Mapping[str, str],
+        settings: UpstreamSettings,
+        *,
+        tasks: Tasks,
+        clock: Clock,
+        warm: Collection[str] | None = None,
     ) -> None:
         self._origins = {family: Origin.parse(text) for family, text in origins.items()}
         self._hosts = {family: origin.host_header for family, origin in self._origins.items()}
+        # Without a list every origin is kept warm; an exchange's host that nobody trades on need not be.
+        self._warm = {origin for family, origin in self._origins.items() if warm is None or family in warm}
         self._settings = settings
         self._tasks = tasks
         self._clock = clock
@@ -56,8 +65,9 @@ class Upstream:
         for origin in set(self._origins.values()):
             # Each has connections of its own: neither a slow download nor a crowd of orders that a slow
             # venue has not answered may stand before a cancel.
-            self._orders[origin] = self._pool(origin, self._settings.connections_warm)
-            self._cancels[origin] = self._pool(origin, min(1, self._settings.connections_warm))
+            warm = self._settings.connections_warm if origin in self._warm else 0
+            self._orders[origin] = self._pool(origin, warm)
+            self._cancels[origin] = self._pool(origin, min(1, warm))
             self._reads[origin] = self._pool(origin, 0)
         for pool in self._pools():
             pool.start()

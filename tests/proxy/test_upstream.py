@@ -436,6 +436,27 @@ async def test_the_pool_is_warmed_and_kept_warm() -> None:
         await until(lambda: venue.connections == 4)
 
 
+async def test_only_the_families_that_are_named_are_warmed() -> None:
+    """A host nobody trades on, such as the real exchange's beside a testnet, is not connected to unasked."""
+    tasks = Tasks()
+    async with RawVenue() as used, RawVenue() as unused:
+        upstream = Upstream(
+            {"/fapi": used.origin, "/dapi": unused.origin},
+            UpstreamSettings(connections_warm=2),
+            tasks=tasks,
+            clock=SystemClock(),
+            warm={"/fapi"},
+        )
+        await upstream.start()
+        await until(lambda: used.connections == 3)
+        await asyncio.sleep(0.05)
+        assert unused.connections == 0
+        await upstream.send("/dapi", ORDER)
+        assert unused.connections == 1
+        await upstream.close()
+    await tasks.close()
+
+
 async def test_orders_that_wait_do_not_hold_up_a_cancel() -> None:
     """A slow venue has every order connection busy; what is no order has connections of its own."""
 

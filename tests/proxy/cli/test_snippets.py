@@ -128,6 +128,23 @@ def test_python_snippets_are_python(printed, client):
     compile(printed(client), client, "exec")
 
 
+def test_the_files_of_key_and_secret_are_named_and_their_contents_are_not(folder, printed):
+    """Whoever pastes the snippet knows where to look; what is in there is not printed."""
+    text = printed("ccxt")
+
+    assert f"# KEY_OF_main/grid1 is the content of {folder}/data/bot_grid1_key\n" in text
+    assert f"# SECRET_OF_main/grid1 is the content of {folder}/data/bot_grid1_secret\n" in text
+    assert (folder / "data" / "bot_grid1_key").read_text().strip() not in text
+    assert printed("freqtrade").startswith("// KEY_OF_main/grid1 is")
+
+
+def test_every_binance_sdk_package_has_the_same_snippet(printed):
+    """The packages are named one by one on the package index; all take the same setting."""
+    assert printed("binance-sdk-spot") == printed("binance-sdk-derivatives-trading-usds-futures") == printed(
+        "binance-sdk"
+    )
+
+
 def test_an_unknown_client_lists_the_known_ones(folder, capsys):
     """A mistyped client is a usage error that names all clients."""
     assert run(["snippet", "ccxtt", "--config", str(folder / "riskgate.yaml")]) == 2
