@@ -12,6 +12,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RUNTIME := $(VENV)/.installed-runtime
 JOBS ?= 2
 ONCE ?=
 PYTEST_ARGS ?=
@@ -31,8 +32,8 @@ help:
 
 install: $(STAMP)
 
-# Made again whenever the dependencies may have changed. The first pip that knows --group is 25.1.
-$(STAMP): pyproject.toml
+# What the program itself needs: enough for the demo. Made again whenever the dependencies may have changed.
+$(RUNTIME): pyproject.toml
 	@if [ ! -x $(BIN)/python ]; then \
 		if [ -z "$(PYTHON)" ]; then \
 			echo "riskgate needs Python 3.11 or newer with its venv module (on Debian: python3-venv); none was found." >&2; \
@@ -40,11 +41,18 @@ $(STAMP): pyproject.toml
 		fi; \
 		echo "making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv $(VENV); \
 	fi
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	@echo "installing riskgate and what it needs into $(VENV); the first time takes a minute"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-demo: $(STAMP)
+# The first pip that knows --group is 25.1.
+$(STAMP): $(RUNTIME)
+	@echo "installing what the tests need into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
+	@touch $@
+
+demo: $(RUNTIME)
 	@$(BIN)/riskgate demo $(if $(ONCE),--once)
 
 style: $(STAMP)

@@ -12,7 +12,10 @@ import asyncio
 import hashlib
 import hmac
 import secrets
+import shlex
+import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -359,6 +362,7 @@ async def _run(binds: Binds, folder: Path, *, once: bool) -> Exit:
                 _leave_credentials(folder, keys.bot, app, exchange_url)
                 _show_next(folder, app, exchange_url)
                 await _until_told()
+                say(f"stopped; the record, the stop and the keys of this demo are left in {folder}")
         finally:
             await app.stop()
     finally:
@@ -421,7 +425,18 @@ def _leave_credentials(folder: Path, bot: Key, app: App, exchange_url: str) -> N
     write_new(file, orjson.dumps(content, option=orjson.OPT_INDENT_2).decode() + "\n", 0o600)
 
 
+def command_name() -> str:
+    """What to type to reach this very program: `riskgate` where the shell finds it, else the way it was started."""
+    started = Path(sys.argv[0])
+    if started.name == "riskgate":
+        found = shutil.which("riskgate")
+        same = found is not None and Path(found).resolve() == started.resolve()
+        return "riskgate" if same else shlex.quote(str(started))
+    return f"{shlex.quote(sys.executable)} -P -m proxy"
+
+
 def _show_next(folder: Path, app: App, exchange_url: str) -> None:
+    command = command_name()
     token_file = app.settings.admin_token_path
     options = f"--admin-url {app.admin_url} --token-file {token_file}"
     say()
@@ -430,11 +445,14 @@ def _show_next(folder: Path, app: App, exchange_url: str) -> None:
         f"admin     {app.admin_url}  (token in {token_file})",
         f"exchange  {exchange_url}  (simulated)",
         f"bot       key and secret in {folder / 'demo_bot.json'}",
+        f"data      {folder}",
         "",
-        "try:      riskgate halt --reason 'trying it' " + options,
-        "          riskgate status " + options,
-        "          riskgate resume --reason 'tried it' --yes " + options,
-        "next:     riskgate init my-gate, then riskgate snippet ccxt --config my-gate/riskgate.yaml",
+        f"try:      {command} halt --reason 'trying it' {options}",
+        f"          {command} status {options}",
+        f"          {command} resume --reason 'tried it' --yes {options}",
+        f"          {command} decisions tail --data-dir {folder}",
+        f"          {command} audit verify --data-dir {folder}",
+        f"next:     {command} init my-gate, then {command} snippet ccxt --config my-gate/riskgate.yaml",
         "",
         "Running until Ctrl-C.",
     ):

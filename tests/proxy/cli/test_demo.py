@@ -130,8 +130,17 @@ async def test_without_once_it_keeps_running_and_says_how_to_reach_it(tmp_path):
     assert process.stdout is not None
     try:
         async with asyncio.timeout(60):
+            told = b""
             while b"Running until" not in (line := await process.stdout.readline()):
                 assert line, "the demo ended early"
+                told += line
+        lines = [line.removeprefix("try:").strip() for line in told.decode().splitlines() if " --data-dir " in line]
+        assert [line.partition(" proxy ")[2].split()[0] for line in lines] == ["decisions", "audit"]
+        for line in lines:  # what it tells people to type works as it stands
+            typed = await asyncio.create_subprocess_shell(
+                line, cwd=ROOT, env=environment, stdout=asyncio.subprocess.DEVNULL
+            )
+            assert await typed.wait() == 0
         file = tmp_path / "demo_bot.json"
         bot = json.loads(file.read_text())
         assert set(bot) == {"key", "secret", "proxy_url", "admin_url", "exchange_url"}
@@ -142,6 +151,22 @@ async def test_without_once_it_keeps_running_and_says_how_to_reach_it(tmp_path):
         assert reply.status == 200
     finally:
         process.send_signal(signal.SIGTERM)
-        _, said = await process.communicate()
+        left, said = await process.communicate()
     assert process.returncode == 0
+    assert f"are left in {tmp_path}" in left.decode()
     assert said == b""
+
+
+def test_the_command_it_names_is_the_one_that_works(monkeypatch, tmp_path):
+    """`riskgate` where the shell finds this very file; else the path it was started by."""
+    file = tmp_path / "riskgate"
+    file.write_text("#!/bin/sh\n")
+    file.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [str(file)])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert demo.command_name() == "riskgate"
+
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert demo.command_name() == str(file)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "__main__.py")])
+    assert demo.command_name() == f"{sys.executable} -P -m proxy"
