@@ -412,6 +412,65 @@ def test_an_amendment_reserves_only_the_excess(world, new, excess):
     assert world.sides().buy == D(excess)
 
 
+def amendment(quantity: str, order_id: str | None = "7") -> Order:
+    """Another quantity for order 7, known to the book also as c; by its client id if not by its id."""
+    client_order_id = "c" if order_id is None else None
+    named = Replaced(mode=ReplaceMode.AMEND, order_id=order_id, client_order_id=client_order_id)
+    return order(quantity, replaces=named)
+
+
+@pytest.mark.parametrize("smaller", [amendment("1"), amendment("1", None)])
+@pytest.mark.parametrize("answer", [ACCEPTED, LOST, None])
+def test_an_amendment_after_a_smaller_one_reserves_what_lies_between(world, smaller, answer):
+    """A reading that left between the two shows the smaller quantity, and then the larger one must be held."""
+    world.book.apply_snapshot("main", Market.LINEAR, as_of=NOW, positions={}, orders=[working("9")])
+    world.reserve(smaller, decision_id="down")
+    if answer is not None:
+        world.settle(answer, "down")
+    held = world.sides().buy
+    world.wait(0.5)
+    sent_s = world.clock.monotonic()
+    world.wait(0.1)
+    world.reserve(amendment("9"), decision_id="up")
+    assert world.sides().buy - held == 8
+    world.settle(ACCEPTED, "up")
+    orders = [working("1")]
+    world.book.apply_snapshot("main", Market.LINEAR, as_of=world.clock.now(), positions={}, orders=orders)
+    world.reservations.snapshot_applied("main", Market.LINEAR, sent_s, names_of(orders))
+    waiting = world.book.symbol("main", Market.LINEAR, "BTCUSDT", world.clock.now()).waiting(Bucket.BOTH)
+    assert waiting.buy >= 9
+    world.wait(1)
+    world.reservations.snapshot_applied("main", Market.LINEAR, world.clock.monotonic(), names_of(orders))
+    assert world.reservations.get("up") is None
+
+
+def test_an_amendment_after_a_refused_or_another_one_reserves_only_the_excess(world):
+    """What was refused changed nothing, and what changes another order does not change this one."""
+    world.book.apply_snapshot("main", Market.LINEAR, as_of=NOW, positions={}, orders=[working("9")])
+    world.reserve(amendment("1"), decision_id="refused")
+    world.settle(REJECTED, "refused")
+    world.reserve(amendment("1", "8"), decision_id="another")
+    held = world.sides().buy
+    world.reserve(amendment("10"))
+    assert world.sides().buy - held == 1
+
+
+def test_the_amendments_of_one_request_are_held_against_each_other(world):
+    """The venue may take the changes of a batch in any order, and a reading may fall in between."""
+    world.book.apply_snapshot("main", Market.LINEAR, as_of=NOW, positions={}, orders=[working("9")])
+    world.reserve(amendment("1"), amendment("9"))
+    assert world.sides().buy == 8
+
+
+def test_amending_a_reduce_only_order_again_reserves_nothing(world):
+    """However often it is changed, the venue keeps it from opening."""
+    orders = [working("2", reduces_by_venue=True)]
+    world.book.apply_snapshot("main", Market.LINEAR, as_of=NOW, positions={}, orders=orders)
+    world.reserve(amendment("1"), decision_id="down")
+    world.reserve(amendment("5"), decision_id="up")
+    assert world.sides() == Sides()
+
+
 def test_an_amendment_of_an_unknown_order_reserves_all_of_it(world):
     """What the book does not know to be working is not counted, so all of the new order is."""
     world.reserve(order("5", replaces=Replaced(mode=ReplaceMode.AMEND, order_id="unseen")))
