@@ -113,24 +113,41 @@ class UnknownLookup(Cycles):
                 raise
             # An order that is amended existed before: not found says nothing of its change.
             return Outcome.FAILED if settled and not leg.amends else None
-        return found_outcome(record(reply.found), leg, settled=settled)
+        return found_outcome(record(reply.found), reservation, leg, settled=settled)
 
 
-def found_outcome(row: Mapping[str, Any], leg: Leg, *, settled: bool) -> Outcome | None:
-    """What a found order means. `settled`: so late that nothing can be on its way any more."""
+def found_outcome(
+    row: Mapping[str, Any], reservation: Reservation, leg: Leg, *, settled: bool
+) -> Outcome | None:
+    """What a found order means. `settled`: so late that nothing can be on its way any more.
+
+    A client id may be used again, and then what is found can be an earlier order of that name
+    while this one is still on its way: until settled, only what began after the decision counts.
+    """
     status = row.get("status", row.get("algoStatus"))
     if not isinstance(status, str) or not status:
         raise Malformed("status: expected text")
     if leg.amends:
         # The order is found whether or not it was changed; only its quantity tells, or enough time.
         changed = size(row, "origQty" if "origQty" in row else "quantity") == leg.quantity
+        changed = changed and _is_since(row.get("updateTime"), reservation)
         return Outcome.ACCEPTED if changed or settled else None
+    if not settled and not _is_since(row.get("time", row.get("createTime")), reservation):
+        return None
     executed = size(row, "executedQty") if "executedQty" in row else Decimal(0)
     never_traded = status in ENDED and not executed and "algoStatus" not in row
     if never_traded or (status in ENDED and "algoStatus" in row and not row.get("actualOrderId")):
         return Outcome.FAILED
     # Whatever else it is, it may work or have traded; the next reading of the account shows which.
     return Outcome.ACCEPTED
+
+
+def _is_since(stamp_ms: object, reservation: Reservation) -> bool:
+    """Whether a time of the venue's is not before the decision; one that is not stated proves nothing.
+
+    No allowance for a venue's clock that is behind: it would let an order pass that was cancelled just before.
+    """
+    return type(stamp_ms) is int and stamp_ms >= int(reservation.reserved_at.timestamp() * 1000)
 
 
 def due_s(tries: int) -> float:

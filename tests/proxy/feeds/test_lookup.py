@@ -21,6 +21,7 @@ from tests.proxy.feeds.conftest import failing
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 D = Decimal
 CALLER = Caller(account="main", exchange="binance", strategy="s", bot="b")
+NOW_MS = int(NOW.timestamp() * 1000)
 NOT_FOUND = failing(400, text='{"code":-2013,"msg":"Order does not exist."}')
 
 
@@ -78,7 +79,7 @@ async def test_asks_on_the_schedule_and_only_asks(lost):
 
 async def test_a_found_order_is_accepted_and_stays_reserved(lost):
     """Found working: from then on the account's readings decide."""
-    lost.server.answers["/fapi/v1/order"] = {"orderId": 1, "status": "NEW", "executedQty": "0"}
+    lost.server.answers["/fapi/v1/order"] = {"orderId": 1, "status": "NEW", "executedQty": "0", "time": NOW_MS}
     lost.lose()
     assert await lost.after(0.4) is Fate.UNKNOWN
     assert await lost.after(0.5) is Fate.ACCEPTED
@@ -102,9 +103,37 @@ async def test_a_found_order_is_accepted_and_stays_reserved(lost):
 )
 async def test_only_an_ended_order_without_a_trade_is_released(lost, found, fate):
     """What traded, what is not known and what cannot be read stays reserved."""
-    lost.server.answers["/fapi/v1/order"] = found
+    lost.server.answers["/fapi/v1/order"] = {"time": NOW_MS + 1, **found} if isinstance(found, dict) else found
     lost.lose()
     assert await lost.after(1) is fate
+
+
+@pytest.mark.parametrize("stamp", [{"time": NOW_MS - 1}, {}, {"time": str(NOW_MS)}, {"time": True}])
+@pytest.mark.parametrize(
+    ("found", "settled"),
+    [
+        ({"status": "CANCELED", "executedQty": "0"}, None),
+        ({"status": "FILLED", "executedQty": "1"}, Fate.ACCEPTED),
+        ({"status": "NEW", "executedQty": "0"}, Fate.ACCEPTED),
+    ],
+)
+async def test_an_earlier_order_of_the_same_name_proves_nothing_yet(lost, stamp, found, settled):
+    """A used name finds the order before; this one may still be on its way until enough time has passed."""
+    lost.server.answers["/fapi/v1/order"] = {**found, **stamp}
+    lost.lose()
+    for seconds in (0.5, 1, 2, 5, 10, 30, 60):
+        assert await lost.after(seconds) is Fate.UNKNOWN
+    assert await lost.after(90) is settled
+
+
+async def test_an_earlier_conditional_order_of_the_same_name_proves_nothing_yet(lost):
+    """They state their beginning under another name."""
+    row = {"algoStatus": "CANCELED", "actualOrderId": ""}
+    lost.server.answers["/fapi/v1/algoOrder"] = {**row, "createTime": NOW_MS - 1}
+    lost.lose(type=OrderType.STOP_MARKET, price=None, trigger_price=D(1))
+    assert await lost.after(1) is Fate.UNKNOWN
+    lost.server.answers["/fapi/v1/algoOrder"] = {**row, "createTime": NOW_MS}
+    assert await lost.after(2) is None
 
 
 async def test_not_found_counts_only_when_nothing_can_be_on_its_way(lost):
@@ -140,7 +169,7 @@ async def test_an_order_without_a_client_id_is_not_guessed(lost):
 
 async def test_conditional_orders_are_asked_for_where_they_are(lost):
     """On contracts they have an endpoint and an id of their own."""
-    lost.server.answers["/fapi/v1/algoOrder"] = {"algoStatus": "CANCELED", "actualOrderId": ""}
+    lost.server.answers["/fapi/v1/algoOrder"] = {"algoStatus": "CANCELED", "actualOrderId": "", "createTime": NOW_MS}
     lost.lose(type=OrderType.STOP_MARKET, price=None, trigger_price=D(1))
     assert await lost.after(1) is None
     assert lost.server.asked[0].query["clientAlgoId"] == "mine"
@@ -148,14 +177,14 @@ async def test_conditional_orders_are_asked_for_where_they_are(lost):
 
 async def test_a_triggered_conditional_order_stays_reserved(lost):
     """It lives on as a plain order."""
-    lost.server.answers["/fapi/v1/algoOrder"] = {"algoStatus": "CANCELED", "actualOrderId": "77"}
+    lost.server.answers["/fapi/v1/algoOrder"] = {"algoStatus": "CANCELED", "actualOrderId": "77", "createTime": NOW_MS}
     lost.lose(type=OrderType.STOP_MARKET, price=None, trigger_price=D(1))
     assert await lost.after(1) is Fate.ACCEPTED
 
 
 async def test_spot_orders_are_asked_for_at_spot(lost):
     """By symbol and original client order id, also those with a trigger."""
-    lost.server.answers["/api/v3/order"] = {"status": "CANCELED", "executedQty": "0"}
+    lost.server.answers["/api/v3/order"] = {"status": "CANCELED", "executedQty": "0", "time": NOW_MS}
     lost.lose(market=Market.SPOT, type=OrderType.STOP_LIMIT, trigger_price=D(1))
     assert await lost.after(1) is None
 
@@ -165,8 +194,11 @@ async def test_an_amended_order_that_is_found_unchanged_is_waited_for(lost):
     lost.server.answers["/fapi/v1/order"] = {"status": "NEW", "origQty": "0.5", "executedQty": "0"}
     lost.lose(replaces=Replaced(mode=ReplaceMode.AMEND, client_order_id="mine"))
     assert await lost.after(1) is Fate.UNKNOWN
-    lost.server.answers["/fapi/v1/order"] = {"status": "NEW", "origQty": "1.0", "executedQty": "0"}
-    assert await lost.after(2) is Fate.ACCEPTED
+    same = {"status": "NEW", "origQty": "1.0", "executedQty": "0", "time": NOW_MS - 9000}
+    lost.server.answers["/fapi/v1/order"] = {**same, "updateTime": NOW_MS - 1}
+    assert await lost.after(2) is Fate.UNKNOWN, "it had this quantity before"
+    lost.server.answers["/fapi/v1/order"] = {**same, "updateTime": NOW_MS}
+    assert await lost.after(5) is Fate.ACCEPTED
 
 
 async def test_an_amendment_whose_order_is_not_found_stays(lost):
@@ -202,8 +234,9 @@ async def test_real_drops_at_the_exchange_are_resolved(world):
     lookup = UnknownLookup(
         world.reservations, {("main", Market.LINEAR): world.venue()}, world.clock, not_found_counts_after_s=0.0
     )
-    leg = world.reservations.get("d").legs[0]
-    leg.unknown_since_s -= 1
+    reservation = world.reservations.get("d")
+    reservation.reserved_s -= 1  # as if it had been a second ago
+    reservation.legs[0].unknown_since_s -= 1
     await lookup.read_once()
     assert world.reservations.counts()[Fate.ACCEPTED] == 1
     await world.read()
