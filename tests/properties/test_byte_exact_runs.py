@@ -265,7 +265,7 @@ async def test_allowed_requests_arrive_byte_for_byte(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 async def test_a_hundred_thousand_allowed_requests_arrive_byte_for_byte(tmp_path):
     """The same for 100,000 orders."""
     await byte_exact_run(tmp_path / "run", judged=100_000, seed=2)

@@ -27,6 +27,9 @@ from tests.threats.sockets import address
 ABREAST = 24
 PATIENCE_S = 0.5  # a request that never ends is not waited for
 STEP_CPU_MAX_MS = 50.0
+# Looking through all objects takes as long as there are objects; 29 to 46 ms were measured after 100,000 orders
+# on a quiet machine, and a busy one makes CPU time longer too.
+COLLECTION_MAX_MS = 100.0
 # Refused by name and closed: whoever reads this answer has seen all the others.
 LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 _STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3}) [A-Za-z -]*\r\n")
@@ -111,6 +114,7 @@ async def hostile_run(folder: Any, *, variants: int, seed: int) -> dict[str, Any
     assert house.sim.accepted > variants / 50, figures
     assert {"allow", "block", "scale_down"} <= house.sim.ledger.verdicts.keys(), figures
     assert figures["worst_cpu_ms"] <= STEP_CPU_MAX_MS, figures
+    assert figures["worst_collection_ms"] <= COLLECTION_MAX_MS, figures
     return figures
 
 
@@ -127,7 +131,7 @@ async def test_hostile_requests_bring_nothing_unjudged_to_the_exchange(tmp_path)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 async def test_a_hundred_thousand_hostile_requests_bring_nothing_unjudged(tmp_path):
     """The same for 100,000."""
     await hostile_run(tmp_path / "run", variants=100_000, seed=6)

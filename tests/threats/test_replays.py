@@ -84,7 +84,7 @@ async def replay_run(folder: Any, *, orders: int, seed: int) -> dict[str, Any]:
                 writer.transport.abort()
                 await asyncio.sleep(0)
 
-        async with asyncio.timeout(600), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(1500), asyncio.TaskGroup() as group:
             for number in range(WORKERS):
                 group.create_task(worker(number))
         sent = [received for received in house.sim.received if received.is_order]
@@ -101,7 +101,7 @@ async def test_captured_orders_are_not_sent_twice(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 async def test_ten_thousand_captured_orders_are_not_sent_twice(tmp_path):
     """The same for 10,000."""
     await replay_run(tmp_path / "run", orders=10_000, seed=4)
