@@ -15,6 +15,8 @@ from rules.sentences import described
 if TYPE_CHECKING:
     from rules.rulebook import Check, Rule
 
+DIGITS_MAX = 42  # the most that an order can state: twenty before the point, twenty behind it
+
 Plan: TypeAlias = "tuple[tuple[Rule, Check | None], ...]"
 
 
@@ -61,14 +63,28 @@ class Stretch(NamedTuple):
                 outcome = "breach" if finding is ending else "scaled"
                 observed, limit = finding[1], finding[2]
             if type(observed) is Decimal:
-                observed = format(observed, "f")
-            elif type(observed) is not int:
+                text = format(observed, "f")
+                # What was divided has as many digits as the context: nobody needs more than can be read.
+                observed = text if len(text) <= DIGITS_MAX else described(observed)
+            elif type(observed) is not str and type(observed) is not int:
                 observed = described(observed)
-            if type(limit) is Decimal:
-                limit = format(limit, "f")
-            elif type(limit) is not int:
-                limit = described(limit)
-            into.append([rule.name, instruction, outcome, observed, limit])
+            into.append([rule.name, instruction, outcome, observed, _limit_text(rule.name, limit)])
+
+
+# A rule compares with the same object as long as the same limits apply: its text is made once for them.
+_limit_texts: dict[str, tuple[object, object]] = {}
+
+
+def _limit_text(rule: str, limit: object) -> object:
+    known = _limit_texts.get(rule)
+    if known is not None and known[0] is limit:
+        return known[1]
+    if type(limit) is Decimal:
+        text: object = format(limit, "f")
+    else:
+        text = limit if type(limit) is int or type(limit) is str else described(limit)
+    _limit_texts[rule] = (limit, text)
+    return text
 
 
 class Runs(Sequence[RuleRun]):
