@@ -198,3 +198,12 @@ async def test_engage_is_fast_over_the_wire(admin):
         assert (await admin.post(RELEASE, body))[0] == 200
     took.sort()
     assert took[20] < 50
+
+
+async def test_engaging_says_what_was_in_force_before(admin):
+    """Whoever halts a second time learns that it was halted already, and by whom."""
+    first = await admin.post("/admin/v1/ess/engage", {"actor": "ann", "reason": "fills"})
+    second = await admin.post("/admin/v1/ess/engage", {"actor": "bob", "reason": "also", "level": "reduce_only"})
+
+    assert [answer[1]["level_before"] for answer in (first, second)] == ["clear", "halt"]
+    assert (second[1]["level"], second[1]["actor"]) == ("halt", "ann")
