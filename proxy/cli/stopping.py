@@ -21,6 +21,7 @@ from proxy.errors import ConfigError
 
 HALT_FILE = "HALT"
 GLOBAL = "global"
+DATA_DIR_VARIABLE = "RISKGATE_DATA_DIR"
 UNPROCESSABLE = 422
 CONFIRM_S = 2.5  # a running proxy looks for the file twice a second
 CONFIRM_EVERY_S = 0.1
@@ -199,7 +200,10 @@ def _leave_halt_file(admin: AdminClient, body: dict[str, str]) -> tuple[Path | N
     file = admin.data_dir / HALT_FILE
     if not admin.data_dir.is_dir():
         # A folder that is not there belongs to no proxy; making it would only look like stopping one.
-        return None, f"no HALT file was left: there is no data folder {admin.data_dir}, so no proxy runs on it"
+        said = f"no HALT file was left: there is no data folder {admin.data_dir}, so no proxy runs on it"
+        if DATA_DIR_VARIABLE in os.environ:
+            said += f" ({DATA_DIR_VARIABLE} in this shell names it, whatever the settings file says)"
+        return None, said
     left = {**body, "at": _now().isoformat()}
     try:
         with file.open("wb") as out:

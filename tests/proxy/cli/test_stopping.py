@@ -277,3 +277,12 @@ def test_health_names_the_part_that_failed(admin, capsys):
     told = capsys.readouterr().err
     assert "riskgate: audit: not healthy" in told
     assert "riskgate: feed account.main.futures: -2015 no such key, last good 31.0 s ago" in told
+
+
+def test_a_folder_that_only_the_environment_names_is_told_as_such(folder, monkeypatch, tmp_path, capsys):
+    """A variable left over in the shell is the likeliest reason why a halt looks in the wrong place."""
+    monkeypatch.setenv("RISKGATE_DATA_DIR", str(tmp_path / "elsewhere"))
+
+    assert run(["halt", "--config", str(folder / "riskgate.yaml")]) == 4
+    assert not (tmp_path / "elsewhere").exists()
+    assert "RISKGATE_DATA_DIR in this shell names it" in capsys.readouterr().err
