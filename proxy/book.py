@@ -11,12 +11,13 @@ because BTCUSDT and BTCUSDC sell the same coins.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import ROUND_CEILING, Context, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Context, Decimal, InvalidOperation, getcontext, setcontext
+from functools import wraps
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from rules import (
     Bucket,
@@ -36,6 +37,9 @@ ZERO = Decimal(0)
 ONE = Decimal(1)
 CENT_OF_CENTS = Decimal("0.00000001")
 CEILING = Context(prec=28, rounding=ROUND_CEILING)
+# Numbers of a venue or bot have at most 20 + 20 digits: in here sums and products of them lose none. What is
+# added to a sum can then be taken away again, however large one and small another part of it is.
+EXACT = Context(prec=120)
 UNKNOWN = Decimal("Infinity")  # a sum of which a part is not known: above every limit
 FLAT = Position()
 NO_SIDES = Sides()
@@ -48,6 +52,25 @@ BOTH, LONG, SHORT = BUCKETS
 BUY, SPOT = Side.BUY, Market.SPOT
 LATE_MAX = timedelta(seconds=60)
 DOLLAR_COINS = ("USDT", "USDC", "FDUSD", "USD", "USD1", "TUSD", "BUSD")  # in order of preference for valuing
+
+
+Asked = ParamSpec("Asked")
+Given = TypeVar("Given")
+
+
+def exact(method: Callable[Asked, Given]) -> Callable[Asked, Given]:
+    """Calculate without loss for the length of one call; the context belongs to whoever calls."""
+
+    @wraps(method)
+    def called(*args: Asked.args, **options: Asked.kwargs) -> Given:
+        callers_context = getcontext()
+        setcontext(EXACT)
+        try:
+            return method(*args, **options)
+        finally:
+            setcontext(callers_context)
+
+    return called
 
 
 class Working(NamedTuple):
@@ -269,6 +292,7 @@ class Book:
 
     # Reading: constant time, however much the book holds.
 
+    @exact
     def equity(self, account: str, now: datetime) -> Fact[Decimal] | None:
         """The account's equity over all its wallets, as old as the oldest part of it.
 
@@ -328,6 +352,7 @@ class Book:
             wallet.shown[symbol] = facts
         return facts
 
+    @exact
     def exposure(self, account: str, strategy: str, now: datetime) -> Fact[Exposure] | None:
         """Worst-case sums. Missing while a position or price of this account is.
 
@@ -418,6 +443,7 @@ class Book:
 
     # Writing: by the feeds.
 
+    @exact
     def apply_snapshot(
         self,
         account: str,
@@ -480,6 +506,7 @@ class Book:
         wallet.leverage_max = leverage_max
         wallet.shown = {}
 
+    @exact
     def apply_filters(
         self,
         exchange: str,
@@ -511,6 +538,7 @@ class Book:
         for line in [line for lines in venue.lines.values() for line in lines.values()]:
             self._revalue(line)
 
+    @exact
     def apply_prices(
         self, exchange: str, market: Market, quotes: Mapping[str, Quote], *, as_of: datetime, complete: bool = False
     ) -> None:
@@ -533,6 +561,7 @@ class Book:
         if complete:
             self.close_prices(exchange, market, quotes, as_of=as_of)
 
+    @exact
     def close_prices(self, exchange: str, market: Market, named: Container[str], *, as_of: datetime) -> None:
         """End a complete reading that came in parts: what it did not name has no price any more."""
         venue = self._venue(exchange, market)
@@ -542,6 +571,7 @@ class Book:
 
     # Writing: by the reservations.
 
+    @exact
     def shift_reserved(
         self,
         account: str,
@@ -588,6 +618,7 @@ class Book:
             self._mark(line, bucket)
             self._forget_if_empty(line)
 
+    @exact
     def attribute(
         self, account: str, market: Market, instrument: str, strategy: str, quantity: Decimal
     ) -> None:
@@ -694,10 +725,7 @@ class Book:
         by_symbol: dict[str, dict[str, WorkingOrder]] = {}
         groups: dict[tuple[str, str, Bucket, Side], Decimal] = {}
         for symbol, order, group in orders:
-            known = by_symbol.setdefault(symbol, {})
-            known[order.order_id] = order
-            if order.client_order_id is not None:
-                known[order.client_order_id] = order
+            by_symbol.setdefault(symbol, {})[order.order_id] = order
             if order.reduces_by_venue:
                 continue
             instrument = self._instrument(wallet.venue, wallet.market, symbol) or symbol

@@ -18,7 +18,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from proxy.book import Book, Working, only_closes
+from proxy.book import Book, Working, exact, only_closes
 from proxy.clock import Clock
 from proxy.exchanges.base import Answer, AnswerKind, OrderState
 from rules import (
@@ -59,9 +59,9 @@ class NameKind(StrEnum):
 
 Name = tuple[str, NameKind, str]  # ids are unique within a symbol only
 
-class Fate(StrEnum):
 
     """What is known of an order that was let through."""
+class Fate(StrEnum):
 
     IN_FLIGHT = "in_flight"
     ACCEPTED = "accepted"
@@ -117,9 +117,9 @@ class Leg:
     quantity: Decimal | None
     fate: Fate = Fate.IN_FLIGHT
     changes: str | None = None  # the id of the order that it amends, where it was named by that
-    accepted_at: datetime | None = None
     order_id: str | None = None
     accepted_s: float = 0.0  # monotonic: a stepped wall clock must not release anything early
+    accepted_at: datetime | None = None
     unknown_since_s: float = 0.0
 
 
@@ -171,6 +171,7 @@ class Reservations:
         self._alike = _Windows(FINGERPRINTS_MAX)
 
     def reserve(
+    @exact
         self,
         decision_id: str,
         caller: Caller,
@@ -219,6 +220,7 @@ class Reservations:
 
     def restore(self, record: Mapping[str, Any], age_s: float) -> Reservation | None:
         """Reserve again what an earlier process recorded `age_s` ago and never learned the fate of.
+    @exact
 
         None for a decision that has no order in it, such as a change of leverage.
         """
@@ -257,6 +259,7 @@ class Reservations:
 
     def settle(self, decision_id: str, answer: Answer, at: datetime) -> None:
         """Take the venue's answer. An answer that says nothing of an order leaves its fate unknown."""
+    @exact
         reservation = self._open.get(decision_id)
         if reservation is None:
             return
@@ -277,6 +280,7 @@ class Reservations:
 
     def resolve(self, decision_id: str, leg_index: int, outcome: Outcome, at: datetime) -> bool:
         """Settle one order of unknown fate by what a look-up found; False if it is not unknown (any more)."""
+    @exact
         reservation = self._open.get(decision_id)
         if reservation is None or leg_index >= len(reservation.legs):
             return False
@@ -297,6 +301,7 @@ class Reservations:
 
     def snapshot_applied(
         self, account: str, market: Market, sent_s: float, seen: Container[Name] = frozenset()
+    @exact
     ) -> None:
         """The book has taken a complete reading of the account whose first request left at `sent_s` (monotonic).
 
@@ -410,8 +415,6 @@ class Reservations:
                 groups[order.group, place] = hold
         return holds
 
-    def _take(self, reservation: Reservation, leg: Leg, state: OrderState, at: datetime) -> None:
-        if state.order_id is not None:
     def _changing(
         self, account: str, order: Order, own: int, orders: Sequence[Order], bases: Sequence[Decimal | None]
     ) -> list[Decimal]:
@@ -435,6 +438,8 @@ class Reservations:
 
             leg.order_id = ALGO + state.order_id if _is_algo(leg, reservation.market) else state.order_id
         if state.kind is SAID_UNKNOWN:
+    def _take(self, reservation: Reservation, leg: Leg, state: OrderState, at: datetime) -> None:
+        if state.order_id is not None:
             self._become(reservation, leg, UNKNOWN)
             leg.unknown_since_s = self._clock.monotonic()
             return
@@ -635,8 +640,6 @@ def _leg(index: int, order: Order, quantity: Decimal | None, fate: Fate) -> Leg:
 
         _changes(order),
 
-@lru_cache(maxsize=1024)
-def _activity_of(sent: int, alike: int, in_use: bool) -> Activity:  # noqa: FBT001 - by position, so that the cache is quick
 def _changes(order: Order) -> str | None:
     """The id of the order that this one amends or replaces, where it was named by that."""
     return None if order.replaces is None else order.replaces.order_id
@@ -644,6 +647,8 @@ def _changes(order: Order) -> str | None:
 
     """The same few figures, again and again."""
     return Activity(orders_in_window=sent, identical_in_window=alike, client_order_id_in_use=in_use)
+@lru_cache(maxsize=1024)
+def _activity_of(sent: int, alike: int, in_use: bool) -> Activity:  # noqa: FBT001 - by position, so that the cache is quick
 
 
 def _base_quantity(order: Order, asked: Decimal | None, facts: Facts) -> Decimal | None:
@@ -674,10 +679,10 @@ def _opening_quantity(
     facts: Facts,
 ) -> Decimal:
     """The part to reserve of one order of a request; `bases` is what each of its orders trades in base units.
+    changing: Sequence[Decimal] = (),
 
     `changing` is what other amendments, not yet seen in the book, set the same order to.
     """
-    changing: Sequence[Decimal] = (),
     if quantity is None or _closes(order):
         return ZERO
     if order.replaces is not None and order.replaces.mode is AMEND:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, getcontext
 
 import pytest
 from hypothesis import given, settings
@@ -331,6 +331,23 @@ def test_what_a_strategy_opens_is_its_own_also_where_the_worst_case_stays(book):
     book.shift_reserved("main", Market.LINEAR, "BTCUSDT", Bucket.BOTH, Side.BUY, D(6), "grid", D(1))
     assert book.exposure("main", "grid", NOW).value.strategy == 250000
     assert book.exposure("main", "other", NOW).value.strategy == 200000
+
+
+def test_sums_lose_no_digit_and_leave_the_callers_arithmetic_alone(book):
+    """Far more digits than decimals keep by themselves, in quantities and in prices, are all counted."""
+    callers = getcontext()
+    large, small = D("12345678901234567890"), D("0.00000000000000000001")
+    price = D("0.000001")
+    quotes = {"BTCUSDT": Quote(price), "ETHUSDT": Quote(price)}
+    book.apply_prices("binance", Market.LINEAR, quotes, as_of=NOW, complete=True)
+    snapshot(book, orders=[working("BTCUSDT", Side.BUY, str(large)), working("BTCUSDT", Side.BUY, str(small))])
+    for quantity in (large, small, -large, -small):
+        book.shift_reserved("main", Market.LINEAR, "BTCUSDT", Bucket.BOTH, Side.BUY, quantity, "grid", quantity)
+    facts = book.symbol("main", Market.LINEAR, "BTCUSDT", NOW)
+    assert str(facts.working[Bucket.BOTH].buy) == "12345678901234567890.00000000000000000001"
+    assert facts.reserved == {}
+    assert book.exposure("main", "grid", NOW).value.account == D("12345678901234.56789001")
+    assert getcontext() is callers
 
 
 def test_what_no_strategy_opened_counts_for_every_strategy(book):

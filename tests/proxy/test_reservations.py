@@ -302,6 +302,25 @@ def test_finished_in_part_keeps_what_was_executed(world):
     assert world.strategy() == 20000
 
 
+@pytest.mark.parametrize("first", ["d1", "d2"])
+def test_what_was_reserved_is_given_back_to_the_last_digit(world, first):
+    """However much larger one order is than another, each takes away what it brought."""
+    quantities = {"d1": "100000000", "d2": "0.00000000000000000001"}
+    for decision_id, quantity in quantities.items():
+        world.reserve(order(quantity), decision_id=decision_id)
+    assert world.sides().buy == D("100000000.00000000000000000001")
+    world.settle(REJECTED, first)
+    (left,) = set(quantities) - {first}
+    assert world.sides().buy == D(quantities[left])
+    state = OrderState(kind=AnswerKind.ACCEPTED, finished=True, executed=D("0.000000000000000000001"))
+    world.settle(Answer(kind=AnswerKind.ACCEPTED, orders=(state,)), left)
+    assert world.sides().buy == state.executed
+    world.wait(1)
+    world.reservations.snapshot_applied("main", Market.LINEAR, world.clock.monotonic())
+    assert world.sides() == Sides()
+    assert world.strategy() == 0
+
+
 def test_silence_keeps_the_reservation_through_any_reading(world):
     """An order of unknown fate is not released by time or by readings that do not list it."""
     world.reserve(order(client_order_id="c"))
