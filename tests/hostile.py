@@ -322,6 +322,7 @@ class Attacker:
 
     def _corpus(self) -> bytes:
         raw = self._random.choice(_CORPUS).replace(KEY, self._key.encode())
+        raw = raw.replace(b"timestamp=1700000000000", b"timestamp=%d" % now_ms())
         return re.sub(SIGNATURE.encode(), lambda _: b"%040x" % next(_SIGNATURES) + b"b" * 24, raw)
 
     def _corpus_bytes(self) -> bytes:
