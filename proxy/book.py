@@ -352,7 +352,6 @@ class Book:
             wallet.shown[symbol] = facts
         return facts
 
-    @exact
     def exposure(self, account: str, strategy: str, now: datetime) -> Fact[Exposure] | None:
         """Worst-case sums. Missing while a position or price of this account is.
 
@@ -368,14 +367,14 @@ class Book:
             part = self._exposure_as_of(wallet)
             if part is None:
                 return None
-            value += wallet.exposure
+            value = EXACT.add(value, wallet.exposure)
             as_of = part if as_of is None or part < as_of else as_of
         if as_of is None:
             return None
         exchange = known.place.exchange
         sums = Exposure(
             account=value,
-            strategy=known.shares.get(strategy, ZERO) + known.unattributed,
+            strategy=EXACT.add(known.shares.get(strategy, ZERO), known.unattributed),
             exchange=self._exchange[exchange] if self._is_known(exchange, now) else UNKNOWN,
             total=self._total if self._is_known(None, now) else UNKNOWN,
         )
@@ -571,7 +570,6 @@ class Book:
 
     # Writing: by the reservations.
 
-    @exact
     def shift_reserved(
         self,
         account: str,
@@ -587,12 +585,21 @@ class Book:
 
         `opening` is what of it is attributed to `strategy` as opened (see `attribute`).
         """
-        wallet = self._wallets_of(account, market)
-        line = self._line(wallet, instrument)
+        line = self._line(self._wallets_of(account, market), instrument)
+        callers_context = getcontext()
+        setcontext(EXACT)  # not by `exact`, which costs more: this is on the way of every order
+        try:
+            self._shift_reserved(line, bucket, side, quantity, strategy, opening)
+        finally:
+            setcontext(callers_context)
+
+    def _shift_reserved(
+        self, line: _Line, bucket: Bucket, side: Side, quantity: Decimal, strategy: str, opening: Decimal
+    ) -> None:
         sides = line.reserved.get(bucket, NO_SIDES).plus(side, quantity)
         if sides.of(side) < ZERO:
             self._forget_if_empty(line)
-            raise ValueError(f"more was released than reserved of {instrument}: {sides}")
+            raise ValueError(f"more was released than reserved of {line.instrument}: {sides}")
         reserved = dict(line.reserved)
         if sides.buy or sides.sell:
             reserved[bucket] = sides

@@ -18,7 +18,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from proxy.book import Book, Working, exact, only_closes
+from proxy.book import EXACT, Book, Working, only_closes
 from proxy.clock import Clock
 from proxy.exchanges.base import Answer, AnswerKind, OrderState
 from rules import (
@@ -60,9 +60,9 @@ class NameKind(StrEnum):
 Name = tuple[str, NameKind, str]  # ids are unique within a symbol only
 
 
-    """What is known of an order that was let through."""
 class Fate(StrEnum):
 
+    """What is known of an order that was let through."""
     IN_FLIGHT = "in_flight"
     ACCEPTED = "accepted"
     UNKNOWN = "unknown"
@@ -118,9 +118,9 @@ class Leg:
     fate: Fate = Fate.IN_FLIGHT
     changes: str | None = None  # the id of the order that it amends, where it was named by that
     order_id: str | None = None
-    accepted_s: float = 0.0  # monotonic: a stepped wall clock must not release anything early
     accepted_at: datetime | None = None
     unknown_since_s: float = 0.0
+    accepted_s: float = 0.0  # monotonic: a stepped wall clock must not release anything early
 
 
 @dataclass(slots=True)
@@ -171,7 +171,6 @@ class Reservations:
         self._alike = _Windows(FINGERPRINTS_MAX)
 
     def reserve(
-    @exact
         self,
         decision_id: str,
         caller: Caller,
@@ -220,7 +219,6 @@ class Reservations:
 
     def restore(self, record: Mapping[str, Any], age_s: float) -> Reservation | None:
         """Reserve again what an earlier process recorded `age_s` ago and never learned the fate of.
-    @exact
 
         None for a decision that has no order in it, such as a change of leverage.
         """
@@ -259,7 +257,6 @@ class Reservations:
 
     def settle(self, decision_id: str, answer: Answer, at: datetime) -> None:
         """Take the venue's answer. An answer that says nothing of an order leaves its fate unknown."""
-    @exact
         reservation = self._open.get(decision_id)
         if reservation is None:
             return
@@ -280,7 +277,6 @@ class Reservations:
 
     def resolve(self, decision_id: str, leg_index: int, outcome: Outcome, at: datetime) -> bool:
         """Settle one order of unknown fate by what a look-up found; False if it is not unknown (any more)."""
-    @exact
         reservation = self._open.get(decision_id)
         if reservation is None or leg_index >= len(reservation.legs):
             return False
@@ -301,7 +297,6 @@ class Reservations:
 
     def snapshot_applied(
         self, account: str, market: Market, sent_s: float, seen: Container[Name] = frozenset()
-    @exact
     ) -> None:
         """The book has taken a complete reading of the account whose first request left at `sent_s` (monotonic).
 
@@ -436,12 +431,12 @@ class Reservations:
                 found.append(bases[index] or ZERO)
         return found
 
-            leg.order_id = ALGO + state.order_id if _is_algo(leg, reservation.market) else state.order_id
-        if state.kind is SAID_UNKNOWN:
     def _take(self, reservation: Reservation, leg: Leg, state: OrderState, at: datetime) -> None:
         if state.order_id is not None:
             self._become(reservation, leg, UNKNOWN)
             leg.unknown_since_s = self._clock.monotonic()
+            leg.order_id = ALGO + state.order_id if _is_algo(leg, reservation.market) else state.order_id
+        if state.kind is SAID_UNKNOWN:
             return
         if state.kind is SAID_REJECTED or (state.finished and state.executed == 0):
             self._become(reservation, leg, GONE)
@@ -460,7 +455,7 @@ class Reservations:
             hold.legs.discard(leg.index)
             if not hold.legs:
                 reservation.holds.remove(hold)
-                self._shift(reservation, hold, -hold.quantity, ZERO)
+                self._shift(reservation, hold, hold.quantity.copy_negate(), ZERO)
 
     def _free(self, reservation: Reservation, leg: Leg) -> None:
         """The order opened nothing and never will: the hold and what was attributed end."""
@@ -468,14 +463,15 @@ class Reservations:
             hold.legs.discard(leg.index)
             if not hold.legs:
                 reservation.holds.remove(hold)
-                self._shift(reservation, hold, -hold.quantity, -hold.opening)
+                self._shift(reservation, hold, hold.quantity.copy_negate(), hold.opening.copy_negate())
 
     def _shrink(self, reservation: Reservation, leg: Leg, executed: Decimal) -> None:
         """A finished order can add no more than it executed."""
         for hold in reservation.holds:
             if hold.legs == {leg.index} and executed < hold.quantity:
                 opening = min(hold.opening, executed)
-                self._shift(reservation, hold, executed - hold.quantity, opening - hold.opening)
+                less, less_opening = EXACT.subtract(executed, hold.quantity), EXACT.subtract(opening, hold.opening)
+                self._shift(reservation, hold, less, less_opening)
                 hold.quantity, hold.opening = executed, opening
 
     def _shift(self, reservation: Reservation, hold: Hold, quantity: Decimal, opening: Decimal) -> None:
@@ -645,12 +641,12 @@ def _changes(order: Order) -> str | None:
     return None if order.replaces is None else order.replaces.order_id
 
 
-    """The same few figures, again and again."""
-    return Activity(orders_in_window=sent, identical_in_window=alike, client_order_id_in_use=in_use)
 @lru_cache(maxsize=1024)
 def _activity_of(sent: int, alike: int, in_use: bool) -> Activity:  # noqa: FBT001 - by position, so that the cache is quick
 
 
+    """The same few figures, again and again."""
+    return Activity(orders_in_window=sent, identical_in_window=alike, client_order_id_in_use=in_use)
 def _base_quantity(order: Order, asked: Decimal | None, facts: Facts) -> Decimal | None:
     """What an order trades in base units, rounded up; None for one that closes whatever is there."""
     if order.quote_quantity is not None:
@@ -659,7 +655,8 @@ def _base_quantity(order: Order, asked: Decimal | None, facts: Facts) -> Decimal
         if price is None:
             raise FactMissing("price")
         near = price.value.ask if order.side is BUY else price.value.bid
-        return (amount / (near or price.value.mark)).quantize(BASE_STEP, rounding=ROUND_CEILING)
+        base = EXACT.divide(amount, near or price.value.mark)
+        return base.quantize(BASE_STEP, rounding=ROUND_CEILING, context=EXACT)
     if order.close_position:
         return None
     return order.quantity if asked is None else asked
@@ -688,13 +685,15 @@ def _opening_quantity(
     if order.replaces is not None and order.replaces.mode is AMEND:
         counted = _still_counted(order, facts)
         # The next reading may show it as small as any of them made it, and before this one has grown it.
-        return quantity - (min(counted, *changing) if changing and counted.is_finite() else counted)
+        if changing and counted.is_finite():
+            counted = min(counted, *changing)
+        return EXACT.subtract(quantity, counted)
     if order.pending_on is not None:
         parent = orders[order.pending_on]
         same_place = (parent.symbol, parent.bucket) == (order.symbol, order.bucket)
         if same_place and parent.side is not order.side:
             # It comes to life when its parent has filled and takes back what that bought or sold.
-            return quantity - (bases[order.pending_on] or ZERO)
+            return EXACT.subtract(quantity, bases[order.pending_on] or ZERO)
     return quantity
 
 
@@ -718,4 +717,4 @@ def _opened(quantity: Decimal, place: Place, position: Fact[Position] | None) ->
         return quantity
     signed = position.value.signed(place.bucket)
     against = -signed if place.side is BUY else signed
-    return quantity if against <= ZERO else quantity - min(quantity, against)
+    return quantity if against <= ZERO else EXACT.subtract(quantity, min(quantity, against))
