@@ -341,7 +341,7 @@ class Book:
             price=price,
             position=known.position,
             working=known.working,
-            working_orders=known.working_orders,
+            orders_by_id=known.orders_by_id,
             reserved=reserved,
             # Without margin orders a coin cannot be levered: that is as true now as it ever was.
             leverage=Fact(ONE, now) if market is SPOT else known.leverage,
@@ -678,7 +678,7 @@ class Book:
         return SymbolFacts(
             position=position,
             working=NOTHING_WAITING if line is None else line.working,
-            working_orders=wallet.orders.get(symbol, NO_ORDERS),
+            orders_by_id=wallet.orders.get(symbol, NO_ORDERS),
             leverage=None if set_to is None or wallet.leverage_as_of is None else Fact(set_to, wallet.leverage_as_of),
             leverage_max=ONE if wallet.market is SPOT else wallet.leverage_max.get(symbol),
             filters=None if filters is None or venue.filters_as_of is None else Fact(filters, venue.filters_as_of),

@@ -36,7 +36,8 @@ from rules import (
     ReplaceMode,
     Side,
     Sides,
-    WorkingOrder,
+    amended_order,
+    placed,
 )
 
 ZERO = Decimal(0)
@@ -61,8 +62,8 @@ Name = tuple[str, NameKind, str]  # ids are unique within a symbol only
 
 
 class Fate(StrEnum):
-
     """What is known of an order that was let through."""
+
     IN_FLIGHT = "in_flight"
     ACCEPTED = "accepted"
     UNKNOWN = "unknown"
@@ -119,8 +120,8 @@ class Leg:
     changes: str | None = None  # the id of the order that it amends, where it was named by that
     order_id: str | None = None
     accepted_at: datetime | None = None
-    unknown_since_s: float = 0.0
     accepted_s: float = 0.0  # monotonic: a stepped wall clock must not release anything early
+    unknown_since_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -189,6 +190,7 @@ class Reservations:
         if decision_id in self._open:
             raise ValueError(f"decision {decision_id} has a reservation already")
         now_s = self._clock.monotonic()
+        orders = [placed(order, facts.of(order.symbol)) for order in orders]
         bases: list[Decimal | None] = [None] * len(orders)
         holds: list[Hold] = []
         if not test:
@@ -433,10 +435,10 @@ class Reservations:
 
     def _take(self, reservation: Reservation, leg: Leg, state: OrderState, at: datetime) -> None:
         if state.order_id is not None:
-            self._become(reservation, leg, UNKNOWN)
-            leg.unknown_since_s = self._clock.monotonic()
             leg.order_id = ALGO + state.order_id if _is_algo(leg, reservation.market) else state.order_id
         if state.kind is SAID_UNKNOWN:
+            self._become(reservation, leg, UNKNOWN)
+            leg.unknown_since_s = self._clock.monotonic()
             return
         if state.kind is SAID_REJECTED or (state.finished and state.executed == 0):
             self._become(reservation, leg, GONE)
@@ -559,9 +561,9 @@ def _leg_of(index: int, row: Mapping[str, Any], quantity: str | None, unknown_si
         conditional=row["type"] not in (OrderType.LIMIT, OrderType.MARKET),
         quantity=Decimal(stated) if in_base else None,
         fate=Fate.UNKNOWN,
+        changes=None if replaces is None else replaces.get("order_id"),
         unknown_since_s=unknown_since_s,
     )
-        changes=None if replaces is None else replaces.get("order_id"),
 
 
 def _hold_of(row: Sequence[Any]) -> Hold:
@@ -632,9 +634,9 @@ def _leg(index: int, order: Order, quantity: Decimal | None, fate: Fate) -> Leg:
         order.type not in UNTRIGGERED,
         quantity,
         fate,
+        _changes(order),
     )
 
-        _changes(order),
 
 def _changes(order: Order) -> str | None:
     """The id of the order that this one amends or replaces, where it was named by that."""
@@ -643,10 +645,10 @@ def _changes(order: Order) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _activity_of(sent: int, alike: int, in_use: bool) -> Activity:  # noqa: FBT001 - by position, so that the cache is quick
-
-
     """The same few figures, again and again."""
     return Activity(orders_in_window=sent, identical_in_window=alike, client_order_id_in_use=in_use)
+
+
 def _base_quantity(order: Order, asked: Decimal | None, facts: Facts) -> Decimal | None:
     """What an order trades in base units, rounded up; None for one that closes whatever is there."""
     if order.quote_quantity is not None:
@@ -674,9 +676,9 @@ def _opening_quantity(
     orders: Sequence[Order],
     bases: Sequence[Decimal | None],
     facts: Facts,
+    changing: Sequence[Decimal] = (),
 ) -> Decimal:
     """The part to reserve of one order of a request; `bases` is what each of its orders trades in base units.
-    changing: Sequence[Decimal] = (),
 
     `changing` is what other amendments, not yet seen in the book, set the same order to.
     """
@@ -699,12 +701,7 @@ def _opening_quantity(
 
 def _still_counted(order: Order, facts: Facts) -> Decimal:
     """What of an amended order the book counts as working already."""
-    assert order.replaces is not None
-    known: WorkingOrder | None = None
-    working = facts.of(order.symbol).working_orders
-    for name in (order.replaces.order_id, order.replaces.client_order_id):
-        if known is None and name is not None:
-            known = working.get(name)
+    known = amended_order(order, facts.of(order.symbol))
     if known is None or known.side is not order.side or known.bucket is not order.bucket:
         return ZERO
     # An amended order keeps its reduce-only mark: the venue still keeps it from opening.

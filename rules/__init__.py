@@ -6,6 +6,7 @@ Nothing here waits, reads a clock, opens a socket or writes a log. Import from h
 from rules.case import Case
 from rules.decision import Breach, Decision, Finding, Hold, Reason, RuleRun, Verdict, Within
 from rules.ess import CLEAR, EssAct, EssLevel, Stop, strictest
+from rules.exposure import amended_order, placed
 from rules.facts import (
     Activity,
     Caller,
@@ -61,6 +62,6 @@ __all__ = [
     "LeverageChange", "Limits", "Losses", "MarginChange", "MarginKind", "Market", "Order", "OrderType",
     "Position", "Price", "QuantityCut", "Reason", "Replaced", "ReplaceMode", "RiskLevel", "RiskSource",
     "RULEBOOK", "Rule", "RuleRun", "Side", "Sides", "Stop", "SymbolFacts", "Verdict", "Within", "WorkingOrder",
-    "after", "described", "evaluate", "sentence", "strictest",
+    "after", "amended_order", "described", "evaluate", "placed", "sentence", "strictest",
     "PolicyGap", "effective", "effective_with_sources", "looser", "no_looser",
 ]

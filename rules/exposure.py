@@ -13,10 +13,12 @@ a short.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from rules.facts import FactMissing, FactStale, SymbolFacts, WorkingOrder
+from rules.decision import Breach, Reason
+from rules.facts import FactMissing, Facts, FactStale, SymbolFacts, WorkingOrder
 from rules.order import Bucket, Market, Order, OrderType, ReplaceMode, Side
 
 if TYPE_CHECKING:
@@ -113,14 +115,44 @@ def amended(case: Case) -> WorkingOrder | None:
     be partly filled, or live on, so both count.
     """
     order = case.order
+    found = amended_order(order, case.symbol)
+    return found if found is not None and found.side is order.side and found.bucket is order.bucket else None
+
+
+def amended_order(order: Order, symbol: SymbolFacts) -> WorkingOrder | None:
+    """The working order that an amendment names by the venue's own id; by any other name it is not known.
+
+    A client id proves nothing: it may be given to another order as soon as the first one is done, and where
+    both ids are sent the venue goes by its own.
+    """
+    replaces = order.replaces
+    if replaces is None or replaces.mode is not ReplaceMode.AMEND or replaces.order_id is None:
+        return None
+    return symbol.orders_by_id.get(replaces.order_id)
+
+
+def placed(order: Order, symbol: SymbolFacts) -> Order:
+    """The order with the bucket of the one that it amends: a futures amendment does not state its own."""
+    if order.replaces is None:
+        return order
+    found = amended_order(order, symbol)
+    return order if found is None or found.bucket is order.bucket else replace(order, bucket=found.bucket)
+
+
+def misfit(order: Order, facts: Facts) -> Breach | None:
+    """Why an amendment cannot be judged: it contradicts the order it names, or nobody knows which leg that is on."""
     replaces = order.replaces
     if replaces is None or replaces.mode is not ReplaceMode.AMEND:
         return None
-    for name in (replaces.order_id, replaces.client_order_id):
-        found = case.symbol.working_orders.get(name) if name is not None else None
-        if found is not None:
-            return found if found.side is order.side and found.bucket is order.bucket else None
-    return None
+    found = amended_order(order, facts.of(order.symbol))
+    if found is not None:
+        if (found.side, found.bucket) == (order.side, order.bucket):
+            return None
+        stated, known = f"{order.side} {order.bucket}", f"{found.side} {found.bucket}"
+        return Breach(Reason.ORDER_NOT_UNDERSTOOD, f"amendment to {stated}", f"what the order is: {known}")
+    if order.market is not LINEAR or (facts.hedge_mode is not None and not facts.hedge_mode.value):
+        return None  # there is but one position that it can be on
+    return Breach(Reason.FACTS_MISSING, "the order to amend, by its orderId", "known")
 
 
 def kept_from_opening(case: Case) -> bool:
@@ -141,7 +173,7 @@ def strictly_reduces(case: Case) -> bool:
     the order's side fills first.
     """
     order, position = case.order, case.symbol.position
-    if position is None or _wrong_mode(case):
+    if position is None or _wrong_mode(case) or misfit(order, case.facts) is not None:
         return False
     held = position.value.signed(order.bucket)
     closing_side = SELL if held > NOTHING else BUY

@@ -175,7 +175,8 @@ class SymbolFacts:
     price: Fact[Price] | None = None
     position: Fact[Position] | None = None
     working: Mapping[Bucket, Sides] = field(default_factory=dict)
-    working_orders: Mapping[str, WorkingOrder] = field(default_factory=dict)  # by order id and by client id
+    # By the venue's own id only: a client id is chosen by a bot, may equal another order's id, and is used again.
+    orders_by_id: Mapping[str, WorkingOrder] = field(default_factory=dict)
     reserved: Mapping[Bucket, Sides] = field(default_factory=dict)
     leverage: Fact[Decimal] | None = None  # as set at the venue
     leverage_max: Decimal | None = None  # the venue's own maximum (leverage brackets)

@@ -13,6 +13,7 @@ from rules import scaling
 from rules.case import Case, believable
 from rules.decision import Breach, Decision, Finding, Hold, Reason, Verdict
 from rules.ess import EssLevel
+from rules.exposure import misfit, placed
 from rules.facts import FactMissing, Facts, FactStale
 from rules.foresight import foresee
 from rules.limits import Limits, RiskSource
@@ -79,6 +80,9 @@ def evaluate(
 
 def _judge(asked: tuple[Instruction, ...], facts: Facts, limits: Limits, rules: Sequence[Rule]) -> Decision:
     """Walk; where only size is wrong, make it smaller and walk again, until everything holds."""
+    asked, odd = _placed(asked, facts)
+    if odd is not None:
+        return _blocked(odd, asked, NO_RUNS, facts, limits, reducing=False)
     candidate = asked
     binding: Cap | None = None
     scaled: tuple[Stretch, ...] = ()
@@ -104,6 +108,20 @@ def _judge(asked: tuple[Instruction, ...], facts: Facts, limits: Limits, rules: 
         scaled = (*scaled, *(stretch.only_scaled() for stretch in walk.stretches))
     assert binding is not None
     return _blocked(binding.breach, asked, Runs(scaled), facts, limits, reducing=False, notionals=notionals)
+
+
+def _placed(
+    asked: tuple[Instruction, ...], facts: Facts
+) -> tuple[tuple[Instruction, ...], Breach | None]:
+    """Every amendment on the position of the order that it amends; or why one of them cannot be judged."""
+    for leg in asked:
+        if type(leg) is Order and leg.replaces is not None:
+            break
+    else:
+        return asked, None
+    found = tuple([placed(leg, facts.of(leg.symbol)) if isinstance(leg, Order) else leg for leg in asked])
+    odd = (misfit(leg, facts) for leg in found if isinstance(leg, Order))
+    return found, next((breach for breach in odd if breach is not None), None)
 
 
 def _notionals(

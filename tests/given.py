@@ -99,8 +99,7 @@ def symbol_facts(
         position=known(position, position_age),
         working={Bucket.BOTH: waiting} if isinstance(waiting, Sides) else waiting or {},
         reserved={Bucket.BOTH: reserved} if isinstance(reserved, Sides) else reserved or {},
-        working_orders={one.order_id: one for one in orders}
-        | {one.client_order_id: one for one in orders if one.client_order_id},
+        orders_by_id={one.order_id: one for one in orders},
         leverage=known(number(leverage), leverage_age),
         filters=known((rules_of_venue or filters()) if filters_known else None, filters_age),
     )

@@ -154,7 +154,7 @@ def make_symbol_facts(pick: Random, *, always: bool) -> SymbolFacts:
         position=fact(pick, position, always=always),
         working=make_waiting(pick),
         reserved=make_waiting(pick),
-        working_orders=pick.choice([{}, {"1": one, "2": one}]),
+        orders_by_id=pick.choice([{}, {"1": one, "2": one}]),
         leverage=fact(pick, pick.choice([Decimal(1), Decimal(3), Decimal(20)]), always=always),
         filters=fact(pick, pick.choice(FILTERS), always=always),
     )

@@ -34,7 +34,7 @@ def notional(case: Case) -> Finding:
 def loss_at_stop(case: Case) -> Finding:
     """Where a stop is known, the loss if it is hit may not be above a fraction of equity."""
     limit = case.limits.trade_stop_loss_fraction_max
-    if limit is None or not (case.symbol.working_orders or case.earlier.instructions):
+    if limit is None or not (case.symbol.orders_by_id or case.earlier.instructions):
         return None
     stop = _stop_price(case)
     if stop is None:
@@ -65,7 +65,7 @@ def _stop_price(case: Case) -> Decimal | None:
     ]
     resting = [
         other.trigger_price
-        for other in case.symbol.working_orders.values()
+        for other in case.symbol.orders_by_id.values()
         if other.trigger_price is not None
         and (other.bucket, other.side) == (order.bucket, order.side.opposite)
     ]

@@ -146,7 +146,8 @@ class Drops:
             # Only an account reading that lists the order already may have taken its place.
             working = self.run.app.book.symbol("direct", Market.LINEAR, "BTCUSDT", self.run.app.clock.now())
             held = reservation is not None and reservation.fate is Fate.UNKNOWN and bool(reservation.holds)
-            assert held or order in working.working_orders, (order, reservation)
+            listed = {one.client_order_id for one in working.orders_by_id.values()}
+            assert held or order in listed, (order, reservation)
 
     def check_end(self) -> None:
         """Nothing came later; every fate is on record; what is not found yet is still reserved."""

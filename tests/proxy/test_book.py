@@ -161,7 +161,7 @@ def test_working_orders_count_but_for_those_the_venue_keeps_from_opening(book):
     )
     facts = book.symbol("main", Market.LINEAR, "BTCUSDT", NOW)
     assert facts.working[Bucket.BOTH] == Sides(buy=D(2))
-    assert facts.working_orders["7"].remaining == 1
+    assert facts.orders_by_id["7"].remaining == 1
     assert book.exposure("main", "s", NOW).value.account == D(150000)
 
 
@@ -478,7 +478,7 @@ def test_what_was_read_before_never_hides_what_came_after(book):
     later = NOW + timedelta(seconds=1)
     snapshot(book, as_of=later, positions={"ETHUSDT": Position(both=D(1))}, orders=[working("BTCUSDT", Side.SELL, "3")])
     assert read().position == (Position(), later)
-    assert (read().working[Bucket.BOTH].sell, len(read().working_orders)) == (3, 1)
+    assert (read().working[Bucket.BOTH].sell, len(read().orders_by_id)) == (3, 1)
     held = book.open_positions("main", Market.LINEAR, [])
     assert held == ({("BTCUSDT", Bucket.BOTH), ("ETHUSDT", Bucket.BOTH)}, later)
     book.shift_reserved("main", Market.LINEAR, "BTCUSDT", Bucket.BOTH, Side.BUY, D(-2))

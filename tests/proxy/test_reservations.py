@@ -427,8 +427,28 @@ def working(quantity: str, **more: Any) -> Working:
 def test_an_amendment_reserves_only_the_excess(world, new, excess):
     """Amending a working order of 2 to 5 adds 3; making it smaller adds nothing."""
     world.book.apply_snapshot("main", Market.LINEAR, as_of=NOW, positions={}, orders=[working("2")])
-    world.reserve(order(new, replaces=Replaced(mode=ReplaceMode.AMEND, **named)))
+    world.reserve(order(new, replaces=Replaced(mode=ReplaceMode.AMEND, order_id="7")))
     assert world.sides().buy == D(excess)
+
+
+@pytest.mark.parametrize(
+    "named", [{"client_order_id": "c"}, {"order_id": "8", "client_order_id": "c"}, {"order_id": "c"}]
+)
+def test_an_amendment_by_another_name_than_the_venues_reserves_all_of_it(world, named):
+    """A client id proves nothing of the order that bears it now, reduce-only or not."""
+    orders = [working("2", reduces_by_venue=True)]
+    world.book.apply_snapshot("main", Market.LINEAR, as_of=NOW, positions={}, orders=orders)
+    world.reserve(order("5", replaces=Replaced(mode=ReplaceMode.AMEND, **named)))
+    assert world.sides().buy == 5
+
+
+def test_an_amendment_is_reserved_on_the_leg_of_its_order(world):
+    """A futures amendment states no leg of hedge mode; the order that it names has one."""
+    world.book.apply_snapshot("main", Market.LINEAR, as_of=NOW, positions={}, orders=[working("2", bucket=Bucket.LONG)])
+    world.reserve(order("5", replaces=Replaced(mode=ReplaceMode.AMEND, order_id="7")))
+    facts = world.book.symbol("main", Market.LINEAR, "BTCUSDT", NOW)
+    assert facts.reserved[Bucket.LONG].buy == 3
+    assert Bucket.BOTH not in facts.reserved
 
 
 def amendment(quantity: str, order_id: str | None = "7") -> Order:

@@ -100,10 +100,60 @@ def test_an_amendment_counts_the_larger_of_old_and_new():
     """An order of 5 amended to 6 adds 1; amended to 4 it adds nothing and takes nothing off before it is confirmed."""
     old = given.working("9", remaining="5", client_order_id="c")
     known = given.facts(orders=[old], waiting=given.sides(buy="5"))
-    for named in ({"order_id": "9"}, {"client_order_id": "c"}, {"order_id": "8", "client_order_id": "c"}):
+    replaces = Replaced(mode=ReplaceMode.AMEND, order_id="9", client_order_id="other")
+    assert case(given.order(quantity="6", replaces=replaces), known).worst_after == 6
+    assert case(given.order(quantity="4", replaces=replaces), known).worst_after == 5
+
+
+def test_an_amendment_by_any_other_name_than_the_venues_counts_in_full():
+    """A client id may be another order's id, or have been given on: it neither takes off nor keeps from opening."""
+    plain = given.working("9", remaining="5", client_order_id="c")
+    closer = given.working("10", remaining="5", client_order_id="9x", reduces_by_venue=True)
+    known = given.facts(held="-5", orders=[plain, closer], waiting=given.sides(buy="5"))
+    for named in ({"client_order_id": "c"}, {"order_id": "8", "client_order_id": "9x"}, {"order_id": "9x"}):
         replaces = Replaced(mode=ReplaceMode.AMEND, **named)
-        assert case(given.order(quantity="6", replaces=replaces), known).worst_after == 6
-        assert case(given.order(quantity="4", replaces=replaces), known).worst_after == 5
+        judged = case(given.order(quantity="6", replaces=replaces), known)
+        assert judged.added == 6
+        assert not judged.reducing
+
+
+def test_an_amendment_is_judged_on_the_leg_of_its_order():
+    """In hedge mode the amendment of a LONG order counts against the LONG position, whatever bucket it states."""
+    known = given.facts(
+        hedge_mode=True, long="8", orders=[given.working("9", remaining="1", bucket=Bucket.LONG)],
+        waiting={Bucket.LONG: given.sides(buy="1")},
+    )
+    asked = given.order(quantity="8", replaces=Replaced(mode=ReplaceMode.AMEND, order_id="9"))
+    decision = evaluate(asked, known, given.limits(position_notional_max="900"))
+
+    assert (decision.verdict, decision.reason) == (Verdict.BLOCK, Reason.POSITION_EXCEEDS_LIMIT)
+    allowed = evaluate(asked, known, given.limits(position_notional_max="1600"))
+    assert allowed.verdict is Verdict.ALLOW
+    assert [(hold.bucket, hold.quantity) for hold in allowed.holds] == [(Bucket.LONG, 7)]
+
+
+@pytest.mark.parametrize("mode", [True, None])
+@pytest.mark.parametrize("named", [{"order_id": "8"}, {"client_order_id": "c"}])
+def test_an_amendment_of_an_unknown_order_is_blocked_unless_there_is_one_position_only(mode, named):
+    """In hedge mode nobody can say which leg an unknown order is on; in one-way mode it counts in full."""
+    orders = [given.working("9", client_order_id="c", bucket=Bucket.LONG)]
+    asked = given.order(replaces=Replaced(mode=ReplaceMode.AMEND, **named))
+    decision = evaluate(asked, given.facts(hedge_mode=mode, orders=orders), given.limits())
+
+    assert (decision.verdict, decision.reason) == (Verdict.BLOCK, Reason.FACTS_MISSING)
+    assert evaluate(asked, given.facts(hedge_mode=False, orders=orders), given.limits()).verdict is Verdict.ALLOW
+
+
+def test_an_amendment_that_states_another_side_is_blocked():
+    """The venue keeps the order's side or refuses: a SELL that names a working BUY is no reduction of a long."""
+    known = given.facts(hedge_mode=False, held="5", orders=[given.working("9")], waiting=given.sides(buy="1"))
+    asked = given.order(side=Side.SELL, replaces=Replaced(mode=ReplaceMode.AMEND, order_id="9"))
+    decision = evaluate(asked, known, given.limits())
+
+    assert not case(asked, known).reducing
+    assert (decision.verdict, decision.reason) == (Verdict.BLOCK, Reason.ORDER_NOT_UNDERSTOOD)
+    assert "amendment to SELL BOTH" in decision.sentence
+    assert "BUY BOTH" in decision.sentence
 
 
 def test_an_amendment_of_an_unknown_or_other_order_counts_in_full():

@@ -110,7 +110,7 @@ def test_without_the_venues_filters_nothing_is_scaled(unusable, reason):
 )
 def test_what_must_stay_whole_is_blocked(asked):
     """Fill-or-kill orders and amendments are not scaled."""
-    decision = evaluate(asked, given.facts(), scaling(order_quantity_max="0.5"))
+    decision = evaluate(asked, given.facts(hedge_mode=False), scaling(order_quantity_max="0.5"))
 
     assert (decision.verdict, decision.reason) == (Verdict.BLOCK, Reason.ORDER_QUANTITY_EXCEEDS_LIMIT)
 

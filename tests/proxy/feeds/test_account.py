@@ -45,9 +45,10 @@ async def test_a_futures_account_is_read_whole(world):
     facts = world.symbol(Market.LINEAR)
     assert facts.position.value == Position(both=D("0.010"))
     assert facts.working[Bucket.BOTH] == Sides(buy=D("0.020"), sell=D("0.030"))
-    assert facts.working_orders["mine"].price == 30000
-    assert facts.working_orders["exit"].reduces_by_venue
-    assert facts.working_orders["stop"].trigger_price == 20000
+    working = {one.client_order_id: one for one in facts.orders_by_id.values()}
+    assert working["mine"].price == 30000
+    assert working["exit"].reduces_by_venue
+    assert working["stop"].trigger_price == 20000
     assert facts.leverage.value == 7
     assert facts.leverage_max >= 7
     assert world.book.hedge_mode("main", Market.LINEAR, world.clock.now()).value is False
