@@ -773,7 +773,8 @@ def _check_accounts(settings: Settings) -> Iterator[Refusal]:
         if custody and account.credentials is None:
             yield f"{place}.credentials", "nothing", "the exchange's key and secret: custody signs for bots"
         if account.credentials is None and account.static_equity is None:
-            yield f"{place}.credentials", "nothing", "credentials to read the account with (a key that may only read is enough)"
+            expected = "credentials to read the account with (a key that may only read is enough)"
+            yield f"{place}.credentials", "nothing", expected
         venue_key = account.credentials.api_key.get_secret_value() if account.credentials else None
         for bot_name, bot in account.bots.items():
             here = f"{place}.bots.{bot_name}"
