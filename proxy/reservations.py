@@ -25,22 +25,22 @@ from rules import (
     Activity,
     Bucket,
     Caller,
-    Fact,
     FactMissing,
     Facts,
     Limits,
     Market,
     Order,
     OrderType,
-    Position,
     ReplaceMode,
     Side,
     Sides,
+    SymbolFacts,
     amended_order,
     placed,
 )
 
 ZERO = Decimal(0)
+EVERYTHING = Decimal("Infinity")  # an order that closes whatever is there
 BASE_STEP = Decimal("0.00000001")
 FINGERPRINTS_MAX = 65_536
 CALLERS_MAX = 4_096
@@ -103,6 +103,7 @@ class Hold:
     quantity: Decimal
     opening: Decimal  # the share of it that is attributed to the strategy as opened
     legs: set[int]
+    closes: bool = False  # of an order that the venue keeps from opening: what it may take off the position
 
 
 @dataclass(slots=True)
@@ -152,7 +153,7 @@ class Reservation:
         return [
             (
                 hold.place.instrument, hold.place.bucket, hold.place.side, format(hold.quantity, "f"),
-                format(hold.opening, "f"), sorted(hold.legs),
+                format(hold.opening, "f"), sorted(hold.legs), *(["closes"] if hold.closes else []),
             )
             for hold in self.holds
         ]  # fmt: skip
@@ -391,6 +392,10 @@ class Reservations:
         holds: list[Hold] = []
         groups: dict[tuple[int, Place], Hold] = {}
         for index, order in enumerate(orders):
+            if _takes_position(order, facts):
+                place = Place(order.symbol, order.bucket, order.side)
+                holds.append(Hold(place, bases[index] or EVERYTHING, ZERO, {index}, closes=True))
+                continue
             changing: list[Decimal] = []
             if order.replaces is not None and order.replaces.mode is AMEND:
                 changing = self._changing(caller.account, order, index, orders, bases)
@@ -399,7 +404,7 @@ class Reservations:
                 continue
             instrument = self._book.instrument(caller.account, order.market, order.symbol)
             place = Place(instrument, order.bucket, order.side)
-            opening = _opened(quantity, place, facts.of(order.symbol).position)
+            opening = _opened(quantity, place, facts.of(order.symbol), holds)
             shared = None if order.group is None else groups.get((order.group, place))
             if shared is not None:
                 shared.legs.add(index)
@@ -470,7 +475,7 @@ class Reservations:
     def _shrink(self, reservation: Reservation, leg: Leg, executed: Decimal) -> None:
         """A finished order can add no more than it executed."""
         for hold in reservation.holds:
-            if hold.legs == {leg.index} and executed < hold.quantity:
+            if hold.legs == {leg.index} and executed < hold.quantity and not hold.closes:
                 opening = min(hold.opening, executed)
                 less, less_opening = EXACT.subtract(executed, hold.quantity), EXACT.subtract(opening, hold.opening)
                 self._shift(reservation, hold, less, less_opening)
@@ -479,6 +484,10 @@ class Reservations:
     def _shift(self, reservation: Reservation, hold: Hold, quantity: Decimal, opening: Decimal) -> None:
         caller = reservation.caller
         instrument, bucket, side = hold.place
+        if hold.closes:
+            size, taken = quantity.copy_abs(), quantity > ZERO
+            self._book.shift_closing(caller.account, reservation.market, instrument, side, size, taken=taken)
+            return
         self._book.shift_reserved(
             caller.account, reservation.market, instrument, bucket, side, quantity, caller.strategy, opening
         )
@@ -568,8 +577,9 @@ def _leg_of(index: int, row: Mapping[str, Any], quantity: str | None, unknown_si
 
 def _hold_of(row: Sequence[Any]) -> Hold:
     """A hold as `Reservation.recorded` wrote it."""
-    instrument, bucket, side, quantity, opening, legs = row
-    return Hold(Place(instrument, Bucket(bucket), Side(side)), Decimal(quantity), Decimal(opening), set(legs))
+    instrument, bucket, side, quantity, opening, legs, *closes = row
+    place = Place(instrument, Bucket(bucket), Side(side))
+    return Hold(place, Decimal(quantity), Decimal(opening), set(legs), bool(closes))
 
 
 class _Windows:
@@ -708,10 +718,19 @@ def _still_counted(order: Order, facts: Facts) -> Decimal:
     return Decimal("Infinity") if known.reduces_by_venue else known.remaining
 
 
-def _opened(quantity: Decimal, place: Place, position: Fact[Position] | None) -> Decimal:
-    """The part of a quantity that goes beyond closing what is held."""
-    if position is None:
+def _opened(quantity: Decimal, place: Place, facts: SymbolFacts, earlier: Sequence[Hold]) -> Decimal:
+    """The part of a quantity that goes beyond closing what is held, once what waits on its side has filled.
+
+    `earlier` is held for the orders before it in the same request.
+    """
+    if facts.position is None:
         return quantity
-    signed = position.value.signed(place.bucket)
+    signed = facts.position.value.signed(place.bucket)
     against = -signed if place.side is BUY else signed
-    return quantity if against <= ZERO else EXACT.subtract(quantity, min(quantity, against))
+    if against <= ZERO:
+        return quantity
+    closable = EXACT.subtract(against, facts.waiting(place.bucket).of(place.side))
+    for hold in earlier:
+        if hold.place == place:
+            closable = EXACT.subtract(closable, hold.quantity)
+    return quantity if closable <= ZERO else EXACT.subtract(quantity, min(quantity, closable))

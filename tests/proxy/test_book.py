@@ -326,11 +326,22 @@ def test_strategy_exposure_is_capped_by_the_symbol_and_forgotten_when_flat(book)
 
 
 def test_what_a_strategy_opens_is_its_own_also_where_the_worst_case_stays(book):
-    """Short 5, a buy of 6 can end at long 1: the worst case is 5 as before, and 1 of it is the strategy's."""
+    """Short 5 of another's, a buy of 6 can end at long 1: the worst case is 5 as before, and 1 of it is its own."""
+    snapshot(book)
+    book.shift_reserved("main", Market.LINEAR, "BTCUSDT", Bucket.BOTH, Side.SELL, D(5), "other", D(5))
+    snapshot(book, positions={"BTCUSDT": Position(both=D(-5))})
+    book.shift_reserved("main", Market.LINEAR, "BTCUSDT", Bucket.BOTH, Side.SELL, D(-5))
+    book.shift_reserved("main", Market.LINEAR, "BTCUSDT", Bucket.BOTH, Side.BUY, D(6), "grid", D(1))
+    assert book.exposure("main", "grid", NOW).value.strategy == 50000
+    assert book.exposure("main", "other", NOW).value.strategy == 250000
+
+
+def test_what_nobody_opened_is_not_what_one_strategy_opens_later(book):
+    """Short 5 of nobody's counts for every strategy, also for one whose buy of 6 can end at long 1."""
     snapshot(book, positions={"BTCUSDT": Position(both=D(-5))})
     book.shift_reserved("main", Market.LINEAR, "BTCUSDT", Bucket.BOTH, Side.BUY, D(6), "grid", D(1))
     assert book.exposure("main", "grid", NOW).value.strategy == 250000
-    assert book.exposure("main", "other", NOW).value.strategy == 200000
+    assert book.exposure("main", "other", NOW).value.strategy == 250000
 
 
 def test_sums_lose_no_digit_and_leave_the_callers_arithmetic_alone(book):

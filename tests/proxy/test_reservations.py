@@ -566,7 +566,68 @@ def test_closing_orders_are_not_attributed_as_opened(world):
     world.reserve(order("3", Side.SELL))
     line = world.book.exposure("main", "another", NOW).value
     assert line.account == 100000
-    assert line.strategy == 0, "worst case 2, and all of it is the strategy's own"
+    assert line.strategy == 50000, "what nobody opened is held as before"
+    assert world.strategy() == 100000, "worst case 2: the strategy's own, or in the place of what it closes"
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_order_after_another_that_closes_all_opens(world, at_once):
+    """With 1 held, a sell of 1 closes it and a second one is a short of the strategy's own."""
+    held = {"BTCUSDT": Position(both=D(1))}
+    world.book.apply_snapshot("main", Market.LINEAR, as_of=NOW, positions=held, orders=[])
+    if at_once:
+        holds = world.reserve(order("1", Side.SELL), order("1", Side.SELL)).holds
+    else:
+        holds = [world.reserve(order("1", Side.SELL), decision_id=name).holds[0] for name in ("d1", "d2")]
+    assert [hold.opening for hold in holds] == [0, 1]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_orders_that_never_filled_take_no_position_over(world, waits):
+    """What was there before any strategy was let through counts for all of them, however often one tries."""
+    orders = [working("8")] if waits else []
+    held = {"BTCUSDT": Position(both=D(0 if waits else 8))}
+
+    def read() -> None:
+        world.wait(1)
+        now = world.clock.now()
+        world.book.apply_snapshot("main", Market.LINEAR, as_of=now, positions=held, orders=orders)
+        world.reservations.snapshot_applied("main", Market.LINEAR, world.clock.monotonic(), names_of(orders))
+
+    def counted(strategy: str) -> Decimal:
+        return world.book.exposure("main", strategy, world.clock.now()).value.strategy / 50000
+
+    read()
+    for number in range(3):
+        world.reserve(order("6"), decision_id=f"d{number}")
+        assert (counted("grid"), counted("other")) == (14, 8)
+        world.settle(accepted_as(f"{number}"), f"d{number}")
+        read()  # cancelled by then
+        assert (counted("grid"), counted("other")) == (8, 8)
+    world.reserve(order("6"), decision_id="filled")
+    world.settle(accepted_as("9"), "filled")
+    held["BTCUSDT"] = Position(both=held["BTCUSDT"].both + 6)
+    read()
+    assert (counted("grid"), counted("other")) == (14, 8)
+    held["BTCUSDT"], orders = Position(both=D(14 if waits else 6)), []
+    read()
+    assert counted("grid") == (14 if waits else 6)
+    held["BTCUSDT"] = Position(both=D(20))
+    read()
+    assert counted("other") >= 14, "somebody else bought: nobody's, so everybody's"
+
+
+def test_a_fill_between_two_requests_of_a_reading_makes_nothing_nobodys(world):
+    """It stands in the reading as an order and as a position: for a moment it is counted twice, then once."""
+    world.reserve(order("2"))
+    world.settle(accepted_as("7"))
+    for orders in ([working("2")], []):
+        world.wait(1)
+        now, held = world.clock.now(), {"BTCUSDT": Position(both=D(2))}
+        world.book.apply_snapshot("main", Market.LINEAR, as_of=now, positions=held, orders=orders)
+        world.reservations.snapshot_applied("main", Market.LINEAR, world.clock.monotonic(), names_of(orders))
+    assert world.strategy() == 100000
+    assert world.book.exposure("main", "other", world.clock.now()).value.strategy == 0
 
 
 def test_activity_counts_within_windows_and_forgets(world):
