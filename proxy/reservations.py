@@ -40,7 +40,6 @@ from rules import (
 )
 
 ZERO = Decimal(0)
-EVERYTHING = Decimal("Infinity")  # an order that closes whatever is there
 BASE_STEP = Decimal("0.00000001")
 FINGERPRINTS_MAX = 65_536
 CALLERS_MAX = 4_096
@@ -103,7 +102,6 @@ class Hold:
     quantity: Decimal
     opening: Decimal  # the share of it that is attributed to the strategy as opened
     legs: set[int]
-    closes: bool = False  # of an order that the venue keeps from opening: what it may take off the position
 
 
 @dataclass(slots=True)
@@ -153,7 +151,7 @@ class Reservation:
         return [
             (
                 hold.place.instrument, hold.place.bucket, hold.place.side, format(hold.quantity, "f"),
-                format(hold.opening, "f"), sorted(hold.legs), *(["closes"] if hold.closes else []),
+                format(hold.opening, "f"), sorted(hold.legs),
             )
             for hold in self.holds
         ]  # fmt: skip
@@ -392,10 +390,6 @@ class Reservations:
         holds: list[Hold] = []
         groups: dict[tuple[int, Place], Hold] = {}
         for index, order in enumerate(orders):
-            if _takes_position(order, facts):
-                place = Place(order.symbol, order.bucket, order.side)
-                holds.append(Hold(place, bases[index] or EVERYTHING, ZERO, {index}, closes=True))
-                continue
             changing: list[Decimal] = []
             if order.replaces is not None and order.replaces.mode is AMEND:
                 changing = self._changing(caller.account, order, index, orders, bases)
@@ -475,7 +469,7 @@ class Reservations:
     def _shrink(self, reservation: Reservation, leg: Leg, executed: Decimal) -> None:
         """A finished order can add no more than it executed."""
         for hold in reservation.holds:
-            if hold.legs == {leg.index} and executed < hold.quantity and not hold.closes:
+            if hold.legs == {leg.index} and executed < hold.quantity:
                 opening = min(hold.opening, executed)
                 less, less_opening = EXACT.subtract(executed, hold.quantity), EXACT.subtract(opening, hold.opening)
                 self._shift(reservation, hold, less, less_opening)
@@ -484,10 +478,6 @@ class Reservations:
     def _shift(self, reservation: Reservation, hold: Hold, quantity: Decimal, opening: Decimal) -> None:
         caller = reservation.caller
         instrument, bucket, side = hold.place
-        if hold.closes:
-            size, taken = quantity.copy_abs(), quantity > ZERO
-            self._book.shift_closing(caller.account, reservation.market, instrument, side, size, taken=taken)
-            return
         self._book.shift_reserved(
             caller.account, reservation.market, instrument, bucket, side, quantity, caller.strategy, opening
         )
@@ -577,9 +567,8 @@ def _leg_of(index: int, row: Mapping[str, Any], quantity: str | None, unknown_si
 
 def _hold_of(row: Sequence[Any]) -> Hold:
     """A hold as `Reservation.recorded` wrote it."""
-    instrument, bucket, side, quantity, opening, legs, *closes = row
-    place = Place(instrument, Bucket(bucket), Side(side))
-    return Hold(place, Decimal(quantity), Decimal(opening), set(legs), bool(closes))
+    instrument, bucket, side, quantity, opening, legs = row
+    return Hold(Place(instrument, Bucket(bucket), Side(side)), Decimal(quantity), Decimal(opening), set(legs))
 
 
 class _Windows:
