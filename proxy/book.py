@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from rules import (
+    NO_SIDES,
     Bucket,
     Exposure,
     Fact,
@@ -31,6 +32,7 @@ from rules import (
     Sides,
     SymbolFacts,
     WorkingOrder,
+    closed,
 )
 
 ZERO = Decimal(0)
@@ -42,14 +44,13 @@ CEILING = Context(prec=28, rounding=ROUND_CEILING)
 EXACT = Context(prec=120)
 UNKNOWN = Decimal("Infinity")  # a sum of which a part is not known: above every limit
 FLAT = Position()
-NO_SIDES = Sides()
 NOTHING_WAITING: Mapping[Bucket, Sides] = MappingProxyType({})
 NO_ORDERS: Mapping[str, WorkingOrder] = MappingProxyType({})
 NO_FACTS = SymbolFacts()
 # Looked up once: on an enumeration class that costs more than what follows from it.
 BUCKETS = (Bucket.BOTH, Bucket.LONG, Bucket.SHORT)
 BOTH, LONG, SHORT = BUCKETS
-BUY, SPOT = Side.BUY, Market.SPOT
+BUY, SELL, SPOT = Side.BUY, Side.SELL, Market.SPOT
 LATE_MAX = timedelta(seconds=60)
 DOLLAR_COINS = ("USDT", "USDC", "FDUSD", "USD", "USD1", "TUSD", "BUSD")  # in order of preference for valuing
 
@@ -118,14 +119,18 @@ def worst_case(
 
 
 def _worst_net(
-    position: Position, working: Mapping[Bucket, Sides], reserved: Mapping[Bucket, Sides]
+    position: Position,
+    working: Mapping[Bucket, Sides],
+    reserved: Mapping[Bucket, Sides],
+    closing: Sides = NO_SIDES,
 ) -> tuple[Decimal, Decimal]:
-    """The net position if all buys fill, and with its sign turned if all sells do.
+    """The net position if all buys fill, and with its sign turned if all sells do; what closes fills before.
 
-    Their sum is all that waits, so the larger of them is never negative.
+    Their sum is all that waits or more, so the larger of them is never negative.
     """
     one, two = working.get(BOTH, NO_SIDES), reserved.get(BOTH, NO_SIDES)
-    return position.both + one.buy + two.buy, one.sell + two.sell - position.both
+    held = position.both
+    return closed(held, closing, BUY) + one.buy + two.buy, one.sell + two.sell - closed(held, closing, SELL)
 
 
 def _worst_legs(
@@ -155,8 +160,9 @@ class _Line:
     """One instrument of one account: what is held and waiting, and what it counts for."""
 
     __slots__ = (
-        "attributed", "bought", "held_value", "instrument", "legs", "nobodys", "notional", "open", "position",
-        "price", "reserved", "shares", "sold", "surplus", "unattributed", "unpriced", "wallet", "working", "worst",
+        "attributed", "bought", "closers", "closing", "closing_read", "held_value", "instrument", "legs", "nobodys",
+        "notional", "open", "position", "price", "reserved", "shares", "sold", "surplus", "unattributed", "unpriced",
+        "wallet", "working", "worst",
     )
 
     def __init__(self, wallet: _Wallet, instrument: str, price: Decimal | None) -> None:
@@ -166,6 +172,10 @@ class _Line:
         self.position = FLAT
         self.working = NOTHING_WAITING
         self.reserved = NOTHING_WAITING  # replaced, never changed: facts handed out keep what they saw
+        # What the venue keeps from opening takes the position away from what waits (one-way mode).
+        self.closing_read = NO_SIDES
+        self.closers: tuple[tuple[Side, Decimal], ...] = ()  # let through and not yet read
+        self.closing = NO_SIDES  # both together
         # The net position if all that buys fills, and with its sign turned if all that sells does; the same
         # of the legs of hedge mode, which add up; and the worst of it all.
         self.bought = ZERO
@@ -335,11 +345,14 @@ class Book:
         instrument = self._instrument(wallet.venue, market, symbol)
         line = None if instrument is None else wallet.lines.get(instrument)
         reserved = NOTHING_WAITING if line is None else line.reserved
+        closing = NO_SIDES if line is None else line.closing
         price = wallet.venue.prices.get(symbol)
         known = wallet.shown.get(symbol)
         if known is None:
             known = self._describe(wallet, symbol, instrument, line)
-        elif market is not SPOT and known.price is price and known.reserved is reserved:
+        elif (
+            market is not SPOT and known.price is price and known.reserved is reserved and known.closing is closing
+        ):
             return known
         facts = SymbolFacts(
             price=price,
@@ -347,6 +360,7 @@ class Book:
             working=known.working,
             orders_by_id=known.orders_by_id,
             reserved=reserved,
+            closing=closing,
             # Without margin orders a coin cannot be levered: that is as true now as it ever was.
             leverage=Fact(ONE, now) if market is SPOT else known.leverage,
             leverage_max=known.leverage_max,
@@ -465,6 +479,7 @@ class Book:
         if wallet.snapshot_as_of is not None and _came_late(as_of, wallet.snapshot_as_of):
             return False
         sums, by_symbol = self._sum_orders(wallet, orders)
+        closing = _sum_closers(orders)
         wallet.orders = by_symbol
         wallet.snapshot_as_of = as_of
         wallet.positions = positions
@@ -479,6 +494,8 @@ class Book:
             line = self._line(wallet, instrument)
             line.position = position
             line.working = sums.get(instrument, NOTHING_WAITING)
+            line.closing_read = closing.get(instrument, NO_SIDES)
+            line.closing = _closing(line)
             _find_nobodys(line)
             self._revalue(line)
         self._find_oldest(wallet.account.place.exchange)
@@ -629,6 +646,23 @@ class Book:
         if not (bucket in line.open and bucket in reserved):  # else it was open and still is
             self._mark(line, bucket)
             self._forget_if_empty(line)
+
+    @exact
+    def shift_closing(
+        self, account: str, market: Market, instrument: str, side: Side, quantity: Decimal, *, taken: bool
+    ) -> None:
+        """Count an order in flight that the venue keeps from opening (one-way mode), or count it no more.
+
+        What it takes of a position is not there for what waits to close. Infinite: it closes whatever is there.
+        """
+        line = self._line(self._wallets_of(account, market), instrument)
+        closers = [*line.closers, (side, quantity)]
+        if not taken:
+            closers.pop()
+            closers.remove((side, quantity))
+        line.closers = tuple(closers)
+        line.closing = _closing(line)
+        self._revalue(line)
 
     @exact
     def attribute(
@@ -784,7 +818,7 @@ class Book:
 
     def _revalue(self, line: _Line) -> None:
         """Bring one line's figures, and every sum they are part of, up to date after a reading."""
-        line.bought, line.sold = _worst_net(line.position, line.working, line.reserved)
+        line.bought, line.sold = _worst_net(line.position, line.working, line.reserved, line.closing)
         line.legs = _worst_legs(line.position, line.working, line.reserved)
         line.worst = max(line.bought, line.sold) + line.legs
         self._reprice(line)
@@ -909,7 +943,7 @@ class Book:
 
     @staticmethod
     def _forget_if_empty(line: _Line) -> None:
-        if line.worst or line.reserved or line.working or line.position != FLAT:
+        if line.worst or line.reserved or line.working or line.closers or line.position != FLAT:
             return
         wallet = line.wallet
         wallet.lines.pop(line.instrument, None)
@@ -934,6 +968,23 @@ def _find_nobodys(line: _Line) -> None:
     line.surplus = surplus
     held = abs(position.both) + position.long + position.short
     line.nobodys = max(line.nobodys, held - claimed, min(before, surplus))
+
+
+def _sum_closers(orders: Iterable[Working]) -> dict[str, Sides]:
+    """What orders that the venue keeps from opening may take off a net position, per symbol."""
+    sums: dict[str, Sides] = {}
+    for symbol, order, _ in orders:
+        if order.reduces_by_venue and order.bucket is BOTH:
+            # One that closes whatever is there states no quantity.
+            sums[symbol] = sums.get(symbol, NO_SIDES).plus(order.side, order.remaining or UNKNOWN)
+    return sums
+
+
+def _closing(line: _Line) -> Sides:
+    closing = line.closing_read
+    for side, quantity in line.closers:
+        closing = closing.plus(side, quantity)
+    return closing
 
 
 def _set_share(line: _Line, strategy: str, share: Decimal) -> None:

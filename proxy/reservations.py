@@ -40,6 +40,7 @@ from rules import (
 )
 
 ZERO = Decimal(0)
+EVERYTHING = Decimal("Infinity")  # an order that closes whatever is there
 BASE_STEP = Decimal("0.00000001")
 FINGERPRINTS_MAX = 65_536
 CALLERS_MAX = 4_096
@@ -102,6 +103,7 @@ class Hold:
     quantity: Decimal
     opening: Decimal  # the share of it that is attributed to the strategy as opened
     legs: set[int]
+    closes: bool = False  # of an order that the venue keeps from opening: what it may take off the position
 
 
 @dataclass(slots=True)
@@ -151,7 +153,7 @@ class Reservation:
         return [
             (
                 hold.place.instrument, hold.place.bucket, hold.place.side, format(hold.quantity, "f"),
-                format(hold.opening, "f"), sorted(hold.legs),
+                format(hold.opening, "f"), sorted(hold.legs), *(["closes"] if hold.closes else []),
             )
             for hold in self.holds
         ]  # fmt: skip
@@ -390,6 +392,10 @@ class Reservations:
         holds: list[Hold] = []
         groups: dict[tuple[int, Place], Hold] = {}
         for index, order in enumerate(orders):
+            if _takes_position(order, facts):
+                place = Place(order.symbol, order.bucket, order.side)
+                holds.append(Hold(place, bases[index] or EVERYTHING, ZERO, {index}, closes=True))
+                continue
             changing: list[Decimal] = []
             if order.replaces is not None and order.replaces.mode is AMEND:
                 changing = self._changing(caller.account, order, index, orders, bases)
@@ -469,7 +475,7 @@ class Reservations:
     def _shrink(self, reservation: Reservation, leg: Leg, executed: Decimal) -> None:
         """A finished order can add no more than it executed."""
         for hold in reservation.holds:
-            if hold.legs == {leg.index} and executed < hold.quantity:
+            if hold.legs == {leg.index} and executed < hold.quantity and not hold.closes:
                 opening = min(hold.opening, executed)
                 less, less_opening = EXACT.subtract(executed, hold.quantity), EXACT.subtract(opening, hold.opening)
                 self._shift(reservation, hold, less, less_opening)
@@ -478,6 +484,10 @@ class Reservations:
     def _shift(self, reservation: Reservation, hold: Hold, quantity: Decimal, opening: Decimal) -> None:
         caller = reservation.caller
         instrument, bucket, side = hold.place
+        if hold.closes:
+            size, taken = quantity.copy_abs(), quantity > ZERO
+            self._book.shift_closing(caller.account, reservation.market, instrument, side, size, taken=taken)
+            return
         self._book.shift_reserved(
             caller.account, reservation.market, instrument, bucket, side, quantity, caller.strategy, opening
         )
@@ -567,8 +577,9 @@ def _leg_of(index: int, row: Mapping[str, Any], quantity: str | None, unknown_si
 
 def _hold_of(row: Sequence[Any]) -> Hold:
     """A hold as `Reservation.recorded` wrote it."""
-    instrument, bucket, side, quantity, opening, legs = row
-    return Hold(Place(instrument, Bucket(bucket), Side(side)), Decimal(quantity), Decimal(opening), set(legs))
+    instrument, bucket, side, quantity, opening, legs, *closes = row
+    place = Place(instrument, Bucket(bucket), Side(side))
+    return Hold(place, Decimal(quantity), Decimal(opening), set(legs), bool(closes))
 
 
 class _Windows:
@@ -696,6 +707,14 @@ def _opening_quantity(
             # It comes to life when its parent has filled and takes back what that bought or sold.
             return EXACT.subtract(quantity, bases[order.pending_on] or ZERO)
     return quantity
+
+
+def _takes_position(order: Order, facts: Facts) -> bool:
+    """The venue keeps the order from opening, and what it closes another order cannot (one-way mode only)."""
+    if order.market is not Market.LINEAR or order.bucket is not Bucket.BOTH:
+        return False
+    known = amended_order(order, facts.of(order.symbol))
+    return order.reduce_only or order.close_position or (known is not None and known.reduces_by_venue)
 
 
 def _still_counted(order: Order, facts: Facts) -> Decimal:

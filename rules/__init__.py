@@ -6,8 +6,9 @@ Nothing here waits, reads a clock, opens a socket or writes a log. Import from h
 from rules.case import Case
 from rules.decision import Breach, Decision, Finding, Hold, Reason, RuleRun, Verdict, Within
 from rules.ess import CLEAR, EssAct, EssLevel, Stop, strictest
-from rules.exposure import amended_order, placed
+from rules.exposure import amended_order, closed, placed
 from rules.facts import (
+    NO_SIDES,
     Activity,
     Caller,
     Exposure,
@@ -59,9 +60,9 @@ __all__ = [
     "rows_of",
     "Activity", "Ages", "Breach", "Bucket", "CLEAR", "Case", "Caller", "Decision", "EssAct", "EssLevel",
     "Exposure", "Fact", "FactMissing", "FactStale", "Facts", "Filters", "Finding", "GlobalRisk", "Hold", "Instruction",
-    "LeverageChange", "Limits", "Losses", "MarginChange", "MarginKind", "Market", "Order", "OrderType",
+    "LeverageChange", "Limits", "Losses", "MarginChange", "MarginKind", "Market", "NO_SIDES", "Order", "OrderType",
     "Position", "Price", "QuantityCut", "Reason", "Replaced", "ReplaceMode", "RiskLevel", "RiskSource",
     "RULEBOOK", "Rule", "RuleRun", "Side", "Sides", "Stop", "SymbolFacts", "Verdict", "Within", "WorkingOrder",
-    "after", "amended_order", "described", "evaluate", "placed", "sentence", "strictest",
+    "after", "amended_order", "closed", "described", "evaluate", "placed", "sentence", "strictest",
     "PolicyGap", "effective", "effective_with_sources", "looser", "no_looser",
 ]

@@ -3,7 +3,7 @@
 Two different questions are asked of an order and neither answers the other:
 
 - does it *strictly reduce*: the other side of a position, and not through zero even when everything
-  that waits on its side fills first. Decides what may pass when trading is meant to stop.
+  that waits or closes on its side fills first. Decides what may pass when trading is meant to stop.
 - does it leave the *worst case* where it was: the largest position that could arise if one side filled
   completely. Decides size limits. Buys are never netted against sells: either side may fill alone.
 
@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from rules.decision import Breach, Reason
-from rules.facts import FactMissing, Facts, FactStale, SymbolFacts, WorkingOrder
+from rules.facts import NO_SIDES, FactMissing, Facts, FactStale, Sides, SymbolFacts, WorkingOrder
 from rules.order import Bucket, Market, Order, OrderType, ReplaceMode, Side
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def strictly_reduces(case: Case) -> bool:
 
     Without a known position nothing is proven, whatever flags the order carries. With an old one only what
     the venue guarantees counts. With a fresh one the arithmetic counts as well: everything that waits on
-    the order's side fills first.
+    the order's side fills first, and everything that closes too.
     """
     order, position = case.order, case.symbol.position
     if position is None or _wrong_mode(case) or misfit(order, case.facts) is not None:
@@ -186,7 +186,9 @@ def strictly_reduces(case: Case) -> bool:
         asked = case.quantity_base
     except (FactMissing, FactStale):
         return False
-    return asked + case.waiting.of(order.side) - case.covered <= abs(held)
+    # What closes may fill first: then a plain order finds less to close, and would open.
+    closing = case.symbol.closing.of(order.side)
+    return asked + case.waiting.of(order.side) - case.covered + closing <= abs(held)
 
 
 def _wrong_mode(case: Case) -> bool:
@@ -222,13 +224,27 @@ def closes_another(case: Case) -> bool:
 # --- what it could open ---
 
 
-def worst_case(held: Decimal, buys: Decimal, sells: Decimal, bucket: Bucket) -> Decimal:
-    """The largest position (base units) that could arise if one side of what waits filled completely."""
+def worst_case(
+    held: Decimal, buys: Decimal, sells: Decimal, bucket: Bucket, closing: Sides = NO_SIDES
+) -> Decimal:
+    """The largest position (base units) that could arise if one side of what waits filled completely.
+
+    What closes may fill before it: the rest of the position is all that the side can still be netted with.
+    """
     if bucket is BOTH:
-        return max(held + buys, sells - held, NOTHING)
+        if closing is NO_SIDES:
+            return max(held + buys, sells - held, NOTHING)
+        return max(closed(held, closing, BUY) + buys, sells - closed(held, closing, SELL), NOTHING)
     if bucket is LONG:
         return max(held + buys, NOTHING)
     return max(sells - held, NOTHING)
+
+
+def closed(held: Decimal, closing: Sides, side: Side) -> Decimal:
+    """What is left of a position once everything that closes on one side has filled."""
+    if side is BUY:
+        return held + min(-held, closing.buy) if held < NOTHING else held
+    return held - min(held, closing.sell) if held > NOTHING else held
 
 
 def covered(case: Case) -> Decimal:
@@ -259,7 +275,7 @@ def added(case: Case) -> Decimal:
 def worst_before(case: Case) -> Decimal:
     """The worst case of the order's position without the order."""
     bucket, waiting = case.order.bucket, case.waiting
-    return worst_case(case.held, waiting.buy, waiting.sell, bucket)
+    return worst_case(case.held, waiting.buy, waiting.sell, bucket, case.symbol.closing)
 
 
 def worst_after(case: Case) -> Decimal:
@@ -270,7 +286,7 @@ def worst_after(case: Case) -> Decimal:
         buys += case.added
     else:
         sells += case.added
-    return worst_case(case.held, buys, sells, order.bucket)
+    return worst_case(case.held, buys, sells, order.bucket, case.symbol.closing)
 
 
 def worst_elsewhere(case: Case) -> Decimal:
@@ -282,7 +298,7 @@ def worst_elsewhere(case: Case) -> Decimal:
     total = NOTHING
     for bucket in OTHER_BUCKETS[own]:
         waiting = symbol.waiting(bucket)
-        total += worst_case(position.signed(bucket), waiting.buy, waiting.sell, bucket)
+        total += worst_case(position.signed(bucket), waiting.buy, waiting.sell, bucket, symbol.closing)
     return total
 
 
@@ -305,7 +321,8 @@ def opening_quantity(case: Case) -> Decimal:
     closing_side = SELL if held > NOTHING else BUY
     if case.order.side is not closing_side:
         return case.added
-    closable = max(abs(held) - case.waiting.of(case.order.side), NOTHING)
+    left = abs(closed(held, case.symbol.closing, closing_side) if case.order.bucket is BOTH else held)
+    closable = max(left - case.waiting.of(case.order.side), NOTHING)
     return max(case.added - closable, NOTHING)
 
 
@@ -318,7 +335,7 @@ def quantity_within(case: Case, headroom: Decimal) -> Decimal:
     With no headroom at all, that is the size that leaves the worst case where it is.
     """
     order = case.order
-    held = case.held
+    held = closed(case.held, case.symbol.closing, order.side) if order.bucket is BOTH else case.held
     own_side = held + case.waiting.buy if order.side is BUY else case.waiting.sell - held
     more = max(headroom, NOTHING) / (case.exposure_price * case.price.conversion)
     return in_order_units(case, case.worst_before + more - own_side + case.covered)

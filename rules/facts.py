@@ -168,7 +168,8 @@ class SymbolFacts:
     """What is known of one symbol on one account.
 
     `working` and `reserved` leave out orders that the venue itself keeps from opening
-    (reduce-only, close-position): those can only shrink a position. `reserved` is what this
+    (reduce-only, close-position): those can only shrink a position. But what they take, a plain order cannot
+    close any more, so they are in `closing` (one that closes whatever is there: infinite). `reserved` is what this
     proxy has let through and not yet seen settled; it is this process's own and always fresh.
     """
 
@@ -178,6 +179,7 @@ class SymbolFacts:
     # By the venue's own id only: a client id is chosen by a bot, may equal another order's id, and is used again.
     orders_by_id: Mapping[str, WorkingOrder] = field(default_factory=dict)
     reserved: Mapping[Bucket, Sides] = field(default_factory=dict)
+    closing: Sides = NO_SIDES  # of one-way mode: what those orders may take off the position, resting and in flight
     leverage: Fact[Decimal] | None = None  # as set at the venue
     leverage_max: Decimal | None = None  # the venue's own maximum (leverage brackets)
     filters: Fact[Filters] | None = None

@@ -73,11 +73,12 @@ def _size_and_reach(case: Case) -> None:
     known["covered"] = sums.covered(case)
     known["added"] = added = sums.added(case)
     buys, sells = waiting.buy, waiting.sell
-    known["worst_before"] = before = sums.worst_case(held, buys, sells, bucket)
+    closing = case.symbol.closing
+    known["worst_before"] = before = sums.worst_case(held, buys, sells, bucket, closing)
     if order.side is BUY:
         buys += added
     else:
         sells += added
-    known["worst_after"] = after = sums.worst_case(held, buys, sells, bucket)
+    known["worst_after"] = after = sums.worst_case(held, buys, sells, bucket, closing)
     more = after - before
     known["exposure_delta"] = more * weight * conversion if more > NOTHING else NOTHING

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rules.case import Case
 
 NOTHING = Decimal(0)
+EVERYTHING = Decimal("Infinity")  # an order that closes whatever is there
 
 
 @dataclass(slots=True)
@@ -88,7 +89,8 @@ class Running:
         if order.group is not None:
             place = (order.group, order.symbol, order.bucket, order.side)
             self.group_quantities[place] = self.group_quantity(order) + (hold.quantity if hold else NOTHING)
-        return after(facts, hold)
+        facts = after(facts, hold)
+        return _closing(facts, order) if case.kept_from_opening else facts
 
 
 NOTHING_EARLIER = Running()
@@ -139,6 +141,13 @@ def after(facts: Facts, hold: Hold | None) -> Facts:
         exposure=_raised(facts.exposure, hold.notional),
         open_positions=_opened(facts.open_positions, (hold.symbol, hold.bucket)),
     )
+
+
+def _closing(facts: Facts, order: Order) -> Facts:
+    """The facts once an order was let through that the venue keeps from opening: what it takes, no other can close."""
+    symbol = facts.of(order.symbol)
+    closing = symbol.closing.plus(order.side, EVERYTHING if order.quantity is None else order.quantity)
+    return replace(facts, symbols={**facts.symbols, order.symbol: replace(symbol, closing=closing)})
 
 
 def _reserving(symbol: SymbolFacts, hold: Hold) -> SymbolFacts:

@@ -85,7 +85,7 @@ def known(value, age_s="0"):
 
 
 def symbol_facts(
-    *, mark="100", bid=None, ask=None, conversion="1", price_age="0", held=None, long="0", short="0",
+    *, mark="100", bid=None, ask=None, conversion="1", price_age="0", held=None, long="0", short="0", closing=None,
     position_known=True, position_age="0", waiting=None, reserved=None, orders: Iterable[WorkingOrder] = (),
     leverage="1", leverage_age="0", filters_known=True, filters_age="0", rules_of_venue=None,
 ) -> SymbolFacts:
@@ -100,6 +100,7 @@ def symbol_facts(
         working={Bucket.BOTH: waiting} if isinstance(waiting, Sides) else waiting or {},
         reserved={Bucket.BOTH: reserved} if isinstance(reserved, Sides) else reserved or {},
         orders_by_id={one.order_id: one for one in orders},
+        closing=closing or sides(),
         leverage=known(number(leverage), leverage_age),
         filters=known((rules_of_venue or filters()) if filters_known else None, filters_age),
     )

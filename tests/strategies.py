@@ -14,6 +14,7 @@ from random import Random
 from hypothesis import strategies as st
 
 from rules import (
+    NO_SIDES,
     Activity,
     Bucket,
     EssLevel,
@@ -135,6 +136,12 @@ def make_waiting(pick: Random):
     return {bucket: Sides(buy=quantity(pick), sell=quantity(pick)) for bucket in buckets}
 
 
+def make_closing(pick: Random) -> Sides:
+    """What reduce-only orders may take off a position; an infinite one closes whatever is there."""
+    sizes = [Decimal(0), Decimal(0), quantity(pick), Decimal("Infinity")]
+    return pick.choice([NO_SIDES, NO_SIDES, Sides(buy=pick.choice(sizes), sell=pick.choice(sizes))])
+
+
 def make_symbol_facts(pick: Random, *, always: bool) -> SymbolFacts:
     """Anything that may be known of a symbol."""
     one = given.working(
@@ -154,6 +161,7 @@ def make_symbol_facts(pick: Random, *, always: bool) -> SymbolFacts:
         position=fact(pick, position, always=always),
         working=make_waiting(pick),
         reserved=make_waiting(pick),
+        closing=make_closing(pick),
         orders_by_id=pick.choice([{}, {"1": one, "2": one}]),
         leverage=fact(pick, pick.choice([Decimal(1), Decimal(3), Decimal(20)]), always=always),
         filters=fact(pick, pick.choice(FILTERS), always=always),

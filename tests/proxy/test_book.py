@@ -494,3 +494,20 @@ def test_what_was_read_before_never_hides_what_came_after(book):
     assert held == ({("BTCUSDT", Bucket.BOTH), ("ETHUSDT", Bucket.BOTH)}, later)
     book.shift_reserved("main", Market.LINEAR, "BTCUSDT", Bucket.BOTH, Side.BUY, D(-2))
     assert read().reserved == {}
+
+
+def test_closers_in_flight_count_until_they_are_taken_back(book):
+    """Long 2 with sells of 3 can end short 1; with a closer of 2 on its way, short 3; taken back, 1 again."""
+    snapshot(book, positions={"BTCUSDT": Position(both=D(2))}, orders=[working("BTCUSDT", Side.SELL, "3")])
+
+    def worst():
+        return book.symbol_notional("main", Market.LINEAR, "BTCUSDT")
+
+    plain = worst()
+    for size in (D(2), D("Infinity")):
+        book.shift_closing("main", Market.LINEAR, "BTCUSDT", Side.SELL, size, taken=True)
+        assert book.symbol("main", Market.LINEAR, "BTCUSDT", NOW).closing == Sides(sell=size)
+        assert worst() == plain / 2 * 3
+        book.shift_closing("main", Market.LINEAR, "BTCUSDT", Side.SELL, size, taken=False)
+        assert worst() == plain
+        assert book.symbol("main", Market.LINEAR, "BTCUSDT", NOW).closing == Sides()

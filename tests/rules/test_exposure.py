@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from rules import (
     Bucket,
     Case,
+    EssLevel,
     FactMissing,
     FactStale,
     LeverageChange,
@@ -465,3 +467,39 @@ def test_settings_between_the_orders_of_a_list_do_not_disturb_it():
     decision = evaluate(legs, given.facts(), given.limits())
 
     assert [hold and hold.quantity for hold in decision.holds] == [1, None, None, None]
+
+
+# --- what the venue keeps from opening takes the position away from everything else ---
+
+
+@pytest.mark.parametrize(("closing", "size", "proven"), [("0", "5", True), ("2", "3", True), ("2", "3.001", False),
+                                                         ("5", "0.001", False), ("Infinity", "0.001", False)])
+def test_a_plain_close_is_proven_only_beside_everything_that_closes(closing, size, proven):
+    """Long 5 with closers of 2: a plain sell of 3 only reduces, one of 3.001 may open a short."""
+    known = given.facts(held="5", closing=given.sides(sell=closing))
+    assert case(given.order(side=Side.SELL, quantity=size), known).reducing is proven
+    mirrored = given.facts(held="-5", closing=given.sides(buy=closing))
+    assert case(given.order(side=Side.BUY, quantity=size), mirrored).reducing is proven
+    assert case(given.order(side=Side.SELL, quantity=size, reduce_only=True), known).reducing
+
+
+def test_the_worst_case_of_a_side_is_that_everything_closed_before():
+    """Long 8 with closers of 8: a sell of 16 can make a short of 16, and 8 more sold is 8 more exposure."""
+    known = given.facts(held="8", closing=given.sides(sell="Infinity"))
+    judged = case(given.order(side=Side.SELL, quantity="16"), known)
+    assert (judged.worst_before, judged.worst_after) == (8, 16)
+    assert opening_quantity(judged) == 16
+    capped = given.limits(position_notional_max="900", scaling_allowed=True)
+    decision = evaluate(given.order(side=Side.SELL, quantity="16"), known, capped)
+    assert decision.quantities == (Decimal(9),)
+    assert case(given.order(quantity="1"), known).worst_after == 9
+
+
+def test_what_closes_counts_for_the_orders_after_it_in_a_request():
+    """A reduce-only sell of the whole position and a plain one: together they are not proven."""
+    known = given.facts(held="5", stop=EssLevel.REDUCE_ONLY)
+    plain = given.order(side=Side.SELL, quantity="5")
+    for closer in (replace(plain, reduce_only=True), given.order(side=Side.SELL, close_position=True)):
+        decision = evaluate([closer, plain], known, given.limits())
+        assert (decision.verdict, decision.reason) == (Verdict.BLOCK, Reason.ESS_REDUCE_ONLY_ACTIVE)
+    assert evaluate([replace(plain, reduce_only=True)] * 2, known, given.limits()).verdict is Verdict.ALLOW

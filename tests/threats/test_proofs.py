@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import orjson
 import pytest
 
 from proxy.book import Working
+from proxy.wire import WireResponse
 from rules import Bucket, EssLevel, Market, Position, Side, WorkingOrder
 from tests.house import POLICY, open_house
 
@@ -106,3 +108,62 @@ async def test_an_amendment_cannot_turn_a_buy_into_a_proven_sell(house):
 
     assert answer.status == 403, body
     assert not house.venue.sent
+
+
+def filled(quantity):
+    """The venue's answer to an order that filled at once."""
+    body = {"orderId": 9, "status": "FILLED", "executedQty": quantity, "origQty": quantity, "symbol": "BTCUSDT"}
+    return lambda request: WireResponse(200, ((b"Content-Type", b"application/json"),), orjson.dumps(body))
+
+
+CLOSE = {"side": "SELL", "type": "MARKET", "price": None, "timeInForce": None}
+
+
+@pytest.mark.parametrize("age_s", [0, 9])
+async def test_a_position_is_not_closed_twice(house, age_s):
+    """A reduce-only close and a plain one: what the first took is not there for the second to reduce."""
+    read(house, Position(both=Decimal("0.005")))
+    house.forward(age_s)
+    await reduce_only(house)
+    house.venue.answer = filled("0.005")
+    first, body = await house.ask(house.order(**CLOSE, reduceOnly="true"))
+    assert first.status == 200, body
+    second, body = await house.ask(house.order(**CLOSE))
+    assert second.status == 403, body
+    assert len(house.venue.sent) == 1
+    again, body = await house.ask(house.order(**CLOSE, reduceOnly="true", newClientOrderId="again"))
+    assert again.status == 200, body
+
+
+async def test_a_refused_close_gives_the_proof_back(house):
+    """What the venue refused took nothing: a plain close is proven again at once."""
+    read(house, Position(both=Decimal("0.005")))
+    await reduce_only(house)
+    rejected = WireResponse(400, ((b"Content-Type", b"application/json"),), b'{"code":-2022,"msg":"ReduceOnly"}')
+    house.venue.answer = lambda request: rejected
+    await house.ask(house.order(**CLOSE, reduceOnly="true"))
+    house.venue.answer = None
+    answer, body = await house.ask(house.order(**CLOSE))
+    assert answer.status == 200, body
+
+
+@pytest.mark.parametrize("remaining", ["0.005", "0"])
+async def test_a_plain_close_is_not_proven_beside_a_resting_stop(house, remaining):
+    """The stop may fire first; close-position orders state no size. The way out is reduceOnly."""
+    read(house, Position(both=Decimal("0.005")), resting("8", Side.SELL, remaining, "sl", closer=True))
+    await reduce_only(house)
+    answer, body = await house.ask(house.order(side="SELL", price="61000"))
+    assert answer.status == 403, body
+    answer, body = await house.ask(house.order(side="SELL", price="61000", reduceOnly="true"))
+    assert answer.status == 200, body
+
+
+async def test_a_resting_stop_does_not_lend_its_position_to_a_larger_short(house):
+    """Held 0.008 with a stop for all of it: a sell of 0.016 may become a short of 960 under a cap of 500."""
+    read(house, Position(both=Decimal("0.008")), resting("8", Side.SELL, "0.008", "sl", closer=True))
+    answer, body = await house.ask(house.order(side="SELL", price="60000", quantity="0.016"))
+    assert answer.status == 403, body
+    answer, body = await house.ask(house.order(side="SELL", price="60000", quantity="0.008"))
+    assert answer.status == 200, body
+    answer, body = await house.ask(house.order(side="SELL", price="60100", quantity="0.008"))
+    assert answer.status == 403, body
