@@ -243,12 +243,30 @@ class Reservations:
             key=caller["bot"],
             market=Market(rows[0][0]["market"]),
             legs=legs,
-            holds=[_hold_of(row) for row in record["reserved"]],
+            holds=self._recorded_holds(record, caller["account"], rows),
             reserved_at=datetime.fromisoformat(record["at"]),
             reserved_s=since_s,
         )
         self._begin(reservation)
         return reservation
+
+    def _recorded_holds(
+        self, record: Mapping[str, Any], account: str, rows: Sequence[tuple[Mapping[str, Any], str | None]]
+    ) -> list[Hold]:
+        """The holds of a record; of one that does not state them (an earlier version's), all that it could open."""
+        recorded = record.get("reserved")
+        if recorded is not None:
+            return [_hold_of(row) for row in recorded]
+        holds: list[Hold] = []
+        for index, (row, decided) in enumerate(rows):
+            quantity = _quantity_of(row, decided)
+            if quantity is None or row.get("reduce_only"):
+                continue
+            instrument = self._book.instrument(account, Market(row["market"]), row["symbol"])
+            for side in [Side(row["side"])] if "side" in row else list(Side):
+                place = Place(instrument, Bucket(row.get("bucket", Bucket.BOTH)), side)
+                holds.append(Hold(place, quantity, quantity, {index}))
+        return holds
 
     def _begin(self, reservation: Reservation) -> None:
         for hold in reservation.holds:
@@ -559,20 +577,24 @@ def _is_algo(leg: Leg, market: Market) -> bool:
 def _leg_of(index: int, row: Mapping[str, Any], quantity: str | None, unknown_since_s: float) -> Leg:
     """An order of a record, its fate unknown."""
     replaces = row.get("replaces")
-    stated = quantity if quantity is not None else row["quantity"]
-    in_base = stated is not None and "quote_quantity" not in row
     return Leg(
         index=index,
         symbol=row["symbol"],
-        client_order_id=row["client_order_id"],
+        client_order_id=row.get("client_order_id"),
         replaces=replaces is not None,
         amends=replaces is not None and replaces["mode"] == ReplaceMode.AMEND,
         conditional=row["type"] not in (OrderType.LIMIT, OrderType.MARKET),
-        quantity=Decimal(stated) if in_base else None,
+        quantity=_quantity_of(row, quantity),
         fate=Fate.UNKNOWN,
         changes=None if replaces is None else replaces.get("order_id"),
         unknown_since_s=unknown_since_s,
     )
+
+
+def _quantity_of(row: Mapping[str, Any], decided: str | None) -> Decimal | None:
+    """What an order of a record trades in base units; None where it states something else."""
+    stated = row.get("quantity") if decided is None else decided
+    return None if stated is None or "quote_quantity" in row else Decimal(stated)
 
 
 def _hold_of(row: Sequence[Any]) -> Hold:

@@ -84,6 +84,24 @@ async def test_a_scaled_order_counts_with_its_smaller_quantity(house):
     assert 0 < after.reserved()[Bucket.BOTH].buy < D("0.05")
 
 
+@pytest.mark.parametrize("lacks", [("reserved",), ("reserved", "side"), ("reserved", "bucket", "client_order_id")])
+async def test_a_record_of_an_earlier_version_is_reserved_whole(house, lacks):
+    """What a record does not state is taken at its worst, and never stops the start."""
+    house.venue.fails_after_send = UpstreamSilent("gone")
+    await house.ask(house.order(newClientOrderId="mine"))
+    (record,) = house.records("decision")
+    for name in lacks:
+        record.pop(name, None)
+        record["orders"][0].pop(name, None)
+    after = Next(house, accounts=())
+    assert after.reservations.restore(record, 1.0) is not None
+    sell = D("0.005") if "side" in lacks else D(0)
+    assert after.reserved() == {Bucket.BOTH: Sides(buy=D("0.005"), sell=sell)}
+    assert after.reservations.client_id_in_use("desk", "mine") is ("client_order_id" not in lacks)
+    assert after.reservations.settle_by_operator(record["decision_id"], Outcome.FAILED) == 1
+    assert after.reserved() == {}
+
+
 @pytest.mark.parametrize("what", ["accepted", "not sent", "stopped", "blocked"])
 async def test_what_was_settled_is_not_reserved_again(house, what):
     """Accepted ones are in the account's next reading; the others certainly never left."""
