@@ -52,6 +52,7 @@ BUCKETS = (Bucket.BOTH, Bucket.LONG, Bucket.SHORT)
 BOTH, LONG, SHORT = BUCKETS
 BUY, SELL, SPOT = Side.BUY, Side.SELL, Market.SPOT
 LATE_MAX = timedelta(seconds=60)
+LAG = timedelta(milliseconds=250)  # a venue may answer a reading from a copy that is a moment behind
 DOLLAR_COINS = ("USDT", "USDC", "FDUSD", "USD", "USD1", "TUSD", "BUSD")  # in order of preference for valuing
 
 
@@ -216,7 +217,7 @@ class _Wallet:
 
     __slots__ = (
         "account", "available", "cash", "equity", "exposure", "hedge_mode", "held_value", "leverage",
-        "leverage_as_of", "leverage_max", "lines", "market", "orders", "positions", "shown", "snapshot_as_of",
+        "leverage_as_of", "leverage_max", "leverage_set", "lines", "market", "orders", "positions", "shown", "snapshot_as_of",
         "unpriced", "venue",
     )
 
@@ -233,6 +234,7 @@ class _Wallet:
         self.hedge_mode: Fact[bool] | None = None
         self.leverage: Mapping[str, Decimal] = {}
         self.leverage_as_of: datetime | None = None
+        self.leverage_set: Mapping[str, tuple[Decimal | None, datetime]] = {}  # by us, after the last reading
         self.leverage_max: Mapping[str, Decimal] = {}
         self.lines: dict[str, _Line] = {}
         self.positions: Mapping[str, Position] = {}
@@ -519,7 +521,19 @@ class Book:
         wallet = self._wallets_of(account, Market.LINEAR)
         wallet.leverage = leverage
         wallet.leverage_as_of = as_of
+        wallet.leverage_set = {
+            symbol: (known, at) for symbol, (known, at) in wallet.leverage_set.items() if _came_late(as_of, at + LAG)
+        }
         wallet.shown = {}
+
+    def set_leverage(self, account: str, symbol: str, leverage: Decimal | None, as_of: datetime) -> None:
+        """A change of leverage was answered: known at once; None where nobody knows whether it was made.
+
+        Stands until a reading that was asked for later.
+        """
+        wallet = self._wallets_of(account, Market.LINEAR)
+        wallet.leverage_set = {**wallet.leverage_set, symbol: (leverage, as_of)}
+        wallet.shown.pop(symbol, None)
 
     def apply_leverage_max(self, account: str, leverage_max: Mapping[str, Decimal]) -> None:
         """Take the venue's own maximum per symbol."""
@@ -713,12 +727,12 @@ class Book:
             # The venue lists what is held; what a complete answer leaves out is flat.
             position = Fact(wallet.positions.get(instrument, FLAT), wallet.snapshot_as_of)
         filters = venue.filters.get(symbol)
-        set_to = wallet.leverage.get(symbol)
+        set_to, set_at = wallet.leverage_set.get(symbol) or (wallet.leverage.get(symbol), wallet.leverage_as_of)
         return SymbolFacts(
             position=position,
             working=NOTHING_WAITING if line is None else line.working,
             orders_by_id=wallet.orders.get(symbol, NO_ORDERS),
-            leverage=None if set_to is None or wallet.leverage_as_of is None else Fact(set_to, wallet.leverage_as_of),
+            leverage=None if set_to is None or set_at is None else Fact(set_to, set_at),
             leverage_max=ONE if wallet.market is SPOT else wallet.leverage_max.get(symbol),
             filters=None if filters is None or venue.filters_as_of is None else Fact(filters, venue.filters_as_of),
         )

@@ -53,7 +53,7 @@ from proxy.reservations import Reservations
 from proxy.stores.policies import Policies
 from proxy.upstream import StreamedResponse, Upstream
 from proxy.wire import WireRequest, WireResponse
-from rules import Caller, Decision, FactMissing, Facts, Instruction, Limits, Market, Order, Reason, Verdict, evaluate
+from rules import Caller, Decision, FactMissing, Facts, Instruction, LeverageChange, Limits, Market, Order, Reason, Verdict, evaluate
 
 log = structlog.get_logger("riskgate.pipeline")
 
@@ -457,6 +457,11 @@ class Pipeline:
     def _settle(self, judged: Judged, answer: Answer) -> None:
         try:
             self._parts.reservations.settle(judged.decision_id, answer, at=self._clock.now())
+            for change in judged.parsed.instructions:
+                if isinstance(change, LeverageChange):
+                    self._parts.reservations.settle_leverage(
+                        judged.caller.account, change, answer.kind, self._clock.now()
+                    )
         except Exception as error:  # the order is out and its answer must go on; its headroom stays taken
             log.exception("reservation.unsettled", decision_id=judged.decision_id, error=type(error).__name__)
         market = market_of(judged.parsed.instructions)

@@ -27,6 +27,7 @@ from rules import (
     Caller,
     FactMissing,
     Facts,
+    LeverageChange,
     Limits,
     Market,
     Order,
@@ -287,6 +288,11 @@ class Reservations:
                 state = answer.orders[leg.index] if is_named else SAME_FOR_ALL[answer.kind]
                 self._take(reservation, leg, state, at)
         self._end(reservation)
+
+    def settle_leverage(self, account: str, change: LeverageChange, kind: AnswerKind, at: datetime) -> None:
+        """A change of leverage was answered: what the venue took is known at once, and what it may have taken is not."""
+        if kind is not SAID_REJECTED:
+            self._book.set_leverage(account, change.symbol, None if kind is SAID_UNKNOWN else change.leverage, at)
 
     def release(self, decision_id: str) -> None:
         """Certainly nothing was sent: give everything back."""

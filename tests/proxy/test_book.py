@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.book import UNKNOWN, AccountPlace, Book, Quote, Working, worst_case
-from rules import Bucket, Filters, Market, Position, Side, Sides, SymbolFacts, WorkingOrder
+from rules import Bucket, Fact, Filters, Market, Position, Side, Sides, SymbolFacts, WorkingOrder
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 D = Decimal
@@ -511,3 +511,23 @@ def test_closers_in_flight_count_until_they_are_taken_back(book):
         book.shift_closing("main", Market.LINEAR, "BTCUSDT", Side.SELL, size, taken=False)
         assert worst() == plain
         assert book.symbol("main", Market.LINEAR, "BTCUSDT", NOW).closing == Sides()
+
+
+def test_an_older_reading_does_not_undo_a_leverage_that_was_set(book):
+    """Lowered to 2 a second after a reading was asked for: that reading still says 20, and is not believed."""
+    def known():
+        return book.symbol("main", Market.LINEAR, "BTCUSDT", NOW).leverage
+
+    def read(seconds):
+        book.apply_leverage("main", {"BTCUSDT": D(20)}, as_of=NOW + timedelta(seconds=seconds))
+
+    read(0)
+    book.set_leverage("main", "BTCUSDT", D(2), NOW + timedelta(seconds=2))
+    assert known() == Fact(D(2), NOW + timedelta(seconds=2))
+    for seconds in (1, 2, 2.2):
+        read(seconds)
+        assert known().value == 2
+    read(2.3)
+    assert known().value == 20
+    book.set_leverage("main", "BTCUSDT", None, NOW + timedelta(seconds=3))
+    assert known() is None

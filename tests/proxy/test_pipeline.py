@@ -456,3 +456,43 @@ async def test_the_record_says_what_an_order_is_worth(house, changes, notional):
     (record,) = house.records("decision")
     found = record["orders"][0]["notional"]
     assert (found and Decimal(found)) == (notional and Decimal(notional))
+
+
+def changed_leverage(request):
+    """The venue's answer to a change of leverage."""
+    return WireResponse(200, ((b"Content-Type", b"application/json"),), b'{"leverage":2,"symbol":"BTCUSDT"}')
+
+
+async def set_leverage(house, leverage):
+    """Ask for a leverage; whether it was let through."""
+    answer, _ = await house.ask(house.request("POST", "/fapi/v1/leverage", symbol="BTCUSDT", leverage=leverage))
+    return answer.status == 200
+
+
+async def test_a_lowered_leverage_is_known_at_once(house):
+    """While only reductions pass, leverage that was lowered cannot be raised again before it is read."""
+    house.venue.answer = changed_leverage
+    await house.latch.engage(level=EssLevel.REDUCE_ONLY, scope="global", actor="x", reason="y", source="api")
+
+    assert await set_leverage(house, "2")
+    assert not await set_leverage(house, "3")
+    assert house.book.symbol("desk", Market.LINEAR, "BTCUSDT", house.clock.now()).leverage.value == 2
+
+
+async def test_a_leverage_of_unknown_outcome_is_not_known(house):
+    """Nobody knows what the venue did: no reduction is proven by what was read before; a later reading tells."""
+    house.venue.fails_after_send = UpstreamSilent("nothing came back")
+    await set_leverage(house, "2")
+    assert house.book.symbol("desk", Market.LINEAR, "BTCUSDT", house.clock.now()).leverage is None
+    house.venue.fails_after_send = None
+    house.forward(1)
+    house.refresh()
+    assert house.book.symbol("desk", Market.LINEAR, "BTCUSDT", house.clock.now()).leverage.value == 3
+
+
+async def test_a_refused_leverage_changes_nothing(house):
+    """What the venue rejected is still what was read."""
+    rejected = WireResponse(400, ((b"Content-Type", b"application/json"),), b'{"code":-4028,"msg":"Leverage"}')
+    house.venue.answer = lambda request: rejected
+    await set_leverage(house, "2")
+    assert house.book.symbol("desk", Market.LINEAR, "BTCUSDT", house.clock.now()).leverage.value == 3
