@@ -20,6 +20,9 @@ from types import MappingProxyType
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from rules import (
+    DOLLAR_COINS as DOLLAR_COINS,
+)
+from rules import (
     NO_SIDES,
     Bucket,
     Exposure,
@@ -53,7 +56,6 @@ BOTH, LONG, SHORT = BUCKETS
 BUY, SELL, SPOT = Side.BUY, Side.SELL, Market.SPOT
 LATE_MAX = timedelta(seconds=60)
 LAG = timedelta(milliseconds=250)  # a venue may answer a reading from a copy that is a moment behind
-DOLLAR_COINS = ("USDT", "USDC", "FDUSD", "USD", "USD1", "TUSD", "BUSD")  # in order of preference for valuing
 
 
 Asked = ParamSpec("Asked")
@@ -217,8 +219,8 @@ class _Wallet:
 
     __slots__ = (
         "account", "available", "cash", "equity", "exposure", "hedge_mode", "held_value", "leverage",
-        "leverage_as_of", "leverage_max", "leverage_set", "lines", "market", "orders", "positions", "shown", "snapshot_as_of",
-        "unpriced", "venue",
+        "leverage_as_of", "leverage_max", "leverage_set", "lines", "market", "orders", "positions", "shown",
+        "snapshot_as_of", "unpriced", "venue",
     )
 
     def __init__(self, account: _Account, market: Market, venue: _Venue) -> None:

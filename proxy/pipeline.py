@@ -53,7 +53,20 @@ from proxy.reservations import Reservations
 from proxy.stores.policies import Policies
 from proxy.upstream import StreamedResponse, Upstream
 from proxy.wire import WireRequest, WireResponse
-from rules import Caller, Decision, FactMissing, Facts, Instruction, LeverageChange, Limits, Market, Order, Reason, Verdict, evaluate
+from rules import (
+    Caller,
+    Decision,
+    FactMissing,
+    Facts,
+    Instruction,
+    LeverageChange,
+    Limits,
+    Market,
+    Order,
+    Reason,
+    Verdict,
+    evaluate,
+)
 
 log = structlog.get_logger("riskgate.pipeline")
 

@@ -290,7 +290,7 @@ class Reservations:
         self._end(reservation)
 
     def settle_leverage(self, account: str, change: LeverageChange, kind: AnswerKind, at: datetime) -> None:
-        """A change of leverage was answered: what the venue took is known at once, and what it may have taken is not."""
+        """A change of leverage was answered: what the venue took is known at once, what it may have taken is not."""
         if kind is not SAID_REJECTED:
             self._book.set_leverage(account, change.symbol, None if kind is SAID_UNKNOWN else change.leverage, at)
 

@@ -8,6 +8,7 @@ from rules.decision import Breach, Decision, Finding, Hold, Reason, RuleRun, Ver
 from rules.ess import CLEAR, EssAct, EssLevel, Stop, strictest
 from rules.exposure import amended_order, closed, placed
 from rules.facts import (
+    DOLLAR_COINS,
     NO_SIDES,
     Activity,
     Caller,
@@ -58,7 +59,7 @@ from rules.sentences import described, sentence
 
 __all__ = [
     "rows_of",
-    "Activity", "Ages", "Breach", "Bucket", "CLEAR", "Case", "Caller", "Decision", "EssAct", "EssLevel",
+    "Activity", "Ages", "Breach", "Bucket", "CLEAR", "Case", "Caller", "DOLLAR_COINS", "Decision", "EssAct", "EssLevel",
     "Exposure", "Fact", "FactMissing", "FactStale", "Facts", "Filters", "Finding", "GlobalRisk", "Hold", "Instruction",
     "LeverageChange", "Limits", "Losses", "MarginChange", "MarginKind", "Market", "NO_SIDES", "Order", "OrderType",
     "Position", "Price", "QuantityCut", "Reason", "Replaced", "ReplaceMode", "RiskLevel", "RiskSource",

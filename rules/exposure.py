@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from rules.decision import Breach, Reason
-from rules.facts import NO_SIDES, FactMissing, Facts, FactStale, Sides, SymbolFacts, WorkingOrder
+from rules.facts import DOLLAR_COINS, NO_SIDES, FactMissing, Facts, FactStale, Sides, SymbolFacts, WorkingOrder
 from rules.order import Bucket, Market, Order, OrderType, ReplaceMode, Side
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ ONE = Decimal(1)
 # Members looked up once: on an enumeration class a look-up costs more than the arithmetic around it.
 BUY, SELL = Side.BUY, Side.SELL
 BOTH, LONG = Bucket.BOTH, Bucket.LONG
-LINEAR = Market.LINEAR
+LINEAR, SPOT = Market.LINEAR, Market.SPOT
 MARKET, TRAILING_STOP = OrderType.MARKET, OrderType.TRAILING_STOP
 
 OTHER_BUCKETS = {one: tuple(other for other in Bucket if other is not one) for one in Bucket}
@@ -175,6 +175,8 @@ def strictly_reduces(case: Case) -> bool:
     order, position = case.order, case.symbol.position
     if position is None or _wrong_mode(case) or misfit(order, case.facts) is not None:
         return False
+    if buys_quote(order, case.symbol) or _spends_money(order, case.symbol):
+        return False
     held = position.value.signed(order.bucket)
     closing_side = SELL if held > NOTHING else BUY
     if held == NOTHING or order.side is not closing_side:
@@ -189,6 +191,18 @@ def strictly_reduces(case: Case) -> bool:
     # What closes may fill first: then a plain order finds less to close, and would open.
     closing = case.symbol.closing.of(order.side)
     return asked + case.waiting.of(order.side) - case.covered + closing <= abs(held)
+
+
+def buys_quote(order: Order, symbol: SymbolFacts) -> bool:
+    """A sale of coins for other coins than dollars: it opens a position in what it is paid with."""
+    if order.market is not SPOT or order.side is not SELL:
+        return False
+    return symbol.filters is None or symbol.filters.value.quote_asset not in DOLLAR_COINS
+
+
+def _spends_money(order: Order, symbol: SymbolFacts) -> bool:
+    """A sale of dollars themselves closes nothing either."""
+    return order.market is SPOT and symbol.filters is not None and symbol.filters.value.base_asset in DOLLAR_COINS
 
 
 def _wrong_mode(case: Case) -> bool:
@@ -281,6 +295,8 @@ def worst_before(case: Case) -> Decimal:
 def worst_after(case: Case) -> Decimal:
     """The worst case of the order's position with the order."""
     order, waiting = case.order, case.waiting
+    if buys_quote(order, case.symbol):
+        return case.worst_before + case.added
     buys, sells = waiting.buy, waiting.sell
     if order.side is BUY:
         buys += case.added
@@ -319,7 +335,7 @@ def opening_quantity(case: Case) -> Decimal:
     """The part of the order (base units) that does not go into closing the position, whoever's fill is first."""
     held = case.held
     closing_side = SELL if held > NOTHING else BUY
-    if case.order.side is not closing_side:
+    if case.order.side is not closing_side or buys_quote(case.order, case.symbol):
         return case.added
     left = abs(closed(held, case.symbol.closing, closing_side) if case.order.bucket is BOTH else held)
     closable = max(left - case.waiting.of(case.order.side), NOTHING)
@@ -335,6 +351,9 @@ def quantity_within(case: Case, headroom: Decimal) -> Decimal:
     With no headroom at all, that is the size that leaves the worst case where it is.
     """
     order = case.order
+    if buys_quote(order, case.symbol):
+        more = max(headroom, NOTHING) / (case.exposure_price * case.price.conversion)
+        return in_order_units(case, more + case.covered)
     held = closed(case.held, case.symbol.closing, order.side) if order.bucket is BOTH else case.held
     own_side = held + case.waiting.buy if order.side is BUY else case.waiting.sell - held
     more = max(headroom, NOTHING) / (case.exposure_price * case.price.conversion)

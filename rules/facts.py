@@ -24,6 +24,7 @@ T = TypeVar("T")
 NOTHING = Decimal(0)
 
 # Looked up once: on an enumeration class that costs more than what follows from it.
+DOLLAR_COINS = ("USDT", "USDC", "FDUSD", "USD", "USD1", "TUSD", "BUSD")  # in order of preference for valuing
 BUY, BOTH, LONG = Side.BUY, Bucket.BOTH, Bucket.LONG
 
 

@@ -75,7 +75,10 @@ def _size_and_reach(case: Case) -> None:
     buys, sells = waiting.buy, waiting.sell
     closing = case.symbol.closing
     known["worst_before"] = before = sums.worst_case(held, buys, sells, bucket, closing)
-    if order.side is BUY:
+    if order.market is sums.SPOT and sums.buys_quote(order, case.symbol):
+        buys = sells = NOTHING
+        held = before + added  # whatever is sold, as much is bought of the coin that it is paid with
+    elif order.side is BUY:
         buys += added
     else:
         sells += added

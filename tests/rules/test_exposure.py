@@ -503,3 +503,30 @@ def test_what_closes_counts_for_the_orders_after_it_in_a_request():
         decision = evaluate([closer, plain], known, given.limits())
         assert (decision.verdict, decision.reason) == (Verdict.BLOCK, Reason.ESS_REDUCE_ONLY_ACTIVE)
     assert evaluate([replace(plain, reduce_only=True)] * 2, known, given.limits()).verdict is Verdict.ALLOW
+
+
+# --- coins sold for other coins ---
+
+
+@pytest.mark.parametrize(("base", "quote", "proven"), [("BTC", "USDT", True), ("ETH", "BTC", False),
+                                                      ("USDT", "TRY", False), ("USDC", "USDT", False)])
+def test_a_sale_of_coins_reduces_only_when_it_is_paid_in_dollars(base, quote, proven):
+    """Selling ETHBTC buys BTC, and USDTTRY spends cash: neither is a way out of anything."""
+    venue = given.filters(base_asset=base, quote_asset=quote)
+    known = given.facts(held="5", rules_of_venue=venue, stop=EssLevel.REDUCE_ONLY)
+    asked = given.order(side=Side.SELL, market=Market.SPOT)
+    assert case(asked, known).reducing is proven
+    assert (evaluate(asked, known, given.limits()).verdict is Verdict.ALLOW) is proven
+
+
+def test_a_sale_for_other_coins_counts_as_exposure_of_its_value():
+    """Held 5 and 1 sold for BTC: 100 more of exposure, against every limit; scaled, what the limit leaves."""
+    venue = given.filters(base_asset="ETH", quote_asset="BTC")
+    known = given.facts(held="5", rules_of_venue=venue)
+    asked = given.order(side=Side.SELL, market=Market.SPOT)
+    assert case(asked, known).exposure_delta == 100
+    assert opening_quantity(case(asked, known)) == 1
+    assert evaluate(asked, known, given.limits(exposure_account_max="99")).verdict is Verdict.BLOCK
+    scaled = evaluate(asked, known, given.limits(exposure_account_max="50", scaling_allowed=True))
+    assert scaled.quantities == (Decimal("0.5"),)
+    assert evaluate(asked, given.facts(held="5"), given.limits(exposure_account_max="0")).verdict is Verdict.ALLOW
