@@ -35,7 +35,7 @@ SENTENCES: dict[Reason, str] = {
         "cancels still pass, and an operator must release the stop.",
     Reason.ESS_REDUCE_ONLY_ACTIVE:
         "The emergency stop is set to {observed}{detail} and this does not provably reduce a position; "
-        "send a reduction or wait until an operator releases the stop.",
+        "send a reduction with reduceOnly, or wait until an operator releases the stop.",
     Reason.GLOBAL_RISK_CRITICAL:
         "The global risk level is {observed}{detail}, the highest that passes is {limit}; "
         "wait until the level falls.",
