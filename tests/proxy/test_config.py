@@ -21,6 +21,7 @@ from proxy.config import (
     read_yaml,
     schema,
 )
+from proxy.exchanges import EXCHANGES
 
 BROKEN = Path(__file__).parents[1] / "data" / "broken_configs"
 EXPECTED = json.loads((BROKEN / "expected.json").read_text("utf-8"))
