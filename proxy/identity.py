@@ -114,7 +114,10 @@ class Identities:
         claim = (bot.key, _essence(signature))
         if claim in self._sent:
             raise NotAuthentic(Reason.REQUEST_REPLAYED, "an order with exactly these bytes was sent before")
-        self._sent[claim] = timestamp_ms
+        # No further ahead than the venue would take: a made-up timestamp far in the future, once forgotten,
+        # would otherwise make every later order look old.
+        now_ms = int(self._clock.now().timestamp() * 1000)
+        self._sent[claim] = min(timestamp_ms, now_ms + CLOCK_SKEW_AHEAD_MS)
 
     def unclaim(self, bot: Bot, signature: str | None) -> None:
         """Forget a claim whose order certainly was not sent."""

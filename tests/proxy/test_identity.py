@@ -128,6 +128,15 @@ async def test_a_clock_set_back_brings_no_old_order_back(house):
         identities.claim(who, "signature", sent_at)
 
 
+async def test_a_timestamp_from_the_future_does_not_make_later_orders_old(house):
+    """A passthrough request nobody verified states the year 2286; forgotten, it must not shut everybody out."""
+    identities = house.parts.identities
+    who = identities.of(BOT_KEY)
+    identities.claim(who, "made up", 9_999_999_999_999)
+    house.forward(200)
+    identities.claim(who, "honest", stamp(house))
+
+
 @pytest.mark.parametrize("stated", [b"1.1", b"-0.5", b"NaN", b"high", b"1e-1", b"\xff", b""])
 def test_a_confidence_that_is_no_plain_share_is_refused(stated):
     """Confidence is a plain decimal between 0 and 1, or the request is not understood."""
