@@ -93,6 +93,26 @@ class Quote(NamedTuple):
     ask: Decimal | None = None
 
 
+class Holding(NamedTuple):
+    """One instrument of one account: what is held, how far what waits may move it, and what a unit is worth.
+
+    `symbol` is the one that prices it, None for a coin without a market. `up` and `down` are the base quantity
+    that could be added to the net position by what is working or in flight, `long_up` and `short_up` the same
+    of the legs of hedge mode. `value` is in the account's currency; `strategies` opened it.
+    """
+
+    market: Market
+    instrument: str
+    symbol: str | None
+    position: Position
+    up: Decimal
+    down: Decimal
+    long_up: Decimal
+    short_up: Decimal
+    value: Decimal | None
+    strategies: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountPlace:
     """An account as configured: where it trades, and its equity where no feed can read it."""
@@ -446,6 +466,37 @@ class Book:
         if wallet is None or wallet.snapshot_as_of is None:
             return None
         return Fact(wallet.positions, wallet.snapshot_as_of)
+
+    def read_at(self, account: str) -> datetime | None:
+        """When the oldest of the account's wallets was read; None before each of them has been."""
+        known = self._accounts.get(account)
+        if known is None or not known.wallets:
+            return None
+        instants = [wallet.snapshot_as_of for wallet in known.wallets.values()]
+        read = [instant for instant in instants if instant is not None]
+        return min(read) if len(read) == len(instants) else None
+
+    @exact
+    def holdings(self, account: str) -> tuple[Holding, ...]:
+        """Everything an account holds or has waiting: for whoever judges the book as a whole."""
+        known = self._accounts.get(account)
+        if known is None:
+            return ()
+        return tuple(
+            _holding(wallet, line, self._price_of(line))
+            for wallet in known.wallets.values()
+            for line in wallet.lines.values()
+        )
+
+    def strategy_notional(self, account: str) -> Mapping[str, Decimal]:
+        """Worst-case notional per strategy; under "" what no strategy of this process opened."""
+        known = self._accounts.get(account)
+        if known is None:
+            return {}
+        shares = dict(known.shares)
+        if known.unattributed:
+            shares[""] = known.unattributed
+        return shares
 
     def price(self, exchange: str, market: Market, symbol: str) -> Fact[Price] | None:
         """The symbol's price, where its quote currency can be valued."""
@@ -968,6 +1019,24 @@ class Book:
             lines.pop(wallet.account.place.name, None)
             if not lines:
                 del wallet.venue.lines[line.instrument]
+
+
+def _holding(wallet: _Wallet, line: _Line, value: Decimal | None) -> Holding:
+    held = line.position.both
+    waiting = (line.working, line.reserved)
+    is_spot = wallet.market is SPOT
+    return Holding(
+        market=wallet.market,
+        instrument=line.instrument,
+        symbol=wallet.venue.valued_by.get(line.instrument) if is_spot else line.instrument,
+        position=line.position,
+        up=max(ZERO, line.bought - held),
+        down=max(ZERO, line.sold + held),
+        long_up=sum((sides.get(LONG, NO_SIDES).buy for sides in waiting), ZERO),
+        short_up=sum((sides.get(SHORT, NO_SIDES).sell for sides in waiting), ZERO),
+        value=value,
+        strategies=tuple(line.attributed),
+    )
 
 
 def _find_nobodys(line: _Line) -> None:

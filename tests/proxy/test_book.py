@@ -531,3 +531,68 @@ def test_an_older_reading_does_not_undo_a_leverage_that_was_set(book):
     assert known().value == 20
     book.set_leverage("main", "BTCUSDT", None, NOW + timedelta(seconds=3))
     assert known() is None
+
+
+def test_holdings_say_what_is_held_and_how_far_what_waits_may_move_it(book):
+    """A position, both sides that wait, its worth and who opened it, for whoever judges the whole book."""
+    book.apply_snapshot(
+        "main", Market.LINEAR, as_of=NOW, positions={"BTCUSDT": Position(both=D(2))},
+        orders=[working("BTCUSDT", Side.BUY, "0.5"), working("BTCUSDT", Side.SELL, "3")],
+    )  # fmt: skip
+    book.attribute("main", Market.LINEAR, "BTCUSDT", "grid", D(2))
+
+    (held,) = book.holdings("main")
+    assert (held.symbol, held.position.both, held.up, held.down) == ("BTCUSDT", D(2), D("0.5"), D(3))
+    assert (held.value, held.strategies) == (D(50000), ("grid",))
+
+
+def test_a_close_in_flight_lets_an_order_move_a_short_all_the_way_up(book):
+    """What only closes fills first: a buy of 1 beside the close of a short of 5 may move the position by 6."""
+    book.apply_snapshot(
+        "main", Market.LINEAR, as_of=NOW, positions={"BTCUSDT": Position(both=D(-5))},
+        orders=[working("BTCUSDT", Side.BUY, "5", order_id="a", reduces_by_venue=True),
+                working("BTCUSDT", Side.BUY, "1", order_id="b")],
+    )  # fmt: skip
+
+    (held,) = book.holdings("main")
+    assert (held.up, held.down) == (D(6), D(0))
+
+
+def test_holdings_of_hedge_mode_keep_their_legs(book):
+    """What waits on a leg is what may open it."""
+    book.apply_snapshot(
+        "main", Market.LINEAR, as_of=NOW, positions={"BTCUSDT": Position(long=D(1), short=D(2))},
+        orders=[working("BTCUSDT", Side.BUY, "3", bucket=Bucket.LONG),
+                working("BTCUSDT", Side.SELL, "4", bucket=Bucket.SHORT)],
+    )  # fmt: skip
+
+    (held,) = book.holdings("main")
+    assert (held.up, held.down, held.long_up, held.short_up) == (D(0), D(0), D(3), D(4))
+
+
+def test_a_coin_is_held_under_the_symbol_that_prices_it(book):
+    """Spot positions are coins; the pair that values one is named, and one without a market has none."""
+    book.apply_snapshot(
+        "coins", Market.SPOT, as_of=NOW, positions={"BTC": Position(both=D(1)), "XYZ": Position(both=D(5))}, orders=[]
+    )
+
+    held = {one.instrument: (one.symbol, one.value) for one in book.holdings("coins")}
+    assert held["BTC"][0] == "BTCUSDT"
+    assert held["XYZ"] == (None, D(0))
+
+
+def test_an_account_was_read_when_its_oldest_wallet_was(book):
+    """None before each wallet has been read, and of an account nobody knows."""
+    assert book.read_at("main") is None
+    book.apply_snapshot("main", Market.LINEAR, as_of=NOW, positions={}, orders=[])
+
+    assert (book.read_at("main"), book.read_at("nobody"), book.holdings("nobody")) == (NOW, None, ())
+
+
+def test_notional_per_strategy_shows_what_nobody_opened_under_no_name(book):
+    """Held before anybody was let through: nobody's."""
+    book.apply_snapshot("main", Market.LINEAR, as_of=NOW, positions={"BTCUSDT": Position(both=D(2))}, orders=[])
+    book.attribute("main", Market.LINEAR, "BTCUSDT", "grid", D(1))
+
+    assert book.strategy_notional("main")[""] == D(100000)
+    assert book.strategy_notional("nobody") == {}
