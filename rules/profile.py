@@ -447,6 +447,33 @@ class RiskSourcePolicy(Written):
         return self
 
 
+class RiskLimitsPolicy(Written):
+    """What the global risk engine measures the whole book against; at `warning_share` of a limit it warns.
+
+    Shares are of all accounts' equity; where a limit is stated in money as well, the lower one counts.
+    Correlation and concentration are judged from a leverage of `structure_from_leverage` on: a book of one
+    symbol is as concentrated as can be, and that says nothing of its risk as long as it is small.
+    """
+
+    leverage_max: Leverage = Decimal(5)  # notional of all accounts / their equity
+    drawdown_daily_max: Fraction = Decimal("0.05")
+    var_95_max: Fraction = Decimal("0.1")
+    var_99_max: Fraction = Decimal("0.2")
+    es_975_max: Fraction = Decimal("0.25")
+    var_95_money_max: Money | None = None
+    var_99_money_max: Money | None = None
+    es_975_money_max: Money | None = None
+    position_money_max: Money | None = None
+    correlation_max: Factor = Decimal("0.8")
+    symbol_concentration_max: Factor = Decimal("0.6")
+    exchange_concentration_max: Factor = Decimal("0.8")
+    structure_from_leverage: Amount = Decimal(3)
+    liquidity_score_min: Factor = Decimal("0.5")
+    correlation_spike: Factor = Decimal("0.2")
+    volatility_spike: Amount = Decimal(2)
+    warning_share: Factor = Decimal("0.8")
+
+
 def _risk_source(given: object) -> RiskSource:
     if isinstance(given, str) and given in set(RiskSource):
         return RiskSource(given)
@@ -507,6 +534,7 @@ class GlobalPolicy(Written):
     symbols: Frozen[SymbolPolicy] = Field(default_factory=dict, validate_default=True)
     ages: AgesPolicy = AgesPolicy()
     risk_source: RiskSourcePolicy = RiskSourcePolicy()
+    risk_limits: RiskLimitsPolicy = RiskLimitsPolicy()
 
     @model_validator(mode="before")
     @classmethod
@@ -644,7 +672,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     model.__name__: model
     for model in (
         RiskProfile, CapitalProfile, SizeLimits, PriceLimits, RateLimits, Overrides, SymbolPolicy, StrategyPolicy,
-        AccountPolicy, Defaults, AgesPolicy, RiskSourcePolicy, GlobalPolicy,
+        AccountPolicy, Defaults, AgesPolicy, RiskSourcePolicy, RiskLimitsPolicy, GlobalPolicy,
     )
 }
 
