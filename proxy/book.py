@@ -842,15 +842,20 @@ class Book:
             if order.reduces_by_venue:
                 continue
             instrument = self._instrument(wallet.venue, wallet.market, symbol) or symbol
-            quantity = order.remaining
-            if group is not None:
-                # Of orders that exclude each other only the largest can add to the position.
-                key = (group, instrument, order.bucket, order.side)
-                largest = max(groups.get(key, ZERO), quantity)
-                quantity = largest - groups.get(key, ZERO)
-                groups[key] = largest
-            buckets = sums.setdefault(instrument, {})
-            buckets[order.bucket] = buckets.get(order.bucket, NO_SIDES).plus(order.side, quantity)
+            waiting = [(instrument, order.bucket, order.side, order.remaining)]
+            bought = None if wallet.market is not SPOT else _bought_by(wallet.venue, symbol, order)
+            if bought is not None:
+                waiting.append((bought[0], BOTH, BUY, bought[1]))
+            for place, bucket, side, quantity in waiting:
+                more = quantity
+                if group is not None:
+                    # Of orders that exclude each other only the largest can add to the position.
+                    key = (group, place, bucket, side)
+                    largest = max(groups.get(key, ZERO), quantity)
+                    more = largest - groups.get(key, ZERO)
+                    groups[key] = largest
+                buckets = sums.setdefault(place, {})
+                buckets[bucket] = buckets.get(bucket, NO_SIDES).plus(side, more)
         return sums, by_symbol
 
     def _set_price(
@@ -1053,6 +1058,21 @@ def _find_nobodys(line: _Line) -> None:
     line.surplus = surplus
     held = abs(position.both) + position.long + position.short
     line.nobodys = max(line.nobodys, held - claimed, min(before, surplus))
+
+
+def _bought_by(venue: _Venue, symbol: str, order: WorkingOrder) -> tuple[str, Decimal] | None:
+    """What a sale for other coins than dollars buys, and how much of it; None for any other order."""
+    filters = venue.filters.get(symbol)
+    if order.side is BUY or filters is None or filters.quote_asset in DOLLAR_COINS:
+        return None
+    coin, price = filters.quote_asset, venue.prices.get(symbol)
+    rate = max(order.price or ZERO, order.trigger_price or ZERO, ZERO if price is None else price.value.mark)
+    if rate:
+        return coin, order.remaining * rate
+    sold, bought = venue.values.get(filters.base_asset), venue.values.get(coin)
+    if sold is None or bought is None:
+        return coin, order.remaining  # one of the two has no price, so the sums are not known anyway
+    return coin, _worth(order.remaining, sold / bought) or order.remaining
 
 
 def _sum_closers(orders: Iterable[Working]) -> dict[str, Sides]:

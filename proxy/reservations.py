@@ -22,6 +22,7 @@ from proxy.book import EXACT, Book, Working, only_closes
 from proxy.clock import Clock
 from proxy.exchanges.base import Answer, AnswerKind, OrderState
 from rules import (
+    DOLLAR_COINS,
     Activity,
     Bucket,
     Caller,
@@ -41,6 +42,7 @@ from rules import (
 )
 
 ZERO = Decimal(0)
+ONE = Decimal(1)
 EVERYTHING = Decimal("Infinity")  # an order that closes whatever is there
 BASE_STEP = Decimal("0.00000001")
 FINGERPRINTS_MAX = 65_536
@@ -105,6 +107,7 @@ class Hold:
     opening: Decimal  # the share of it that is attributed to the strategy as opened
     legs: set[int]
     closes: bool = False  # of an order that the venue keeps from opening: what it may take off the position
+    rate: Decimal = ONE  # what one base unit of the order is of the place's (a sale for coins buys others)
 
 
 @dataclass(slots=True)
@@ -429,16 +432,22 @@ class Reservations:
             instrument = self._book.instrument(caller.account, order.market, order.symbol)
             place = Place(instrument, order.bucket, order.side)
             opening = _opened(quantity, place, facts.of(order.symbol), holds)
-            shared = None if order.group is None else groups.get((order.group, place))
-            if shared is not None:
-                shared.legs.add(index)
-                shared.quantity = max(shared.quantity, quantity)
-                shared.opening = max(shared.opening, opening)
-                continue
-            hold = Hold(place, quantity, opening, {index})
-            holds.append(hold)
-            if order.group is not None:
-                groups[order.group, place] = hold
+            found = [Hold(place, quantity, opening, {index})]
+            bought = _coins_bought(order, facts.of(order.symbol))
+            if bought is not None:
+                coin, rate = bought
+                paid = EXACT.multiply(quantity, rate)
+                found.append(Hold(Place(coin, Bucket.BOTH, BUY), paid, paid, {index}, rate=rate))
+            for hold in found:
+                shared = None if order.group is None else groups.get((order.group, hold.place))
+                if shared is not None:
+                    shared.legs.add(index)
+                    shared.quantity = max(shared.quantity, hold.quantity)
+                    shared.opening = max(shared.opening, hold.opening)
+                    continue
+                holds.append(hold)
+                if order.group is not None:
+                    groups[order.group, hold.place] = hold
         return holds
 
     def _changing(
@@ -499,11 +508,14 @@ class Reservations:
     def _shrink(self, reservation: Reservation, leg: Leg, executed: Decimal) -> None:
         """A finished order can add no more than it executed."""
         for hold in reservation.holds:
-            if hold.legs == {leg.index} and executed < hold.quantity and not hold.closes:
-                opening = min(hold.opening, executed)
-                less, less_opening = EXACT.subtract(executed, hold.quantity), EXACT.subtract(opening, hold.opening)
+            if hold.legs != {leg.index} or hold.closes:
+                continue
+            left = EXACT.multiply(executed, hold.rate)
+            if left < hold.quantity:
+                opening = min(hold.opening, left)
+                less, less_opening = EXACT.subtract(left, hold.quantity), EXACT.subtract(opening, hold.opening)
                 self._shift(reservation, hold, less, less_opening)
-                hold.quantity, hold.opening = executed, opening
+                hold.quantity, hold.opening = left, opening
 
     def _shift(self, reservation: Reservation, hold: Hold, quantity: Decimal, opening: Decimal) -> None:
         caller = reservation.caller
@@ -735,6 +747,21 @@ def _opening_quantity(
             # It comes to life when its parent has filled and takes back what that bought or sold.
             return EXACT.subtract(quantity, bases[order.pending_on] or ZERO)
     return quantity
+
+
+def _coins_bought(order: Order, known: SymbolFacts) -> tuple[str, Decimal] | None:
+    """The coin that a sale for other coins than dollars buys, and how many of it for one sold, at most."""
+    if order.market is not Market.SPOT or order.side is BUY or known.filters is None:
+        return None
+    coin = known.filters.value.quote_asset
+    if coin in DOLLAR_COINS:
+        return None
+    price = None if known.price is None else known.price.value
+    quoted = () if price is None else (price.mark, price.bid)
+    rate = max((one for one in (order.price, order.trigger_price, *quoted) if one is not None), default=ZERO)
+    if rate <= ZERO:
+        raise FactMissing("price")
+    return coin, rate
 
 
 def _takes_position(order: Order, facts: Facts) -> bool:

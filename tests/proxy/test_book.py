@@ -596,3 +596,56 @@ def test_notional_per_strategy_shows_what_nobody_opened_under_no_name(book):
 
     assert book.strategy_notional("main")[""] == D(100000)
     assert book.strategy_notional("nobody") == {}
+
+
+@pytest.mark.parametrize(
+    ("more", "coins"),
+    [
+        ({"price": D("0.07")}, "0.7"),  # at its limit
+        ({"price": D("0.05")}, "0.6"),  # at the market, which is above it
+        ({"trigger_price": D("0.08")}, "0.8"),
+        ({}, "0.6"),
+    ],
+)
+def test_a_sale_for_coins_counts_as_a_purchase_of_them(book, more, coins):
+    """10 ETH on sale for BTC may become so many BTC, beside the ETH that are held as long as it has not filled."""
+    positions = {"ETH": Position(both=D(10)), "BTC": Position(both=D(1))}
+    snapshot(book, "coins", Market.SPOT, positions=positions, orders=[working("ETHBTC", Side.SELL, "10", **more)])
+
+    assert book.symbol_notional("coins", Market.SPOT, "BTCUSDT") == (1 + D(coins)) * 50000
+    assert book.symbol_notional("coins", Market.SPOT, "ETHBTC") == 10 * 3000
+    assert book.exposure("coins", "s", NOW).value.account == (1 + D(coins)) * 50000 + 30000
+
+
+def test_sales_for_coins_that_exclude_each_other_buy_once(book):
+    """Of two orders of one list the one that would buy more counts."""
+    orders = [
+        working("ETHBTC", Side.SELL, "10", price=D(price), group="g", order_id=price) for price in ("0.07", "0.09")
+    ]
+    snapshot(book, "coins", Market.SPOT, positions={"ETH": Position(both=D(10))}, orders=orders)
+
+    assert book.symbol_notional("coins", Market.SPOT, "BTCUSDT") == D("0.9") * 50000
+
+
+def test_a_sale_for_dollars_buys_nothing(book):
+    """Dollars are money, not exposure."""
+    snapshot(book, "coins", Market.SPOT, positions={"BTC": Position(both=D(1))},
+             orders=[working("BTCUSDC", Side.SELL, "1", price=D(60000))])  # fmt: skip
+
+    assert book.exposure("coins", "s", NOW).value.account == 50000
+
+
+def test_a_sale_for_coins_whose_pair_has_no_price_is_valued_across(book):
+    """Without a price of the pair, what both coins are worth says how many are bought."""
+    book.apply_filters(
+        "binance", Market.SPOT,
+        {name: filters(*assets) for name, assets in
+         {"BTCUSDT": ("BTC",), "ETHUSDT": ("ETH",), "ETHBTC": ("ETH", "BTC")}.items()},
+        as_of=NOW,
+    )  # fmt: skip
+    quotes = {"BTCUSDT": Quote(D(50000)), "ETHUSDT": Quote(D(2500))}
+    book.apply_prices("binance", Market.SPOT, quotes, as_of=NOW, complete=True)
+    snapshot(book, "coins", Market.SPOT, positions={"ETH": Position(both=D(10))},
+             orders=[working("ETHBTC", Side.SELL, "10")])  # fmt: skip
+
+    assert book.symbol_notional("coins", Market.SPOT, "BTCUSDT") == 25000

@@ -675,3 +675,64 @@ def test_a_wall_clock_stepped_back_releases_nothing_early(world):
     world.settle(ACCEPTED)
     world.reservations.snapshot_applied("main", Market.LINEAR, sent_s)
     assert world.sides().buy == 1
+
+
+def coins_for_coins(world: World, **more: Any) -> Any:
+    """A sale of 10 ETH for BTC at 0.06, ETH held and priced."""
+    found = {
+        name: Filters(base_asset=base, quote_asset=quote, quantity_step=D("0.001"), quantity_min=D("0.001"))
+        for name, base, quote in (("BTCUSDT", "BTC", "USDT"), ("ETHBTC", "ETH", "BTC"))
+    }
+    world.book.apply_filters("binance", Market.SPOT, found, as_of=NOW)
+    quotes = {"BTCUSDT": Quote(D(50000)), "ETHBTC": Quote(D("0.06"), D("0.059"), D("0.061"))}
+    world.book.apply_prices("binance", Market.SPOT, quotes, as_of=NOW, complete=True)
+    world.book.apply_snapshot("main", Market.SPOT, as_of=NOW, positions={"ETH": Position(both=D(10))}, orders=[])
+    now = world.clock.now()
+    symbols = {"ETHBTC": world.book.symbol("main", Market.SPOT, "ETHBTC", now)}
+    facts = Facts(now=now, caller=CALLER, stop=CLEAR, symbols=symbols)
+    values = {"symbol": "ETHBTC", "market": Market.SPOT, "price": D("0.06"), **more}
+    asked = order("10", Side.SELL, **values)
+    return world.reservations.reserve("d1", CALLER, "key", (asked,), (asked.quantity,), facts)
+
+
+def bought(world: World) -> Decimal | None:
+    """What BTC are worth at worst."""
+    return world.book.symbol_notional("main", Market.SPOT, "BTCUSDT")
+
+
+def test_a_sale_for_coins_reserves_the_coins_it_buys(world):
+    """10 ETH at 0.06 buy 0.6 BTC: they count for account and strategy until they were certainly not bought."""
+    coins_for_coins(world)
+    assert bought(world) == 30000
+    assert world.strategy() == 30000 + 30000  # the ETH that are held, whoever bought them, count for all
+    world.settle(REJECTED)
+    assert bought(world) == 0
+    assert world.strategy() == 30000
+
+
+def test_a_sale_for_coins_below_the_market_buys_at_the_market(world):
+    """Whatever it asks, the market pays what it pays."""
+    coins_for_coins(world, price=D("0.01"))
+    assert bought(world) == 30000
+
+
+def test_a_sale_for_coins_that_ended_in_part_bought_that_part(world):
+    """4 of 10 ETH sold: 0.24 BTC stay."""
+    coins_for_coins(world)
+    state = OrderState(kind=AnswerKind.ACCEPTED, executed=D(4), finished=True)
+    world.settle(Answer(kind=AnswerKind.ACCEPTED, orders=(state,)))
+    assert bought(world) == 12000
+
+
+def test_a_sale_for_coins_is_restored_from_its_record(world):
+    """What a decision's record says was reserved is reserved again, the bought coins included."""
+    rows = coins_for_coins(world).recorded()
+    world.settle(REJECTED)
+    asked = {"instruction": "order", "symbol": "ETHBTC", "type": "LIMIT", "market": "spot", "side": "SELL",
+             "quantity": "10"}  # fmt: skip
+    record = {
+        "decision_id": "d2", "at": NOW.isoformat(), "orders": [asked], "quantities": ["10"], "reserved": rows,
+        "caller": {"account": "main", "exchange": "binance", "strategy": "grid", "bot": "bot-1"},
+    }
+    world.reservations.restore(record, 1.0)
+    assert bought(world) == 30000
