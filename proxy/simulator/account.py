@@ -177,6 +177,7 @@ class SimAccount:
     trades: dict[str, list[SimTrade]] = field(default_factory=lambda: {"spot": [], "futures": []})
     income: list[dict[str, Any]] = field(default_factory=list)
     listen_key: str | None = None
+    listen_key_until_ms: int = 0
     countdowns: dict[str, int] = field(default_factory=dict)  # symbol -> cancel all at (ms)
     # Quote value of resting futures orders that may open, (buys, sells) by symbol and position side.
     working: dict[tuple[str, str], tuple[Decimal, Decimal]] = field(default_factory=dict)

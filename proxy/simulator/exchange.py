@@ -28,6 +28,7 @@ from proxy.simulator.rejection import Rejection
 from proxy.simulator.server import Connection, Reply
 from proxy.simulator.spot import Spot
 from proxy.simulator.spot_lists import OrderLists
+from proxy.simulator.streams import Streams
 from proxy.tasks import Tasks
 
 MALFORMED_MAX = 1000
@@ -73,6 +74,7 @@ class SimExchange:
         self.spot = Spot(self._prices, self._next_id, self.orders, fee_rate, open_orders_max)
         self.futures = Futures(self._prices, self._next_id, self.orders, fee_rate, open_orders_max)
         self.algos = Algos(self.futures)
+        self.streams = Streams(self, self._prices)
         desks: list[Any] = [
             self.spot, OrderLists(self.spot), self.futures, self.algos, FuturesAccount(self.futures),
             MarketData(self._prices),
@@ -109,8 +111,13 @@ class SimExchange:
         self.url = f"{'https' if ssl_context is not None else 'http'}://{host}:{bound}"
         return self.url
 
+    async def start_streams(self, host: str = "127.0.0.1") -> str:
+        """Push events and prices over WebSockets, on a port of their own; says under which origin."""
+        return await self.streams.start(host, self._tasks.spawn)
+
     async def stop(self) -> None:
         """Stop listening and end every connection. State and record stay readable."""
+        await self.streams.stop()
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):
@@ -143,6 +150,7 @@ class SimExchange:
         if price is not None:
             self._prices.set(symbol, price)
             self._sweep(symbol)
+            self._tell()
         return self._prices.mark(symbol)
 
     def fill(self, order_id: int, quantity: Decimal | None = None, price: Decimal | None = None) -> SimOrder:
@@ -157,7 +165,12 @@ class SimExchange:
             self.spot.fill(account, order, traded, at, self._now_ms(), maker=True)
         else:
             self.futures.fill(account, order, traded, at, self._now_ms(), maker=True, counted=True)
+        self._tell()
         return order
+
+    def _tell(self) -> None:
+        if self.streams.is_listening:
+            self.streams.publish()
 
     def _sweep(self, symbol: str) -> None:
         now_ms = self._now_ms()
@@ -232,6 +245,8 @@ class SimExchange:
             received.code = refused.code
             reply = Reply(refused.status, orjson.dumps(refused.body()), headers)
         received.status = reply.status
+        if received.method != "GET":
+            self._tell()
         return reply
 
     def _no_such_path(self, received: Received, path: bytes) -> Reply:
@@ -291,6 +306,18 @@ class SimExchange:
                 429,
             )
         return weight + b"X-MBX-ORDER-COUNT-10S: %d\r\n" % count
+
+    def now_ms(self) -> int:
+        """The exchange's time."""
+        return self._now_ms()
+
+    def next_id(self) -> int:
+        """The next id of anything."""
+        return self._next_id()
+
+    def key_named(self, api_key: str) -> SimKey | None:
+        """An API key, if there is one."""
+        return self._keys.get(api_key)
 
     def _now_ms(self) -> int:
         return int(self._clock.now().timestamp() * 1000)

@@ -15,6 +15,7 @@ from proxy.simulator.market import FUTURES, ZERO, Symbol
 from proxy.simulator.rejection import Rejection
 
 DONE = {"code": 200, "msg": "success"}
+LISTEN_KEY_MS = 60 * 60 * 1000
 BRACKET_NOTIONALS = (Decimal(50_000), Decimal(600_000), Decimal(3_000_000), Decimal(12_000_000), Decimal(70_000_000))
 
 
@@ -355,15 +356,17 @@ class FuturesAccount:
         return {"amount": float(amount), "code": 200, "msg": "Successfully modify position margin.", "type": kind}
 
     def post_listen_key(self, call: Call) -> object:
-        """POST /fapi/v1/listenKey."""
-        if call.account.listen_key is None:
+        """POST /fapi/v1/listenKey: the active key, good for another hour, or a new one."""
+        if call.account.listen_key is None or call.now_ms >= call.account.listen_key_until_ms:
             call.account.listen_key = f"simlisten{self._desk.next_id():055d}"
+        call.account.listen_key_until_ms = call.now_ms + LISTEN_KEY_MS
         return {"listenKey": call.account.listen_key}
 
     def put_listen_key(self, call: Call) -> object:
         """PUT /fapi/v1/listenKey."""
-        if call.account.listen_key is None:
+        if call.account.listen_key is None or call.now_ms >= call.account.listen_key_until_ms:
             raise Rejection(-1125, "This listenKey does not exist.")
+        call.account.listen_key_until_ms = call.now_ms + LISTEN_KEY_MS
         return {"listenKey": call.account.listen_key}
 
     def delete_listen_key(self, call: Call) -> object:
