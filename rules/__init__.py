@@ -20,6 +20,7 @@ from rules.facts import (
     Filters,
     GlobalRisk,
     Losses,
+    LossBase,
     Position,
     Price,
     RiskLevel,
@@ -40,6 +41,7 @@ from rules.limits import (
 )
 from rules.order import (
     Bucket,
+from rules.losses import Measure, Rung, daily_loss, derisked, drawdown_loss, weekly_loss
     Instruction,
     LeverageChange,
     MarginChange,
@@ -61,7 +63,8 @@ __all__ = [
     "rows_of",
     "Activity", "Ages", "Breach", "Bucket", "CLEAR", "Case", "Caller", "DOLLAR_COINS", "Decision", "EssAct", "EssLevel",
     "Exposure", "Fact", "FactMissing", "FactStale", "Facts", "Filters", "Finding", "GlobalRisk", "Hold", "Instruction",
-    "LeverageChange", "Limits", "Losses", "MarginChange", "MarginKind", "Market", "NO_SIDES", "Order", "OrderType",
+    "LeverageChange", "Limits", "LossBase", "Losses", "MarginChange", "MarginKind", "Market", "NO_SIDES",
+    "Order", "OrderType",
     "Position", "Price", "QuantityCut", "Reason", "Replaced", "ReplaceMode", "RiskLevel", "RiskSource",
     "RULEBOOK", "Rule", "RuleRun", "Side", "Sides", "Stop", "SymbolFacts", "Verdict", "Within", "WorkingOrder",
     "after", "amended_order", "closed", "described", "evaluate", "placed", "sentence", "strictest",

@@ -43,6 +43,7 @@ class Reason(StrEnum):
     DAILY_LOSS_EXCEEDS_LIMIT = "daily_loss_exceeds_limit"
     WEEKLY_LOSS_EXCEEDS_LIMIT = "weekly_loss_exceeds_limit"
     DRAWDOWN_EXCEEDS_LIMIT = "drawdown_exceeds_limit"
+    LOSS_STREAK_REACHES_LIMIT = "loss_streak_reaches_limit"
     # 8: positions and exposure
     NEW_POSITIONS_NOT_ALLOWED = "new_positions_not_allowed"
     OPEN_POSITIONS_EXCEED_LIMIT = "open_positions_exceed_limit"

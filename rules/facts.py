@@ -204,18 +204,46 @@ class Exposure(NamedTuple):
     total: Decimal = NOTHING
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class LossBase(StrEnum):
+    """What a loss is measured from, and of what it is a share."""
+
+    START_OF_DAY_EQUITY = "start_of_day_equity"  # equity when the window began; a share of that
+    INITIAL_CAPITAL = "initial_capital"  # the balance when the window began; a share of the initial capital
+    TRAILING_EOD = "trailing_eod"  # the same, and the floor follows the highest balance at a day's end
+
+
+@value_type()
 class Losses:
-    """Equity at the start of the UTC day, of the ISO week, and the high-water mark; transfers since (net in)."""
+    """What losses are measured from: marks of day, ISO week and high water, and net transfers in since each.
+
+    `equity` is what they are compared with; None stands for the account's equity as known. Of a reading that
+    transfers may have moved and no history has explained yet, it is the least that can be true. `day_worst`
+    and `week_worst` are the most that was lost at any moment of the window, in money.
+    """
 
     day_start_equity: Decimal | None
     week_start_equity: Decimal | None
     high_water_mark: Decimal | None
     day_transfers: Decimal = NOTHING
     week_transfers: Decimal = NOTHING
+    high_transfers: Decimal = NOTHING
+    day_worst: Decimal = NOTHING
+    week_worst: Decimal = NOTHING
+    equity: Decimal | None = None
+    drawdown_ema: Decimal | None = None  # a share; where it is there, a drawdown counts only as far as it
+    base: LossBase = LossBase.START_OF_DAY_EQUITY
+    initial_capital: Decimal | None = None
+    capital_transfers: Decimal = NOTHING  # since the account was first seen
+    day_start_balance: Decimal | None = None  # without what open positions would bring
+    week_start_balance: Decimal | None = None
+    end_of_day_high: Decimal | None = None  # highest balance at a day's end, without transfers since first seen
+    trailing_locks: bool = True
+    losing_streak: int = 0  # closed trades in a row that lost
+    last_loss_at: datetime | None = None
+    derisk_factor: Decimal = Decimal(1)  # what the policy's ladder makes of the drawdown
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_type()
 class Activity:
     """What this caller has sent lately: orders in the rate window, identical ones in the duplicate window."""
 

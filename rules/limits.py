@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 ORDER_RATE_WINDOW_S = Decimal(10)
 DUPLICATE_WINDOW_S = Decimal(2)
+LOSS_COOLDOWN_S = Decimal(3600)
 
 
 class RiskSource(StrEnum):
@@ -66,6 +67,8 @@ class Limits:
     loss_daily_max: Decimal | None = None
     loss_weekly_max: Decimal | None = None
     drawdown_max: Decimal | None = None  # from the high-water mark
+    loss_streak_max: int | None = None  # closed trades in a row that lost
+    loss_cooldown_s: Decimal = LOSS_COOLDOWN_S  # how long nothing opens after the last of them
 
     new_positions_allowed: bool = True
     open_positions_max: int | None = None
@@ -157,12 +160,18 @@ TIGHTER: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
         "slippage": max,
         "scaling_allowed": and_,
         "warning_factor": min,
+        "loss_streak_max": min,
+        "loss_cooldown_s": max,
         "critical_allows_reducing": and_,
         "risk_source": _stricter_source,
     }
 )
 
-_WINDOWS = {"order_rate_window_s": "order_rate_max", "duplicate_window_s": "duplicates_max"}
+_WINDOWS = {
+    "order_rate_window_s": "order_rate_max",
+    "duplicate_window_s": "duplicates_max",
+    "loss_cooldown_s": "loss_streak_max",
+}
 
 
 # --- from layers to limits --------------------------------------------------------------------
@@ -219,6 +228,7 @@ def effective(policy: GlobalPolicy, *, revision: int, account: str, strategy: st
     """The limits in force for an account and a strategy at an instant (aware UTC)."""
     return effective_with_sources(policy, revision=revision, account=account, strategy=strategy, now=now)[0]
 
+    "loss_streak_max": ("loss_streak_max",),
 
 def effective_with_sources(
     policy: GlobalPolicy, *, revision: int, account: str, strategy: str, now: datetime
@@ -333,6 +343,8 @@ def _stated(written: object, names: Mapping[str, tuple[str, ...]]) -> dict[str, 
     }
 
 
+    if owner.losses.limits:
+        yield Layer(f"accounts.{account}.losses.preset", owner.losses.limits)
 def _overrides(written: Overrides) -> dict[str, object]:
     stated = _stated(written, _OF_OVERRIDES)
     # Both may state the stop's loss: the tighter one holds.
@@ -375,6 +387,8 @@ def looser(one: Limits, other: Limits) -> tuple[str, ...]:
 def no_looser(one: Limits, other: Limits) -> bool:
     """Whether `one` admits nothing that `other` does not."""
     return not looser(one, other)
+    if written.loss_streak_max is not None:
+        stated["loss_cooldown_s"] = written.loss_cooldown_s or LOSS_COOLDOWN_S
 
 
 def _is_looser(name: str, one: Limits, other: Limits) -> bool:

@@ -19,6 +19,7 @@ from functools import cache
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias, TypeVar, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -35,11 +36,15 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from rules.facts import LossBase
 from rules.limits import RiskSource
+from rules.losses import Rung
 
 # 15 + 12 digits stay exact in the 28 digits of decimal arithmetic, also when a percentage becomes a fraction.
 PLAIN_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,12})?", re.ASCII)
 EXPONENT = re.compile(r"[0-9.]{1,40}[eE][+-]?[0-9]{1,9}", re.ASCII)  # 3e2: read by some as 300, by others as text
+ZONE = re.compile(r"[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,2}", re.ASCII)
+TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
 LEVERAGE_HIGHEST = 125
 ANY: Literal["any"] = "any"
 
@@ -176,6 +181,32 @@ def _instant(given: object) -> datetime:
     return instant.astimezone(UTC)
 
 
+def _zone(given: object) -> str:
+    what = "a time zone by its IANA name, like 'UTC' or 'Europe/Prague'"
+    if not isinstance(given, str) or not ZONE.fullmatch(given):
+        raise _expected(what)
+    try:
+        ZoneInfo(given)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise _expected(what) from None
+    return given
+
+
+def _time_of_day(given: object) -> time:
+    what = "a time of day like '00:00' or '17:00'"
+    if isinstance(given, time) and given.tzinfo is None:
+        return given
+    if not isinstance(given, str) or not TIME_OF_DAY.fullmatch(given):
+        raise _expected(what)
+    return time.fromisoformat(given)
+
+
+def _loss_base(given: object) -> LossBase:
+    if isinstance(given, str) and given in set(LossBase):
+        return LossBase(given)
+    raise _expected("one of " + ", ".join(LossBase))
+
+
 def _whitelist(given: object) -> frozenset[str] | Literal["any"]:
     what = "'any', or a list of names (an empty list admits none)"
     if given == ANY:
@@ -228,6 +259,12 @@ Count: TypeAlias = Annotated[int, BeforeValidator(_counting(1))]
 Flag: TypeAlias = Annotated[bool, BeforeValidator(_flag)]
 Instant: TypeAlias = Annotated[
     datetime, BeforeValidator(_instant), PlainSerializer(datetime.isoformat, return_type=str)
+]
+Zone: TypeAlias = Annotated[str, BeforeValidator(_zone)]
+TimeOfDay: TypeAlias = Annotated[
+    time,
+    BeforeValidator(_time_of_day),
+    PlainSerializer(lambda at: at.isoformat(timespec="minutes"), return_type=str),
 ]
 Whitelist: TypeAlias = Annotated[
     frozenset[str] | Literal["any"],
@@ -384,6 +421,8 @@ class Overrides(Written):
     price: PriceLimits = PriceLimits()
     rate: RateLimits = RateLimits()
 
+    loss_streak_max: Count | None = None  # closed trades in a row that lost
+    loss_cooldown_s: Seconds | None = None  # how long nothing opens after the last of them
 
 class SymbolPolicy(Overrides):
     """What holds for one symbol on top of everything else."""
@@ -395,6 +434,12 @@ class StrategyPolicy(Overrides):
     """What holds for one strategy on every account."""
 
     symbols: Whitelist = ANY
+    @model_validator(mode="after")
+    def _cooldown_has_a_streak(self) -> Self:
+        if self.loss_cooldown_s is not None and self.loss_streak_max is None:
+            raise _wrong("found loss_cooldown_s alone, expected loss_streak_max beside it")
+        return self
+
     scaling: Literal["off"] | None = None
 
 
@@ -409,6 +454,128 @@ class AccountPolicy(Overrides):
     by_symbol: Frozen[SymbolPolicy] = Field(default_factory=dict, validate_default=True)
 
 
+class LossPreset(NamedTuple):
+    """What a contract with a prop firm says about losses; docs/policies.md names the sources."""
+
+    base: LossBase
+    time_zone: str
+    day_starts_at: str
+    loss_daily_max: Decimal
+    drawdown_max: Decimal
+    capital: str | None = None  # None: the account's own, which must be written
+    trailing_locks: bool = True
+
+
+def _topstep(capital: int, lost_max: int) -> LossPreset:
+    # Daily loss limits are 2 % of every account size; a trading day begins at 17:00 in Chicago.
+    share = Decimal(lost_max) / Decimal(capital)
+    return LossPreset(
+        LossBase.TRAILING_EOD, "America/Chicago", "17:00", Decimal("0.02"), share, capital=str(capital)
+    )
+
+
+LOSS_PRESETS: Mapping[str, LossPreset] = MappingProxyType(
+    {
+        "ftmo_2_step": LossPreset(
+            LossBase.INITIAL_CAPITAL, "Europe/Prague", "00:00", Decimal("0.05"), Decimal("0.10")
+        ),
+        "ftmo_1_step": LossPreset(
+            LossBase.TRAILING_EOD, "Europe/Prague", "00:00", Decimal("0.03"), Decimal("0.10"), trailing_locks=False
+        ),
+        "topstep_50k": _topstep(50_000, 2_000),
+        "topstep_100k": _topstep(100_000, 3_000),
+        "topstep_150k": _topstep(150_000, 4_500),
+    }
+)
+
+
+class LadderRung(Written):
+    """From this drawdown on, size is scaled by this factor."""
+
+    drawdown: Fraction
+    factor: Factor
+
+
+def _preset(given: object) -> str:
+    if isinstance(given, str) and given in LOSS_PRESETS:
+        return given
+    raise _expected("one of " + ", ".join(LOSS_PRESETS))
+
+
+class LossPolicy(Written):
+    """How an account's losses are measured. A preset states what a contract says; the rest may not contradict it."""
+
+    preset: Annotated[str, BeforeValidator(_preset)] | None = None
+    base: Annotated[LossBase, BeforeValidator(_loss_base), PlainSerializer(str, return_type=str)] = (
+        LossBase.START_OF_DAY_EQUITY
+    )
+    initial_capital: Money | None = None
+    trailing_locks: Flag = True  # the floor of trailing_eod stops rising at the initial capital
+    time_zone: Zone = "UTC"
+    day_starts_at: TimeOfDay = time(0, 0)
+    drawdown_trigger: Literal["raw", "min_ema"] = "raw"
+    drawdown_ema_span_s: Seconds | None = None
+    warn_at: Fraction = Decimal("0.8")  # share of a limit from which its use is a warning
+    ladder: tuple[LadderRung, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, given: object) -> object:
+        """Write what the preset says into what was left out; what contradicts it is refused."""
+        if not isinstance(given, Mapping) or given.get("preset") not in LOSS_PRESETS:
+            return given
+        preset = LOSS_PRESETS[given["preset"]]
+        states: dict[str, object] = {
+            "base": preset.base.value,
+            "time_zone": preset.time_zone,
+            "day_starts_at": preset.day_starts_at,
+            "trailing_locks": preset.trailing_locks,
+        }
+        if preset.capital is not None:
+            states["initial_capital"] = preset.capital
+        for name, value in states.items():
+            if name in given and str(given[name]).lower() != str(value).lower():
+                raise _wrong(f"found {name} {given[name]}, expected nothing or what {given['preset']} says: {value}")
+        return {**given, **states}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rungs(cls, given: object) -> object:
+        if isinstance(given, Mapping) and isinstance(given.get("ladder"), list):
+            return {**given, "ladder": tuple(given["ladder"])}
+        return given
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        contract = self.base is not LossBase.START_OF_DAY_EQUITY
+        if contract and self.initial_capital is None:
+            raise _wrong(f"found base {self.base} without initial_capital, expected the capital it counts from")
+        if not contract and self.initial_capital is not None:
+            raise _wrong(f"found initial_capital with base {self.base}, which does not use it, expected neither")
+        averaged = self.drawdown_trigger == "min_ema"
+        if averaged != (self.drawdown_ema_span_s is not None):
+            raise _wrong("found one of drawdown_trigger min_ema and drawdown_ema_span_s, expected both or neither")
+        if averaged and contract:
+            raise _wrong(f"found drawdown_trigger min_ema with base {self.base}, expected raw: its floor is exact")
+        for before, after in pairwise(self.ladder):
+            if after.drawdown <= before.drawdown or after.factor > before.factor:
+                raise _wrong("found rungs of the ladder out of order, expected deeper ones later, with lower factors")
+        return self
+
+    @property
+    def limits(self) -> Mapping[str, Decimal]:
+        """The limits that the preset states, under the names of `Limits`."""
+        if self.preset is None:
+            return {}
+        preset = LOSS_PRESETS[self.preset]
+        return {"loss_daily_max": preset.loss_daily_max, "drawdown_max": preset.drawdown_max}
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """The ladder as the arithmetic reads it."""
+        return tuple(Rung(rung.drawdown, rung.factor) for rung in self.ladder)
+
+
 class Defaults(Overrides):
     """What holds for every account. `slippage` and `warning_factor` start here; other layers tighten them."""
 
@@ -417,6 +584,7 @@ class Defaults(Overrides):
     strategies: Whitelist = ANY
     symbols: Whitelist = ANY
     scaling: Literal["off"] | None = None
+    losses: LossPolicy = LossPolicy()
 
 
 class AgesPolicy(Written):

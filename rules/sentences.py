@@ -67,14 +67,17 @@ SENTENCES: dict[Reason, str] = {
         "The trade would lose {observed} of equity at its stop, the limit is {limit}; "
         "send a smaller order or a closer stop.",
     Reason.DAILY_LOSS_EXCEEDS_LIMIT:
-        "Today's loss is {observed} of equity and the daily loss limit of {limit} is reached; "
-        "only reductions pass until the next UTC day.",
+        "Today's loss is {observed} and the daily loss limit of {limit} is reached{detail}; "
+        "only reductions pass until the next day begins.",
     Reason.WEEKLY_LOSS_EXCEEDS_LIMIT:
-        "This week's loss is {observed} of equity and the weekly loss limit of {limit} is reached; "
-        "only reductions pass until next Monday, UTC.",
+        "This week's loss is {observed} and the weekly loss limit of {limit} is reached{detail}; "
+        "only reductions pass until the next week begins.",
     Reason.DRAWDOWN_EXCEEDS_LIMIT:
-        "The drawdown is {observed} from the high-water mark and its limit of {limit} is reached; "
+        "The drawdown is {observed} and its limit of {limit} is reached{detail}; "
         "only reductions pass until equity recovers.",
+    Reason.LOSS_STREAK_REACHES_LIMIT:
+        "The last {observed} closed trades lost and the limit is {limit}{detail}; "
+        "only reductions pass until the cooldown ends.",
     Reason.NEW_POSITIONS_NOT_ALLOWED:
         "New positions are switched off by the policy and this is {observed}; send a reduction.",
     Reason.OPEN_POSITIONS_EXCEED_LIMIT:

@@ -38,7 +38,9 @@ SYMBOL = "BTCUSDT"
 ORDER_NUMBERS = frozenset(
     {"quantity", "quote_quantity", "price", "trigger_price", "activation_price", "callback_rate", "iceberg_quantity"}
 )
-LIMIT_COUNTS = frozenset({"policy_revision", "open_positions_max", "order_rate_max", "duplicates_max"})
+LIMIT_COUNTS = frozenset(
+    {"policy_revision", "open_positions_max", "order_rate_max", "duplicates_max", "loss_streak_max"}
+)
 WORDS = frozenset({"profile", "capital_profile"})
 
 
@@ -106,8 +108,8 @@ def symbol_facts(
     )
 
 
-def losses(day="10000", week="10000", high="10000", day_transfers="0", week_transfers="0") -> Losses:
-    """The anchors of the loss limits, 10,000 each."""
+def losses(day="10000", week="10000", high="10000", **changed) -> Losses:
+    """The anchors of the loss limits, 10,000 each; the rest by its name."""
     return Losses(
         day_start_equity=number(day), week_start_equity=number(week), high_water_mark=number(high),
         day_transfers=number(day_transfers), week_transfers=number(week_transfers),

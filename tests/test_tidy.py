@@ -23,7 +23,7 @@ PURE_IMPORTS = {
     "decimal", "difflib", "enum", "functools", "hashlib", "hmac", "itertools", "json", "math", "operator", "re",
     "string", "types", "typing", "urllib.parse",
 }  # fmt: skip
-RULES_IMPORTS = PURE_IMPORTS | {"pydantic", "pydantic_core", "rules"}
+RULES_IMPORTS = PURE_IMPORTS | {"pydantic", "pydantic_core", "rules", "zoneinfo"}  # zones are read when a policy is
 EXCHANGES_IMPORTS = PURE_IMPORTS | {
     "orjson", "cryptography", "rules", "proxy.wire", "proxy.errors", "proxy.exchanges",
 }  # fmt: skip

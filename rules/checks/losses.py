@@ -1,57 +1,84 @@
-"""Loss limits: of the day, of the week, and from the high-water mark.
+"""Loss limits: of the day, of the week, from the high-water mark, and losses in a row.
 
 A loss is what equity lost since the anchor, transfers taken out: equity at start - equity now + net
-transfers in, never below zero, as a fraction of the anchor. Equity includes unrealised results, fees and
-funding. A loss limit that is reached is reached: exactly at the limit is a breach. No smaller order cures
-a loss, so none of these scale.
+transfers in, never below zero, as a share of its base. Equity includes unrealised results, fees and
+funding. A loss limit that is reached is reached: exactly at the limit is a breach, and one of day or week
+stays reached until that window ends, also if equity recovers. No smaller order cures a loss, so none of
+these scale.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
 
-from rules.case import Case
-from rules.checks.leverage import INFINITE
+from rules import losses as measures
+from rules.case import Case, seconds, span
 from rules.decision import Breach, Finding, Reason
-from rules.facts import FactMissing
+from rules.facts import FactMissing, Losses
+from rules.losses import Measure
 
 NOTHING = Decimal(0)
+PLACES = 8  # of money that is shown
 
 
 def daily(case: Case) -> Finding:
-    """The loss since the start of the UTC day must stay below its limit."""
+    """The loss since the day began must stay below its limit, and below it at every moment of the day."""
     limit = case.limits.loss_daily_max
     if limit is None:
         return None
     losses = case.losses
-    lost = _lost(case, "day_start_equity", losses.day_start_equity, losses.day_transfers)
-    return Breach(Reason.DAILY_LOSS_EXCEEDS_LIMIT, lost, limit) if lost >= limit else (lost, limit)
+    return _found(measures.daily_loss(losses, _equity(case, losses)), limit, Reason.DAILY_LOSS_EXCEEDS_LIMIT)
 
 
 def weekly(case: Case) -> Finding:
-    """The loss since the start of the ISO week must stay below its limit."""
+    """The loss since the ISO week began must stay below its limit, and below it at every moment of the week."""
     limit = case.limits.loss_weekly_max
     if limit is None:
         return None
     losses = case.losses
-    lost = _lost(case, "week_start_equity", losses.week_start_equity, losses.week_transfers)
-    return Breach(Reason.WEEKLY_LOSS_EXCEEDS_LIMIT, lost, limit) if lost >= limit else (lost, limit)
+    return _found(measures.weekly_loss(losses, _equity(case, losses)), limit, Reason.WEEKLY_LOSS_EXCEEDS_LIMIT)
 
 
 def drawdown(case: Case) -> Finding:
-    """The fall of equity from its high-water mark must stay below its limit."""
+    """The fall of equity from its high-water mark, or below what a contract counts from, must stay below its limit."""
     limit = case.limits.drawdown_max
     if limit is None:
         return None
-    lost = _lost(case, "high_water_mark", case.losses.high_water_mark, NOTHING)
-    return Breach(Reason.DRAWDOWN_EXCEEDS_LIMIT, lost, limit) if lost >= limit else (lost, limit)
+    losses = case.losses
+    return _found(measures.drawdown_loss(losses, _equity(case, losses), limit), limit, Reason.DRAWDOWN_EXCEEDS_LIMIT)
 
 
-def _lost(case: Case, name: str, start: Decimal | None, transfers: Decimal) -> Decimal:
-    """The loss as a fraction of the anchor; of an anchor that was nothing, infinitely much."""
-    if start is None:
-        raise FactMissing(name)
-    if start <= NOTHING:
-        return INFINITE
-    lost = start - case.equity + transfers
-    return lost / start if lost > NOTHING else NOTHING
+def streak(case: Case) -> Finding:
+    """After so many losing trades in a row nothing opens until the cooldown since the last of them is over."""
+    limit = case.limits.loss_streak_max
+    if limit is None:
+        return None
+    losses = case.losses
+    if losses.losing_streak < limit:
+        return losses.losing_streak, limit
+    if losses.last_loss_at is None:
+        raise FactMissing("last_loss_at")
+    left = losses.last_loss_at + span(case.limits.loss_cooldown_s) - case.facts.now
+    if seconds(left) <= NOTHING:
+        return losses.losing_streak, limit
+    detail = f", the last one at {losses.last_loss_at.isoformat(timespec='seconds')}"
+    return Breach(Reason.LOSS_STREAK_REACHES_LIMIT, losses.losing_streak, limit, None, detail)
+
+
+def _equity(case: Case, losses: Losses) -> Decimal:
+    """What losses are measured by: the equity that their transfers belong to, else the account's."""
+    return case.equity if losses.equity is None else losses.equity
+
+
+def _found(measure: Measure, limit: Decimal, reason: Reason) -> Finding:
+    if measure.share < limit:
+        return measure.share, limit
+    return Breach(reason, measure.share, limit, None, f" (equity {_shown(measure.equity)}, {_floor(measure, limit)})")
+
+
+def _floor(measure: Measure, limit: Decimal) -> str:
+    return f"the floor is {_shown(measure.floor(limit))}"
+
+
+def _shown(money: Decimal) -> str:
+    return format(round(money, PLACES).normalize() + NOTHING, "f")

@@ -72,6 +72,8 @@ STATED = [
     ({"loss_daily_max": "2%"}, "loss_daily_max", Decimal("0.02")),
     ({"loss_weekly_max": "6%"}, "loss_weekly_max", Decimal("0.06")),
     ({"drawdown_max": "9%"}, "drawdown_max", Decimal("0.09")),
+    ({"loss_streak_max": 3, "loss_cooldown_s": "7200"}, "loss_streak_max", 3),
+    ({"loss_streak_max": 3, "loss_cooldown_s": "7200"}, "loss_cooldown_s", Decimal(7200)),
     ({"open_positions_max": 4}, "open_positions_max", 4),
     ({"confidence_min": "0.7"}, "confidence_min", Decimal("0.7")),
     ({"confidence_required": True}, "confidence_required", True),
