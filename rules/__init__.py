@@ -19,8 +19,8 @@ from rules.facts import (
     FactStale,
     Filters,
     GlobalRisk,
-    Losses,
     LossBase,
+    Losses,
     Position,
     Price,
     RiskLevel,
@@ -39,9 +39,9 @@ from rules.limits import (
     looser,
     no_looser,
 )
+from rules.losses import Measure, Rung, daily_loss, derisked, drawdown_loss, weekly_loss
 from rules.order import (
     Bucket,
-from rules.losses import Measure, Rung, daily_loss, derisked, drawdown_loss, weekly_loss
     Instruction,
     LeverageChange,
     MarginChange,

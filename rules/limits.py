@@ -139,6 +139,8 @@ TIGHTER: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
         "loss_daily_max": min,
         "loss_weekly_max": min,
         "drawdown_max": min,
+        "loss_streak_max": min,
+        "loss_cooldown_s": max,
         "new_positions_allowed": and_,
         "open_positions_max": min,
         "position_notional_max": min,
@@ -160,8 +162,6 @@ TIGHTER: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
         "slippage": max,
         "scaling_allowed": and_,
         "warning_factor": min,
-        "loss_streak_max": min,
-        "loss_cooldown_s": max,
         "critical_allows_reducing": and_,
         "risk_source": _stricter_source,
     }
@@ -200,6 +200,7 @@ _OF_OVERRIDES = {
     "loss_daily_max": ("loss_daily_max",),
     "loss_weekly_max": ("loss_weekly_max",),
     "drawdown_max": ("drawdown_max",),
+    "loss_streak_max": ("loss_streak_max",),
     "open_positions_max": ("open_positions_max",),
     "confidence_min": ("confidence_min",),
     "confidence_required": ("confidence_required",),
@@ -228,7 +229,6 @@ def effective(policy: GlobalPolicy, *, revision: int, account: str, strategy: st
     """The limits in force for an account and a strategy at an instant (aware UTC)."""
     return effective_with_sources(policy, revision=revision, account=account, strategy=strategy, now=now)[0]
 
-    "loss_streak_max": ("loss_streak_max",),
 
 def effective_with_sources(
     policy: GlobalPolicy, *, revision: int, account: str, strategy: str, now: datetime
@@ -313,6 +313,8 @@ def _layers(policy: GlobalPolicy, account: str, owner: AccountPolicy, strategy: 
             "critical_allows_reducing": owner.critical_allows_reducing,
         },
     )
+    if owner.losses.limits:
+        yield Layer(f"accounts.{account}.losses.preset", owner.losses.limits)
     if (own := policy.strategies.get(strategy)) is not None:
         yield Layer(
             f"strategies.{strategy}", {**_overrides(own), **_whitelists("any", own.symbols), **_scaling(own.scaling)}
@@ -343,8 +345,6 @@ def _stated(written: object, names: Mapping[str, tuple[str, ...]]) -> dict[str, 
     }
 
 
-    if owner.losses.limits:
-        yield Layer(f"accounts.{account}.losses.preset", owner.losses.limits)
 def _overrides(written: Overrides) -> dict[str, object]:
     stated = _stated(written, _OF_OVERRIDES)
     # Both may state the stop's loss: the tighter one holds.
@@ -357,6 +357,8 @@ def _overrides(written: Overrides) -> dict[str, object]:
         stated["order_rate_window_s"] = rate.order_rate_window_s or ORDER_RATE_WINDOW_S
     if rate.duplicates_max is not None:
         stated["duplicate_window_s"] = rate.duplicate_window_s or DUPLICATE_WINDOW_S
+    if written.loss_streak_max is not None:
+        stated["loss_cooldown_s"] = written.loss_cooldown_s or LOSS_COOLDOWN_S
     return stated
 
 
@@ -387,8 +389,6 @@ def looser(one: Limits, other: Limits) -> tuple[str, ...]:
 def no_looser(one: Limits, other: Limits) -> bool:
     """Whether `one` admits nothing that `other` does not."""
     return not looser(one, other)
-    if written.loss_streak_max is not None:
-        stated["loss_cooldown_s"] = written.loss_cooldown_s or LOSS_COOLDOWN_S
 
 
 def _is_looser(name: str, one: Limits, other: Limits) -> bool:

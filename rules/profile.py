@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from decimal import Decimal
 from functools import cache
 from itertools import pairwise
@@ -410,6 +410,8 @@ class Overrides(Written):
     loss_daily_max: Fraction | None = None
     loss_weekly_max: Fraction | None = None
     drawdown_max: Fraction | None = None  # from the high-water mark
+    loss_streak_max: Count | None = None  # closed trades in a row that lost
+    loss_cooldown_s: Seconds | None = None  # how long nothing opens after the last of them
     open_positions_max: Positions | None = None
     confidence_min: Confidence | None = None
     confidence_required: Flag | None = None
@@ -421,8 +423,12 @@ class Overrides(Written):
     price: PriceLimits = PriceLimits()
     rate: RateLimits = RateLimits()
 
-    loss_streak_max: Count | None = None  # closed trades in a row that lost
-    loss_cooldown_s: Seconds | None = None  # how long nothing opens after the last of them
+    @model_validator(mode="after")
+    def _cooldown_has_a_streak(self) -> Self:
+        if self.loss_cooldown_s is not None and self.loss_streak_max is None:
+            raise _wrong("found loss_cooldown_s alone, expected loss_streak_max beside it")
+        return self
+
 
 class SymbolPolicy(Overrides):
     """What holds for one symbol on top of everything else."""
@@ -434,24 +440,7 @@ class StrategyPolicy(Overrides):
     """What holds for one strategy on every account."""
 
     symbols: Whitelist = ANY
-    @model_validator(mode="after")
-    def _cooldown_has_a_streak(self) -> Self:
-        if self.loss_cooldown_s is not None and self.loss_streak_max is None:
-            raise _wrong("found loss_cooldown_s alone, expected loss_streak_max beside it")
-        return self
-
     scaling: Literal["off"] | None = None
-
-
-class AccountPolicy(Overrides):
-    """What holds for one account. Both whitelists must be written: 'any', or a list."""
-
-    capital_profile: Name = "micro"
-    strategies: Whitelist
-    symbols: Whitelist
-    scaling: Literal["allowed", "off"] = "off"
-    critical_allows_reducing: Flag = False
-    by_symbol: Frozen[SymbolPolicy] = Field(default_factory=dict, validate_default=True)
 
 
 class LossPreset(NamedTuple):
@@ -576,6 +565,18 @@ class LossPolicy(Written):
         return tuple(Rung(rung.drawdown, rung.factor) for rung in self.ladder)
 
 
+class AccountPolicy(Overrides):
+    """What holds for one account. Both whitelists must be written: 'any', or a list."""
+
+    capital_profile: Name = "micro"
+    strategies: Whitelist
+    symbols: Whitelist
+    scaling: Literal["allowed", "off"] = "off"
+    critical_allows_reducing: Flag = False
+    losses: LossPolicy = LossPolicy()
+    by_symbol: Frozen[SymbolPolicy] = Field(default_factory=dict, validate_default=True)
+
+
 class Defaults(Overrides):
     """What holds for every account. `slippage` and `warning_factor` start here; other layers tighten them."""
 
@@ -584,7 +585,6 @@ class Defaults(Overrides):
     strategies: Whitelist = ANY
     symbols: Whitelist = ANY
     scaling: Literal["off"] | None = None
-    losses: LossPolicy = LossPolicy()
 
 
 class AgesPolicy(Written):

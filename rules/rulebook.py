@@ -76,8 +76,8 @@ RULEBOOK: tuple[Rule, ...] = (
     Rule("loss_daily", losses.daily, (R.DAILY_LOSS_EXCEEDS_LIMIT,), limit="loss_daily_max"),
     Rule("loss_weekly", losses.weekly, (R.WEEKLY_LOSS_EXCEEDS_LIMIT,), limit="loss_weekly_max"),
     Rule("drawdown", losses.drawdown, (R.DRAWDOWN_EXCEEDS_LIMIT,), limit="drawdown_max"),
-    # 8: positions and exposure
     Rule("loss_streak", losses.streak, (R.LOSS_STREAK_REACHES_LIMIT,), limit="loss_streak_max"),
+    # 8: positions and exposure
     Rule("new_positions", positions.new_allowed, (R.NEW_POSITIONS_NOT_ALLOWED,)),
     Rule("open_positions", positions.count, (R.OPEN_POSITIONS_EXCEED_LIMIT,), limit="open_positions_max"),
     Rule("position_size", positions.size, (R.POSITION_EXCEEDS_LIMIT,), scalable=True, limit="position_notional_max"),

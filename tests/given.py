@@ -41,6 +41,7 @@ ORDER_NUMBERS = frozenset(
 LIMIT_COUNTS = frozenset(
     {"policy_revision", "open_positions_max", "order_rate_max", "duplicates_max", "loss_streak_max"}
 )
+LIMIT_COUNTS |= {"open_orders_max", "open_orders_symbol_max"}
 WORDS = frozenset({"profile", "capital_profile"})
 
 

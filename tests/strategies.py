@@ -56,7 +56,7 @@ SHARES = ("trade_notional_fraction_max", "trade_stop_loss_fraction_max", "loss_d
           "drawdown_max", "collar_up", "collar_down")
 SUMS = ("position_notional_max", "exposure_symbol_max", "exposure_strategy_max", "exposure_account_max",
         "exposure_exchange_max", "exposure_total_max", "order_notional_max")
-COUNTS = ("open_positions_max", "order_rate_max", "duplicates_max", "loss_streak_max")
+COUNTS = ("open_positions_max", "order_rate_max", "duplicates_max")
 LISTS = {"strategies": "grid", "symbols": given.SYMBOL}
 FILTERS = (
     given.filters(), given.filters(quantity_step="0.1", quantity_min="0.2"),
@@ -167,25 +167,6 @@ def make_symbol_facts(pick: Random, *, always: bool) -> SymbolFacts:
         orders_by_id=pick.choice([{}, {"1": one, "2": one}]),
         leverage=fact(pick, pick.choice([Decimal(1), Decimal(3), Decimal(20)]), always=always),
         filters=fact(pick, pick.choice(FILTERS), always=always),
-    )
-
-
-def make_losses(pick: Random, *, calm: bool) -> Losses:
-    """Any marks of losses, on any base; calm ones show none."""
-    if calm:
-        return given.losses()
-    marks = {name: pick.choice([None, *MONEY]) for name in (
-        "day_start_equity", "week_start_equity", "high_water_mark", "day_start_balance", "week_start_balance",
-        "end_of_day_high", "equity",
-    )}
-    moved = {name: pick.choice([Decimal(0), *MONEY, -MONEY[3]]) for name in (
-        "day_transfers", "week_transfers", "high_transfers", "capital_transfers",
-    )}
-    return Losses(
-        **marks, **moved, base=pick.choice(list(LossBase)), initial_capital=pick.choice([None, *MONEY[1:]]),
-        day_worst=pick.choice(MONEY), week_worst=pick.choice(MONEY), drawdown_ema=pick.choice([None, *FRACTIONS]),
-        trailing_locks=pick.random() < 0.5, losing_streak=pick.randint(0, 5),
-        last_loss_at=pick.choice([None, given.NOW, given.NOW - timedelta(hours=2)]),
     )
 
 
