@@ -239,7 +239,7 @@ class _Wallet:
 
     __slots__ = (
         "account", "available", "cash", "equity", "exposure", "hedge_mode", "held_value", "leverage",
-        "leverage_as_of", "leverage_max", "leverage_set", "lines", "market", "orders", "positions", "shown",
+        "leverage_as_of", "leverage_max", "leverage_set", "lines", "listed", "market", "orders", "positions", "shown",
         "snapshot_as_of", "unpriced", "venue",
     )
 
@@ -261,6 +261,7 @@ class _Wallet:
         self.lines: dict[str, _Line] = {}
         self.positions: Mapping[str, Position] = {}
         self.orders: Mapping[str, Mapping[str, WorkingOrder]] = {}
+        self.listed: dict[str, dict[tuple[str, str], Working]] = {}  # the same by instrument, with their groups
         self.snapshot_as_of: datetime | None = None
         # The facts last made of each symbol, until a reading of the account or the venue's list is taken.
         # Prices and reservations may have changed since; `Book.symbol` looks.
@@ -536,6 +537,7 @@ class Book:
         sums, by_symbol = self._sum_orders(wallet, orders)
         closing = _sum_closers(orders)
         wallet.orders = by_symbol
+        wallet.listed = self._list(wallet, orders)
         wallet.snapshot_as_of = as_of
         wallet.positions = positions
         wallet.shown = {}
@@ -555,6 +557,60 @@ class Book:
             self._revalue(line)
         self._find_oldest(wallet.account.place.exchange)
         return True
+
+    @exact
+    def apply_changes(
+        self,
+        account: str,
+        market: Market,
+        *,
+        orders: Mapping[tuple[str, str], Working | None],
+        positions: Mapping[str, Position],
+    ) -> bool:
+        """Take what a stream says changed since the last complete reading; how old that is does not change.
+
+        `orders` by symbol and id, None for one that works no more; `positions` (spot: balances by
+        asset) by instrument. False before the first reading: there is nothing to change.
+        """
+        wallet = self._wallets_of(account, market)
+        if wallet.snapshot_as_of is None:
+            return False
+        touched = set(positions)
+        for (symbol, order_id), working in orders.items():
+            touched.update(self._relist(wallet, symbol, order_id, working))
+        if positions:
+            wallet.positions = {**wallet.positions, **positions}
+        if market is SPOT:
+            wallet.shown = {}
+            if not touched.isdisjoint(DOLLAR_COINS):
+                wallet.cash = sum((wallet.positions.get(coin, FLAT).both for coin in DOLLAR_COINS), ZERO)
+        for instrument in touched:
+            if market is not SPOT:
+                wallet.shown.pop(instrument, None)
+            listed = list(wallet.listed.get(instrument, {}).values())
+            position = FLAT if market is SPOT and instrument in DOLLAR_COINS else wallet.positions.get(instrument, FLAT)
+            line = self._line(wallet, instrument)
+            line.position = position
+            line.working = self._sum_orders(wallet, listed)[0].get(instrument, NOTHING_WAITING)
+            line.closing_read = _sum_closers(listed).get(instrument, NO_SIDES)
+            line.closing = _closing(line)
+            self._revalue(line)
+        return True
+
+    def confirm(self, account: str, market: Market, as_of: datetime) -> None:
+        """A stream has proven that nothing but what it told has changed: positions and orders are as of now."""
+        wallet = self._wallets_of(account, market)
+        if wallet.snapshot_as_of is None or as_of <= wallet.snapshot_as_of:
+            return
+        wallet.snapshot_as_of = as_of
+        wallet.shown = {}
+        wallet.account.open_shown = None
+        self._find_oldest(wallet.account.place.exchange)
+
+    def working(self, account: str, market: Market) -> Mapping[str, Mapping[str, WorkingOrder]]:
+        """Every working order by symbol and id."""
+        wallet = self._wallet(account, market)
+        return {} if wallet is None else wallet.orders
 
     def apply_equity(
         self, account: str, market: Market, *, equity: Decimal, available: Decimal | None, as_of: datetime
@@ -857,6 +913,36 @@ class Book:
                 buckets = sums.setdefault(place, {})
                 buckets[bucket] = buckets.get(bucket, NO_SIDES).plus(side, more)
         return sums, by_symbol
+
+    def _instruments(self, wallet: _Wallet, symbol: str) -> tuple[str, ...]:
+        """Every instrument that an order of a symbol can count for: on spot a sale may buy other coins."""
+        instrument = self._instrument(wallet.venue, wallet.market, symbol) or symbol
+        quoted_in = None if wallet.market is not SPOT else self._quote_asset(wallet.venue, symbol)
+        return (instrument,) if quoted_in is None or quoted_in in DOLLAR_COINS else (instrument, quoted_in)
+
+    def _list(self, wallet: _Wallet, orders: Iterable[Working]) -> dict[str, dict[tuple[str, str], Working]]:
+        listed: dict[str, dict[tuple[str, str], Working]] = {}
+        for working in orders:
+            for instrument in self._instruments(wallet, working.symbol):
+                listed.setdefault(instrument, {})[working.symbol, working.order.order_id] = working
+        return listed
+
+    def _relist(self, wallet: _Wallet, symbol: str, order_id: str, working: Working | None) -> tuple[str, ...]:
+        """Put an order among the working ones or take it away; the instruments that it counts for."""
+        instruments = self._instruments(wallet, symbol)
+        for instrument in instruments:
+            listed = wallet.listed.setdefault(instrument, {})
+            if working is None:
+                listed.pop((symbol, order_id), None)
+            else:
+                listed[symbol, order_id] = working
+        ordered = dict(wallet.orders.get(symbol, NO_ORDERS))  # a new one: facts handed out keep what they saw
+        if working is None:
+            ordered.pop(order_id, None)
+        else:
+            ordered[order_id] = working.order
+        wallet.orders = {**wallet.orders, symbol: ordered}
+        return instruments
 
     def _set_price(
         self, venue: _Venue, market: Market, symbol: str, quote: Quote, conversion: Decimal, as_of: datetime
