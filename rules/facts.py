@@ -212,7 +212,7 @@ class LossBase(StrEnum):
     TRAILING_EOD = "trailing_eod"  # the same, and the floor follows the highest balance at a day's end
 
 
-@value_type()
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
     """What losses are measured from: marks of day, ISO week and high water, and net transfers in since each.
 
@@ -243,7 +243,7 @@ class Losses:
     derisk_factor: Decimal = Decimal(1)  # what the policy's ladder makes of the drawdown
 
 
-@value_type()
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Activity:
     """What this caller has sent lately: orders in the rate window, identical ones in the duplicate window."""
 

@@ -113,7 +113,7 @@ def losses(day="10000", week="10000", high="10000", **changed) -> Losses:
     """The anchors of the loss limits, 10,000 each; the rest by its name."""
     return Losses(
         day_start_equity=number(day), week_start_equity=number(week), high_water_mark=number(high),
-        day_transfers=number(day_transfers), week_transfers=number(week_transfers),
+        **{name: value if name == "base" else number(value) for name, value in changed.items()},
     )
 
 
