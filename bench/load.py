@@ -1,13 +1,17 @@
 """Load: keep-alive connections that each send the next order when the last one is answered.
 
-A process of its own, so that its cost is not the subject's: `python -m bench.load PORT CONNECTIONS SECONDS`.
-Prints one JSON line.
+A process of its own, so that its cost is not the subject's:
+
+    python -m bench.load PORT CONNECTIONS SECONDS [ORDERS]
+
+It ends after so many seconds, or after so many orders if that comes first. Prints one JSON line.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
 import time
 from itertools import count
@@ -25,7 +29,10 @@ class Bot(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        self.send()
+        if self.run.goes_on():
+            self.send()
+        else:
+            transport.close()
 
     def send(self) -> None:
         request = order_bytes(self.run.host, next(self.run.numbers))
@@ -45,7 +52,7 @@ class Bot(asyncio.Protocol):
             if not self.buffer.startswith(b"HTTP/1.1 200"):
                 self.run.failed(self.buffer)
             self.buffer, self.needed = b"", 0
-            if time.perf_counter() < self.run.until:
+            if self.run.goes_on():
                 self.send()
             else:
                 self.transport.close()
@@ -59,15 +66,21 @@ class Bot(asyncio.Protocol):
 class Run:
     """What all connections of a run share."""
 
-    def __init__(self, port: int, connections: int, seconds: float) -> None:
+    def __init__(self, port: int, connections: int, seconds: float, orders: float = math.inf) -> None:
         self.host = f"127.0.0.1:{port}"
         self.numbers = count(int(time.time() * 1000) % 10**9 * 1000)
         self.took: list[float] = []
         self.failures = 0
         self.first_failure = ""
         self.left = connections
+        self.orders_left = orders
         self.until = time.perf_counter() + seconds
         self.done = asyncio.get_running_loop().create_future()
+
+    def goes_on(self) -> bool:
+        """Whether one more order is to be sent; counts it."""
+        self.orders_left -= 1
+        return self.orders_left >= 0 and time.perf_counter() < self.until
 
     def failed(self, answer: bytes) -> None:
         self.failures += 1
@@ -79,8 +92,8 @@ class Run:
             self.done.set_result(None)
 
 
-async def load(port: int, connections: int, seconds: float) -> dict[str, object]:
-    run = Run(port, connections, seconds)
+async def load(port: int, connections: int, seconds: float, orders: float = math.inf) -> dict[str, object]:
+    run = Run(port, connections, seconds, orders)
     loop = asyncio.get_running_loop()
     started = time.perf_counter()
     await asyncio.gather(
@@ -105,7 +118,8 @@ def main() -> None:
     except ImportError:
         from asyncio import run
     port, connections, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    print(json.dumps(run(load(port, connections, seconds))))
+    orders = int(sys.argv[4]) if sys.argv[4:] else math.inf
+    print(json.dumps(run(load(port, connections, seconds, orders))))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """riskgate as it runs in production, with every rule looking and nothing it would block.
 
-    python -m bench.subject_riskgate UPSTREAM_PORT [asyncio|uvloop] [process|power]
+    python -m bench.subject_riskgate UPSTREAM_PORT asyncio|uvloop process|power [still]
+
+`still` reads account and market once and never again, for `bench.count`.
 """
 
 from __future__ import annotations
@@ -46,10 +48,16 @@ accounts:
 """
 
 
-async def serve(upstream_port: int, sync: str) -> None:
+# Under a program that counts instructions time runs fifty times as fast as the code does.
+STILL = """
+ages: {price_s: "86400", account_s: "86400", risk_s: "86400", leverage_s: "86400"}
+"""
+
+
+async def serve(upstream_port: int, sync: str, *, still: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         policy = Path(folder) / "policy.yaml"
-        policy.write_text(POLICY)
+        policy.write_text(POLICY + (STILL if still else ""))
         origin = f"http://127.0.0.1:{upstream_port}"
         settings = from_mapping(
             {
@@ -80,6 +88,8 @@ async def serve(upstream_port: int, sync: str) -> None:
         app = App.from_settings(settings)
         await app.start()
         await ready(app.admin_url)
+        if still:
+            await app.feeds.close()
         os.write(port_line, app.proxy_url.rpartition(":")[2].encode() + b"\n")
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
         await app.stop()
@@ -87,7 +97,7 @@ async def serve(upstream_port: int, sync: str) -> None:
 
 async def ready(admin_url: str) -> None:
     """Wait until account and market are known."""
-    async with aiohttp.ClientSession() as session, asyncio.timeout(15):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(120):
         while True:
             async with session.get(f"{admin_url}/readyz") as answer:
                 if answer.status == 200:
@@ -99,7 +109,7 @@ def main() -> None:
     run = asyncio.run
     if sys.argv[2] == "uvloop":
         from uvloop import run
-    run(serve(int(sys.argv[1]), sys.argv[3]))
+    run(serve(int(sys.argv[1]), sys.argv[3], still="still" in sys.argv))
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ class Audit:
         self._syncing = False
         self._recovering = False
         self._anchor_due = 0.0
-        self._thread: ThreadPoolExecutor | None = None
+        self._disk: ThreadPoolExecutor | None = None
 
     @property
     def last_sequence(self) -> int:
@@ -128,7 +128,7 @@ class Audit:
         except AuditError:
             self._let_go()
             raise
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit-sync")
+        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit-sync")
         self._anchor_due = self._clock.monotonic() + ANCHOR_EVERY_S
         self.healthy = True
         if torn is not None:
@@ -187,10 +187,10 @@ class Audit:
 
     def close(self) -> None:
         """Bring everything to disk, leave the anchor, and give the directory free."""
-        if self._thread is None:
+        if self._disk is None:
             return
-        self._thread.shutdown(wait=True)
-        self._thread = None
+        self._disk.shutdown(wait=True)
+        self._disk = None
         try:
             _sync(self._unsynced(), again=self._sync_failed)
             write_anchor(self.directory, self.head)
@@ -328,13 +328,13 @@ class Audit:
         return [*self._retired, _Open(self._descriptor, self._path(self._segment), self._size)]
 
     async def _sync_in_thread(self) -> AuditError | None:
-        if self._thread is None:
+        if self._disk is None:
             return AuditError("the audit is not open")
         # What is synced is settled here: the event loop may begin a new segment meanwhile.
         files, again = self._unsynced(), self._sync_failed
         try:
             await asyncio.get_running_loop().run_in_executor(
-                self._thread, partial(_sync, files, again=again)
+                self._disk, partial(_sync, files, again=again)
             )
         except (OSError, AuditError) as error:
             self._failed()
@@ -355,9 +355,9 @@ class Audit:
         head = self.head
         try:
             await self._synced(head.sequence)
-            if self._thread is not None:
+            if self._disk is not None:
                 loop = asyncio.get_running_loop()
-                await loop.run_in_executor(self._thread, write_anchor, self.directory, head)
+                await loop.run_in_executor(self._disk, write_anchor, self.directory, head)
         except (OSError, AuditError) as error:  # the previous anchor still stands
             self._anchor_due = self._clock.monotonic() + ANCHOR_RETRY_S
             log.warning("audit.anchor_failed", error=str(error))
