@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import unquote_to_bytes
 
 from proxy.errors import OrderNotUnderstood, RequestTooLarge
+from rules import value_type
 
 TARGET_BYTES_MAX = 8 * 1024
 BODY_BYTES_MAX = 64 * 1024
@@ -26,7 +26,7 @@ JSON_CHARACTERS_MAX = 64 * 1024
 JSON_DEPTH_MAX = 8
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(kw_only=False)
 class WireRequest:
     """A request as received: nothing decoded, nothing re-encoded."""
 
@@ -48,7 +48,7 @@ class WireRequest:
         return self.target.partition(b"?")[2]
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(kw_only=False)
 class WireResponse:
     """An answer: status, headers in order, and the body bytes after transfer decoding."""
 

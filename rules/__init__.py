@@ -58,6 +58,7 @@ from rules.record import rows_of
 from rules.rulebook import RULEBOOK, Rule
 from rules.running import after
 from rules.sentences import described, sentence
+from rules.values import value_type
 
 __all__ = [
     "rows_of",
@@ -67,6 +68,6 @@ __all__ = [
     "Order", "OrderType",
     "Position", "Price", "QuantityCut", "Reason", "Replaced", "ReplaceMode", "RiskLevel", "RiskSource",
     "RULEBOOK", "Rule", "RuleRun", "Side", "Sides", "Stop", "SymbolFacts", "Verdict", "Within", "WorkingOrder",
-    "after", "amended_order", "closed", "described", "evaluate", "placed", "sentence", "strictest",
+    "after", "amended_order", "closed", "described", "evaluate", "placed", "sentence", "strictest", "value_type",
     "PolicyGap", "effective", "effective_with_sources", "looser", "no_looser",
 ]

@@ -18,6 +18,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from rules import ess
 from rules.order import Bucket, Side
+from rules.values import value_type
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class FactStale(Exception):
         self.age_max_s = age_max_s
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_type()
 class Caller:
     """Who asks, as identity proved it; `confidence` (0 to 1) is the caller's own claim."""
 
@@ -164,7 +165,7 @@ class Filters:
     iceberg_parts_max: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_type()
 class SymbolFacts:
     """What is known of one symbol on one account.
 
@@ -212,7 +213,7 @@ class LossBase(StrEnum):
     TRAILING_EOD = "trailing_eod"  # the same, and the floor follows the highest balance at a day's end
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_type()
 class Losses:
     """What losses are measured from: marks of day, ISO week and high water, and net transfers in since each.
 
@@ -243,7 +244,7 @@ class Losses:
     derisk_factor: Decimal = Decimal(1)  # what the policy's ladder makes of the drawdown
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_type()
 class Activity:
     """What this caller has sent lately: orders in the rate window, identical ones in the duplicate window."""
 
@@ -255,7 +256,7 @@ class Activity:
 UNKNOWN_SYMBOL = SymbolFacts()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_type()
 class Facts:
     """Everything a judgement rests on. `now` is aware UTC."""
 

@@ -12,6 +12,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TypeAlias
 
+NOTHING = Decimal(0)
+
 
 class Side(StrEnum):
     """Which way an order trades."""
@@ -105,7 +107,7 @@ class Order:
         if stated != 1:
             raise ValueError("an order states exactly one of quantity, quote_quantity and close_position")
         for amount in (self.quantity, self.quote_quantity):
-            if amount is not None and not amount > 0:
+            if amount is not None and not amount > NOTHING:
                 raise ValueError(f"an order's quantity must be positive, found {amount}")
 
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from proxy.wire import Params, WireRequest, WireResponse
-from rules import Decision, Instruction, Reason
+from rules import Decision, Instruction, Reason, value_type
 
 
 class Verb(StrEnum):
@@ -44,7 +44,7 @@ class Recognised:
     security: str  # "none" (public), "key" (needs the key), "signed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_type()
 class Parsed:
     """A request that asks for something to be judged, read once for gate, audit, rewrite and forward."""
 
@@ -62,7 +62,7 @@ class AnswerKind(StrEnum):
     UNKNOWN = "unknown"  # anything else; the reservation stays
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_type()
 class OrderState:
     """What an answer told of one order; `executed` and `remaining` in base units where stated."""
 
@@ -74,7 +74,7 @@ class OrderState:
     finished: bool = False  # no longer working (filled, expired, cancelled)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_type()
 class Answer:
     """An answer read: one state per instruction, and a pause the venue asked for (seconds)."""
 

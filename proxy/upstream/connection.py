@@ -14,7 +14,7 @@ import socket
 import struct
 import termios
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from math import inf
 from typing import Protocol, cast
 
@@ -25,6 +25,7 @@ from proxy.errors import UpstreamSilent
 from proxy.upstream.framing import Field, classify, connection_options
 from proxy.upstream.settings import RESPONSE_HEAD_MAX_BYTES, UpstreamSettings
 from proxy.wire import WireResponse
+from rules import value_type
 
 _LINGER_NONE = struct.pack("ii", 1, 0)  # close by reset: what the kernel still holds is dropped
 _INTERIM_MAX = 8  # 1xx answers before the real one
@@ -34,7 +35,7 @@ _IDLE_CHECK_S = 0.02  # idle for longer: ask the kernel whether the peer has hun
 _PLAIN_OPTIONS = frozenset({b"close", b"keep-alive"})
 
 
-@dataclass(frozen=True, slots=True)
+@value_type(kw_only=False)
 class TimedResponse(WireResponse):
     """A venue's answer with the moments of its journey, in the clock's monotonic seconds."""
 
