@@ -3,11 +3,15 @@
 
 FROM python:3.13-slim AS build
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends gcc libc6-dev \
+ && rm -rf /var/lib/apt/lists/*
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY proxy ./proxy
 COPY rules ./rules
+# The order's path is compiled ahead of time. The compiler stays in this stage.
 RUN python -m venv /opt/riskgate \
- && /opt/riskgate/bin/pip install --no-cache-dir --no-compile . \
+ && HATCH_BUILD_HOOK_ENABLE_CUSTOM=true /opt/riskgate/bin/pip install --no-cache-dir --no-compile . \
  && /opt/riskgate/bin/python -m compileall -q /opt/riskgate/lib
 
 FROM python:3.13-slim

@@ -4,6 +4,8 @@
 #   make test            style, types, and every test in its short form (under ten minutes on two cores)
 #   make test-long       the randomised runs in their long form
 #   make bench           direct, a bare passthrough and the proxy, side by side
+#   make compiled        the order's path compiled ahead of time, in .venv-compiled (needs a C compiler)
+#   make count           instructions per order of the same subjects (needs valgrind)
 #   make check           style, types, and the tests that compare code and documents
 #   make clients         the environments of the real clients that the tests drive
 #   make clean           remove what these made
@@ -23,7 +25,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python
 	&& $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
 	then echo $$name; break; fi; done)
 
-.PHONY: demo test test-long bench check clean clients style types install
+.PHONY: demo test test-long bench count compiled check clean clients style types install
 .DEFAULT_GOAL := help
 
 help:
@@ -74,8 +76,33 @@ test-long: clients
 check: style types
 	$(BIN)/python -m pytest -q tests/test_tidy.py tests/test_docs.py tests/test_packaging.py
 
+# The compiled build is a wheel in an environment of its own: the checkout never holds an extension module,
+# which would hide every later change of its source.
+COMPILED ?= .venv-compiled
+COMPILED_STAMP := $(COMPILED)/.installed
+SOURCES := $(shell find proxy rules -name '*.py') pyproject.toml hatch_build.py
+
+compiled: $(COMPILED_STAMP)
+
+$(COMPILED_STAMP): $(SOURCES) | $(STAMP)
+	@echo "compiling the order's path into $(COMPILED); this takes a minute or two"
+	@rm -rf $(COMPILED)/wheel; mkdir -p $(COMPILED)/wheel
+	@[ -x $(COMPILED)/bin/python ] || $(BIN)/python -m venv --clear $(COMPILED)
+	@mkdir -p $(COMPILED)/wheel
+	@HATCH_BUILD_HOOK_ENABLE_CUSTOM=true $(BIN)/python -m pip wheel --quiet --disable-pip-version-check \
+		--no-build-isolation --no-deps --wheel-dir $(COMPILED)/wheel .
+	@$(BIN)/python -m pip --python $(COMPILED)/bin/python install --quiet --disable-pip-version-check \
+		--force-reinstall --no-deps $(COMPILED)/wheel/*.whl
+	@$(BIN)/python -m pip --python $(COMPILED)/bin/python install --quiet --disable-pip-version-check \
+		$(COMPILED)/wheel/*.whl
+	@touch $@
+
+# Measures the compiled build as well where it is there.
 bench: $(STAMP)
 	$(BIN)/python -m bench
+
+count: $(STAMP)
+	$(BIN)/python -m bench.count
 
 clean:
 	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

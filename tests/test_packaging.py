@@ -87,8 +87,41 @@ def test_the_source_archive_can_build_the_wheel(tmp_path):
 
     with tarfile.open(file) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"pyproject.toml", "README.md", "LICENSE", "rules/__init__.py", "proxy/__init__.py"} <= names
+    wanted = {"pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "rules/__init__.py", "proxy/__init__.py"}
+    assert wanted <= names
     assert [name for name in names if name.startswith((".venv", ".git/"))] == []
+
+
+def test_the_build_hook_lists_modules_that_exist_and_is_off():
+    """A renamed module drops out of the compiled build loudly, and nobody needs a compiler who did not ask."""
+    hook = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
+    listed = hook["modules"] + hook["interpreted"]
+
+    assert hook["enable-by-default"] is False
+    assert [pattern for pattern in listed if not any(ROOT.glob(pattern))] == []
+
+
+def test_the_compiler_is_the_type_checker_that_is_tested_with():
+    """The build asks for the very mypy that checks the types here: another one may compile something else."""
+    hook = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
+    (pinned,) = [line for line in PROJECT["dependency-groups"]["dev"] if line.startswith("mypy")]
+
+    assert pinned in hook["requires"]
+
+
+def test_the_checkout_holds_no_compiled_module():
+    """An extension module beside its source would hide every later change of that source."""
+    assert [file.name for name in ("proxy", "rules") for file in (ROOT / name).rglob("*.so")] == []
+    assert list(ROOT.glob("*.so")) == []
+
+
+def test_the_image_is_compiled_and_ships_no_compiler():
+    """The build stage asks the hook to compile; the runtime stage installs nothing."""
+    build, _, runtime = DOCKERFILE.rpartition("FROM ")
+
+    assert "HATCH_BUILD_HOOK_ENABLE_CUSTOM=true" in build
+    assert "gcc" in build
+    assert "apt-get" not in runtime
 
 
 def test_the_licence_is_whole():
@@ -182,7 +215,7 @@ def test_the_build_context_holds_no_secret():
 
     assert lines[0] == "*"
     assert {line[1:] for line in lines if line.startswith("!")} == {
-        "pyproject.toml", "README.md", "LICENSE", "proxy", "rules",
+        "pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "proxy", "rules",
     }  # fmt: skip
 
 
