@@ -305,6 +305,8 @@ class Book:
         self._peers_age_max = timedelta(seconds=peers_age_max_s)
         self._dust = dust
         self._coins_ignored = coins_ignored
+        # Called with an account's name after what it holds changed: they only take note, and look later.
+        self.watchers: list[Callable[[str], None]] = []
         # Per exchange, and over all under None: how long its oldest snapshot may be relied on, and how
         # many lines lack a price.
         self._known_until: dict[str | None, datetime | None] = {}
@@ -539,6 +541,7 @@ class Book:
         wallet.orders = by_symbol
         wallet.listed = self._list(wallet, orders)
         wallet.snapshot_as_of = as_of
+        has_changed = positions != wallet.positions
         wallet.positions = positions
         wallet.shown = {}
         wallet.account.open_shown = None
@@ -556,6 +559,8 @@ class Book:
             _find_nobodys(line)
             self._revalue(line)
         self._find_oldest(wallet.account.place.exchange)
+        if has_changed:
+            self._tell(account)
         return True
 
     @exact
@@ -595,7 +600,13 @@ class Book:
             line.closing_read = _sum_closers(listed).get(instrument, NO_SIDES)
             line.closing = _closing(line)
             self._revalue(line)
+        if positions:
+            self._tell(account)
         return True
+
+    def _tell(self, account: str) -> None:
+        for watcher in self.watchers:
+            watcher(account)
 
     def confirm(self, account: str, market: Market, as_of: datetime) -> None:
         """A stream has proven that nothing but what it told has changed: positions and orders are as of now."""

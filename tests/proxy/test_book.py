@@ -649,3 +649,15 @@ def test_a_sale_for_coins_whose_pair_has_no_price_is_valued_across(book):
              orders=[working("ETHBTC", Side.SELL, "10")])  # fmt: skip
 
     assert book.symbol_notional("coins", Market.SPOT, "BTCUSDT") == 25000
+
+
+def test_watchers_are_told_when_what_is_held_changes_and_only_then(book):
+    """A reading that shows the same positions is no news; one that does not is, and so is a change between two."""
+    told = []
+    book.watchers.append(told.append)
+    for held in ("2", "2", "3"):
+        snapshot(book, positions={"BTCUSDT": Position(both=D(held))})
+    assert told == ["main", "main"]
+
+    book.apply_changes("main", Market.LINEAR, orders={}, positions={"BTCUSDT": Position(both=D(4))})
+    assert told == ["main"] * 3
