@@ -3,6 +3,7 @@
 Nothing here waits, reads a clock, opens a socket or writes a log. Import from here, not from the inside.
 """
 
+from rules.account_sums import AccountSums, Bracket
 from rules.case import Case
 from rules.decision import Breach, Decision, Finding, Hold, Reason, RuleRun, Verdict, Within
 from rules.ess import CLEAR, EssAct, EssLevel, Stop, strictest
@@ -34,6 +35,7 @@ from rules.limits import (
     Limits,
     PolicyGap,
     RiskSource,
+    asks_for_sums,
     effective,
     effective_with_sources,
     looser,
@@ -69,5 +71,6 @@ __all__ = [
     "Position", "Price", "QuantityCut", "Reason", "Replaced", "ReplaceMode", "RiskLevel", "RiskSource",
     "RULEBOOK", "Rule", "RuleRun", "Side", "Sides", "Stop", "SymbolFacts", "Verdict", "Within", "WorkingOrder",
     "after", "amended_order", "closed", "described", "evaluate", "placed", "sentence", "strictest", "value_type",
+    "AccountSums", "Bracket", "asks_for_sums",
     "PolicyGap", "effective", "effective_with_sources", "looser", "no_looser",
 ]

@@ -53,6 +53,12 @@ class Reason(StrEnum):
     ACCOUNT_EXPOSURE_EXCEEDS_LIMIT = "account_exposure_exceeds_limit"
     EXCHANGE_EXPOSURE_EXCEEDS_LIMIT = "exchange_exposure_exceeds_limit"
     TOTAL_EXPOSURE_EXCEEDS_LIMIT = "total_exposure_exceeds_limit"
+    ASSET_EXPOSURE_EXCEEDS_LIMIT = "asset_exposure_exceeds_limit"
+    NET_EXPOSURE_EXCEEDS_LIMIT = "net_exposure_exceeds_limit"
+    CONCENTRATION_EXCEEDS_LIMIT = "concentration_exceeds_limit"
+    FREE_MARGIN_BELOW_MINIMUM = "free_margin_below_minimum"
+    LIQUIDATION_TOO_CLOSE = "liquidation_too_close"
+    OPEN_ORDERS_EXCEED_LIMIT = "open_orders_exceed_limit"
     # 9: price
     PRICE_BELOW_FLOOR = "price_below_floor"
     PRICE_ABOVE_CEILING = "price_above_ceiling"

@@ -17,6 +17,7 @@ from enum import StrEnum
 from typing import Generic, NamedTuple, TypeVar
 
 from rules import ess
+from rules.account_sums import AccountSums
 from rules.order import Bucket, Side
 from rules.values import value_type
 
@@ -270,6 +271,7 @@ class Facts:
     hedge_mode: Fact[bool] | None = None
     exposure: Fact[Exposure] | None = None
     open_positions: Fact[frozenset[tuple[str, Bucket]]] | None = None  # held, or with an opening order waiting
+    sums: Fact[AccountSums] | None = None  # gathered where a limit asks for one of them
     activity: Activity = Activity()
 
     def of(self, symbol: str) -> SymbolFacts:

@@ -78,6 +78,13 @@ class Limits:
     exposure_account_max: Decimal | None = None
     exposure_exchange_max: Decimal | None = None
     exposure_total_max: Decimal | None = None
+    exposure_asset_max: Decimal | None = None  # one coin, over all symbols and markets of the account
+    exposure_net_max: Decimal | None = None  # the account's long side less its short side, or the other way round
+    concentration_max: Decimal | None = None  # exposure in one coin / equity
+    margin_free_min: Decimal | None = None  # free margin / equity of the contracts' wallet
+    liquidation_distance_min: Decimal | None = None  # the adverse move of prices that liquidates
+    open_orders_max: int | None = None
+    open_orders_symbol_max: int | None = None
 
     price_floor: Decimal | None = None
     price_ceiling: Decimal | None = None
@@ -102,6 +109,20 @@ class Limits:
     def of(self, symbol: str) -> Limits:
         """The limits for one symbol."""
         return self.by_symbol.get(symbol, self)
+
+
+# What is compared with sums of the whole account that are gathered for these limits alone.
+OF_ACCOUNT_SUMS = (
+    "exposure_asset_max", "exposure_net_max", "concentration_max", "margin_free_min", "liquidation_distance_min",
+    "open_orders_max", "open_orders_symbol_max",
+)
+
+
+def asks_for_sums(limits: Limits) -> bool:
+    """Whether one of the limits, for any symbol, is compared with sums of the whole account."""
+    return any(
+        getattr(one, name) is not None for one in (limits, *limits.by_symbol.values()) for name in OF_ACCOUNT_SUMS
+    )
 
 
 class PolicyGap(LookupError):
@@ -149,6 +170,13 @@ TIGHTER: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
         "exposure_account_max": min,
         "exposure_exchange_max": min,
         "exposure_total_max": min,
+        "exposure_asset_max": min,
+        "exposure_net_max": min,
+        "concentration_max": min,
+        "margin_free_min": max,
+        "liquidation_distance_min": max,
+        "open_orders_max": min,
+        "open_orders_symbol_max": min,
         "price_floor": max,
         "price_ceiling": min,
         "collar_up": min,
@@ -214,6 +242,8 @@ _OF_SIZE = {
     for name in (
         "order_notional_max", "order_quantity_max", "position_notional_max", "exposure_symbol_max",
         "exposure_strategy_max", "exposure_account_max", "exposure_exchange_max", "exposure_total_max",
+        "exposure_asset_max", "exposure_net_max", "concentration_max", "margin_free_min", "liquidation_distance_min",
+        "open_orders_max", "open_orders_symbol_max",
     )
 }
 _OF_PRICE = {

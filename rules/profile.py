@@ -358,7 +358,11 @@ class CapitalProfile(Written):
 
 
 class SizeLimits(Written):
-    """How large an order, a position and the sums of positions may be (account's currency; quantity in base units)."""
+    """How large an order, a position and the sums of positions may be, and how many orders may rest.
+
+    Amounts are in the account's currency, quantities in base units; concentration is exposure in one coin as a
+    share of equity, free margin a share of the contracts' wallet, a distance the move of prices that liquidates.
+    """
 
     order_notional_max: Money | None = None
     order_quantity_max: Amount | None = None
@@ -368,6 +372,13 @@ class SizeLimits(Written):
     exposure_account_max: Money | None = None
     exposure_exchange_max: Money | None = None
     exposure_total_max: Money | None = None
+    exposure_asset_max: Money | None = None
+    exposure_net_max: Money | None = None
+    concentration_max: Fraction | None = None
+    margin_free_min: Fraction | None = None
+    liquidation_distance_min: Fraction | None = None
+    open_orders_max: Count | None = None
+    open_orders_symbol_max: Count | None = None
 
 
 class PriceLimits(Written):

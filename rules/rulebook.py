@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 from rules.case import Case
 from rules.checks import (
+    account_sums,
     activity,
     admission,
     exposures,
@@ -91,6 +92,18 @@ RULEBOOK: tuple[Rule, ...] = (
          limit="exposure_exchange_max"),
     Rule("exposure_total", exposures.total, (R.TOTAL_EXPOSURE_EXCEEDS_LIMIT,), scalable=True,
          limit="exposure_total_max"),
+    Rule("exposure_asset", account_sums.asset, (R.ASSET_EXPOSURE_EXCEEDS_LIMIT,), scalable=True,
+         limit="exposure_asset_max"),
+    Rule("exposure_net", account_sums.net, (R.NET_EXPOSURE_EXCEEDS_LIMIT,), scalable=True, limit="exposure_net_max"),
+    Rule("concentration", account_sums.concentration, (R.CONCENTRATION_EXCEEDS_LIMIT,), scalable=True,
+         limit="concentration_max"),
+    Rule("margin_free", account_sums.free_margin, (R.FREE_MARGIN_BELOW_MINIMUM,), scalable=True,
+         limit="margin_free_min"),
+    Rule("liquidation_distance", account_sums.liquidation_distance, (R.LIQUIDATION_TOO_CLOSE,),
+         limit="liquidation_distance_min"),
+    Rule("open_orders", account_sums.open_orders, (R.OPEN_ORDERS_EXCEED_LIMIT,), limit="open_orders_max"),
+    Rule("open_orders_symbol", account_sums.open_orders_symbol, (R.OPEN_ORDERS_EXCEED_LIMIT,),
+         limit="open_orders_symbol_max"),
     # 9: price
     Rule("price_reference", price.reference, (R.FACTS_MISSING, R.FACTS_STALE)),
     Rule("price_floor", price.floor, (R.PRICE_BELOW_FLOOR,), limit="price_floor"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from rules import growth
 from rules.decision import Hold
 from rules.facts import NO_SIDES, Exposure, Fact, FactMissing, Facts, FactStale, SymbolFacts
 from rules.order import Bucket, Instruction, Order, Side
@@ -90,6 +91,8 @@ class Running:
             place = (order.group, order.symbol, order.bucket, order.side)
             self.group_quantities[place] = self.group_quantity(order) + (hold.quantity if hold else NOTHING)
         facts = after(facts, hold)
+        if facts.sums is not None:
+            facts = replace(facts, sums=Fact(growth.after(facts.sums.value, case, hold), facts.sums.as_of))
         return _closing(facts, order) if case.kept_from_opening else facts
 
 

@@ -100,6 +100,23 @@ SENTENCES: dict[Reason, str] = {
     Reason.TOTAL_EXPOSURE_EXCEEDS_LIMIT:
         "Total exposure would be up to {observed}, the limit is {limit}; "
         "send a smaller order or cancel working ones.",
+    Reason.ASSET_EXPOSURE_EXCEEDS_LIMIT:
+        "Exposure in one coin{detail} would be up to {observed} over all its symbols, the limit is {limit}; "
+        "send a smaller order or cancel working ones.",
+    Reason.NET_EXPOSURE_EXCEEDS_LIMIT:
+        "The account's net exposure would be up to {observed}, the limit is {limit}; "
+        "send a smaller order, or one on the other side.",
+    Reason.CONCENTRATION_EXCEEDS_LIMIT:
+        "Exposure in one coin{detail} would be up to {observed} of equity, the limit is {limit}; "
+        "send a smaller order or trade another coin.",
+    Reason.FREE_MARGIN_BELOW_MINIMUM:
+        "Only {observed} of the wallet would stay free of margin, the minimum is {limit}; "
+        "send a smaller order or cancel working ones.",
+    Reason.LIQUIDATION_TOO_CLOSE:
+        "The account would be liquidated by an adverse move of {observed}, the least allowed is {limit}; "
+        "send a smaller order or reduce positions first.",
+    Reason.OPEN_ORDERS_EXCEED_LIMIT:
+        "This would be open order number {observed}, the limit is {limit}; cancel one first.",
     Reason.PRICE_BELOW_FLOOR:
         "The price of {observed} is below the floor of {limit}; correct the price.",
     Reason.PRICE_ABOVE_CEILING:

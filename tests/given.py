@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from rules import (
     CLEAR,
+    AccountSums,
     Activity,
     Bucket,
     Caller,
@@ -117,14 +118,20 @@ def losses(day="10000", week="10000", high="10000", **changed) -> Losses:
     )
 
 
+def account_sums(**changed) -> AccountSums:
+    """Nothing held by the account, and a wallet of 10,000."""
+    values = {"wallet": Decimal(10_000)} | {name: number(value) for name, value in changed.items()}
+    return AccountSums(**values)
+
+
 def facts(
     *, symbols=None, equity="10000", equity_age="0", risk=RiskLevel.INFO, risk_age="0", action=False,
     stop=CLEAR, anchors=None, losses_age="0", losses_known=True, exposure=None, exposure_age="0",
     exposure_known=True, open_positions=frozenset(), positions_age="0", hedge_mode=None, activity=None,
-    strategy="grid", confidence=None, **symbol,
+    strategy="grid", confidence=None, sums=None, sums_age="0", **symbol,
 ) -> Facts:
     """Everything known and fresh, nothing held, nothing waiting, unless told otherwise."""
-    sums = Exposure(**{name: number(value) for name, value in (exposure or {}).items()})
+    totals = Exposure(**{name: number(value) for name, value in (exposure or {}).items()})
     signal = None if risk is None else GlobalRisk(level=risk, ess_action_required=action)
     return Facts(
         now=NOW,
@@ -137,7 +144,8 @@ def facts(
         equity=known(number(equity), equity_age),
         losses=known((anchors or losses()) if losses_known else None, losses_age),
         hedge_mode=known(hedge_mode),
-        exposure=known(sums if exposure_known else None, exposure_age),
+        exposure=known(totals if exposure_known else None, exposure_age),
+        sums=known(sums, sums_age),
         open_positions=known(open_positions, positions_age),
         activity=activity or Activity(),
     )

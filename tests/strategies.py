@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from rules import (
     NO_SIDES,
+    AccountSums,
     Activity,
+    Bracket,
     Bucket,
     EssLevel,
     Exposure,
@@ -56,7 +58,11 @@ SHARES = ("trade_notional_fraction_max", "trade_stop_loss_fraction_max", "loss_d
           "drawdown_max", "collar_up", "collar_down")
 SUMS = ("position_notional_max", "exposure_symbol_max", "exposure_strategy_max", "exposure_account_max",
         "exposure_exchange_max", "exposure_total_max", "order_notional_max")
-COUNTS = ("open_positions_max", "order_rate_max", "duplicates_max")
+COUNTS = ("open_positions_max", "order_rate_max", "duplicates_max", "loss_streak_max")
+SHARES += ("concentration_max",)
+SUMS += ("exposure_asset_max", "exposure_net_max")
+COUNTS += ("open_orders_max", "open_orders_symbol_max")
+MINIMA = ("margin_free_min", "liquidation_distance_min")  # the higher the stricter
 LISTS = {"strategies": "grid", "symbols": given.SYMBOL}
 FILTERS = (
     given.filters(), given.filters(quantity_step="0.1", quantity_min="0.2"),
@@ -170,6 +176,39 @@ def make_symbol_facts(pick: Random, *, always: bool) -> SymbolFacts:
     )
 
 
+def make_losses(pick: Random, *, calm: bool) -> Losses:
+    """Any marks of losses, on any base; calm ones show none."""
+    if calm:
+        return given.losses()
+    marks = {name: pick.choice([None, *MONEY]) for name in (
+        "day_start_equity", "week_start_equity", "high_water_mark", "day_start_balance", "week_start_balance",
+        "end_of_day_high", "equity",
+    )}
+    moved = {name: pick.choice([Decimal(0), *MONEY, -MONEY[3]]) for name in (
+        "day_transfers", "week_transfers", "high_transfers", "capital_transfers",
+    )}
+    return Losses(
+        **marks, **moved, base=pick.choice(list(LossBase)), initial_capital=pick.choice([None, *MONEY[1:]]),
+        day_worst=pick.choice(MONEY), week_worst=pick.choice(MONEY), drawdown_ema=pick.choice([None, *FRACTIONS]),
+        trailing_locks=pick.random() < 0.5, losing_streak=pick.randint(0, 5),
+        last_loss_at=pick.choice([None, given.NOW, given.NOW - timedelta(hours=2)]),
+    )
+
+
+def make_sums(pick: Random) -> AccountSums:
+    """Any sums of an account."""
+    steps = (("100", "0.01", "0"), ("1000000", "0.05", "4"))
+    brackets = tuple([Bracket(*map(Decimal, step)) for step in steps])
+    return AccountSums(
+        assets={"BTC": pick.choice(MONEY)}, bought=pick.choice(MONEY), sold=pick.choice([*MONEY, -MONEY[3]]),
+        contracts=pick.choice(MONEY), margin=pick.choice(MONEY), maintenance=pick.choice([None, *MONEY]),
+        wallet=pick.choice([None, *EQUITIES]), available=pick.choice([None, *MONEY]),
+        notionals={symbol: pick.choice(MONEY) for symbol in SYMBOLS},
+        brackets={symbol: brackets for symbol in SYMBOLS if pick.random() < 0.9},
+        orders=pick.randint(0, 4), orders_by_symbol={symbol: pick.randint(0, 3) for symbol in SYMBOLS},
+    )
+
+
 def make_facts(pick: Random, *, always: bool = False) -> Facts:
     """Any facts; with `always` everything is known, fresh and calm."""
     calm = always or pick.random() < 0.7
@@ -192,6 +231,7 @@ def make_facts(pick: Random, *, always: bool = False) -> Facts:
             total=pick.choice(MONEY),
         ), always=always),
         open_positions=fact(pick, open_positions, always=always),
+        sums=fact(pick, make_sums(pick), always=always),
         activity=Activity(
             orders_in_window=pick.randint(0, 3), identical_in_window=pick.randint(0, 2),
             client_order_id_in_use=pick.random() < 0.05,
@@ -207,6 +247,7 @@ def make_limits(pick: Random, *, scaling: bool | None = None) -> Limits:
     values = {name: rarely(FRACTIONS) for name in SHARES}
     values |= {name: rarely(MONEY) for name in SUMS}
     values |= {name: rarely(range(5)) for name in COUNTS}
+    values |= {name: rarely(FRACTIONS) for name in MINIMA}
     values |= {name: rarely([frozenset(), frozenset({member})]) for name, member in LISTS.items()}
     return given.limits(
         **values,

@@ -86,7 +86,7 @@ def test_scaling_leaves_no_more_than_a_step_unused(length):
 def tightened(pick, limits):
     """The same limits with one of them stricter."""
     name = pick.choice([
-        *some.SHARES, *some.SUMS, *some.COUNTS, "leverage_max", "order_quantity_max", "price_floor", "price_ceiling",
+        *some.SHARES, *some.SUMS, *some.COUNTS, *some.MINIMA, "leverage_max", "order_quantity_max", "price_floor", "price_ceiling",
         "strategies", "symbols", "new_positions_allowed", "confidence_required", "margin_changes_allowed",
     ])
     value = getattr(limits, name)
@@ -96,6 +96,8 @@ def tightened(pick, limits):
         return replace(limits, **{name: name == "confidence_required"})
     if name == "price_floor":
         return replace(limits, price_floor=pick.choice(some.PRICES) + (value or 0))
+    if name in some.MINIMA:
+        return replace(limits, **{name: max(value or Decimal(0), pick.choice(some.FRACTIONS))})
     stricter = pick.randint(0, 4) if name in some.COUNTS else pick.choice(some.MONEY + some.FRACTIONS)
     return replace(limits, **{name: stricter if value is None else min(value, stricter)})
 
@@ -130,7 +132,7 @@ def test_a_tighter_limit_never_sends_more(length):
 def poorer(pick, facts):
     """The same facts with one of them missing or a day older."""
     name = pick.choice(
-        ["equity", "losses", "exposure", "open_positions", "risk", "price", "position", "leverage", "filters"]
+        ["equity", "losses", "exposure", "open_positions", "sums", "risk", "price", "position", "leverage", "filters"]
     )
 
     def aged(fact):
