@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 from urllib.parse import unquote_to_bytes
 
 from proxy.errors import OrderNotUnderstood, RequestTooLarge
+from proxy.number_text import NumberText as NumberText
 from rules import value_type
 
 TARGET_BYTES_MAX = 8 * 1024
@@ -363,12 +364,6 @@ def read_bool(text: str, name: str = "the flag") -> bool:
 
 
 # --- JSON --------------------------------------------------------------------------------------
-
-
-class NumberText(str):
-    """A JSON number as it was written."""
-
-    __slots__ = ()
 
 
 def loads(

@@ -100,8 +100,8 @@ class Breach(NamedTuple):
     """
 
     reason: Reason
-    observed: object
-    limit: object
+    observed: object | None  # `object` alone would say the same, and stops the compiler (ADR 0010)
+    limit: object | None
     quantity_max: Decimal | None = None
     detail: str = ""
 
