@@ -11,6 +11,7 @@
     │  ├─ StoreUnavailable        last known good within its age, then block
     │  ├─ ProfileNotFound         block
     │  ├─ RevisionConflict        the second writer is told
+    │  ├─ RevisionNotFound        the history has no such revision
     │  ├─ PolicyInvalid           the writer is told, line by line; nothing changed
     │  └─ StoredDataInvalid       block; never a default in its place
     ├─ UpstreamError              after an allow
@@ -94,6 +95,12 @@ class RevisionConflict(StoreError):
     """Somebody else changed the policy first."""
 
     status = 409
+
+
+class RevisionNotFound(StoreError):
+    """The policy's history has no such revision."""
+
+    status = 404
 
 
 class PolicyInvalid(StoreError):

@@ -44,11 +44,15 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "proxy/app.py": "tests/proxy/cli/test_serving.py",  # started and stopped as a process, and by the demo
     "proxy/stores/base.py": "tests/contracts/test_stores.py",  # one contract for every store
     "proxy/stores/memory.py": "tests/contracts/test_stores.py",
+    "proxy/stores/sql.py": "tests/contracts/test_stores.py",
+    "proxy/stores/tables.py": "tests/contracts/test_stores.py",
     "proxy/stores/starter.py": "tests/proxy/cli/test_starter.py",  # what `init` writes
 }
 
 # Packages whose modules are tested through the package's one surface: folder -> where.
 TESTED_AS_ONE: dict[str, str] = {
+    "proxy/stores/migrations": "tests/proxy/stores/test_migrations.py",  # walked as a whole
+    "proxy/stores/migrations/versions": "tests/proxy/stores/test_migrations.py",
     "proxy/audit": "tests/proxy/test_audit.py",  # one record: written, read, verified
     "proxy/admin": "tests/proxy/admin",  # an HTTP API, asked over sockets
     "proxy/simulator": "tests/proxy/simulator",  # an exchange, asked over sockets

@@ -1,7 +1,9 @@
 """What every policy store does: one versioned document, changed only by compare-and-set.
 
-A backend supplies `get`, `_seed` and `_write`; patching, resetting, switching and telling
-subscribers are here, so that all backends mean the same by them.
+A backend keeps rows: `_current`, `_rows` and `_write`. Reading and checking them, patching,
+resetting, rolling back, switching and telling subscribers are here, so that all backends mean
+the same by them. A backend that can hear of changes made by other processes supplies `_watch`.
+A hint is never believed: it is a reason to read.
 """
 
 from __future__ import annotations
@@ -9,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import orjson
 import structlog
@@ -25,8 +28,10 @@ from proxy.errors import (
     PolicyInvalid,
     ProfileNotFound,
     RevisionConflict,
+    RevisionNotFound,
     StoredDataInvalid,
     StoreError,
+    StoreUnavailable,
 )
 from proxy.tasks import Tasks
 from rules.profile import GlobalPolicy, explain
@@ -35,6 +40,10 @@ log = structlog.get_logger("riskgate.stores")
 
 DOCUMENT_CHARACTERS_MAX = 8_000_000
 MERGE_DEPTH_MAX = 12
+HISTORY_MAX = 200  # entries that one question is answered with
+TIMEOUT_S = 5.0  # what a backend may take for one step
+TURN_WAIT_S = 10.0  # what a writer waits for the writers before it
+_THREADED_CHARACTERS = 50_000  # reading a longer document would hold up orders: it is read in a thread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +51,15 @@ class StoredPolicy:
     """The policy with its revision, and who changed it last, when and why."""
 
     policy: GlobalPolicy
+    revision: int
+    updated_at: datetime
+    updated_by: str
+    reason: str
+
+
+class Revision(NamedTuple):
+    """One entry of the history: who made which revision, when and why."""
+
     revision: int
     updated_at: datetime
     updated_by: str
@@ -80,8 +98,22 @@ class PolicyStore(Protocol):
         """Make another risk profile the active one; an unknown name is ProfileNotFound and changes nothing."""
         ...
 
+    async def history(self, *, limit: int = 20, before: int | None = None) -> tuple[Revision, ...]:
+        """The latest revisions, newest first; `before` a revision for the page after."""
+        ...
+
+    async def get_revision(self, revision: int) -> StoredPolicy:
+        """The policy as it was; a revision that never was is RevisionNotFound."""
+        ...
+
+    async def rollback(self, to: int, *, expected_revision: int, updated_by: str, reason: str) -> StoredPolicy:
+        """Bring an older revision's policy back, as a new revision; nothing of the history is rewritten."""
+        ...
+
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Call `subscriber` after every durable change made here; returns what ends the subscription."""
+        """Call `subscriber` after every durable change made here, and with the newest of those made elsewhere
+        as soon as the store hears of them. Returns what ends the subscription.
+        """
         ...
 
     async def close(self) -> None:
@@ -89,26 +121,92 @@ class PolicyStore(Protocol):
         ...
 
 
+class Row(NamedTuple):
+    """One stored revision as a backend keeps it."""
+
+    revision: int
+    updated_at: str
+    updated_by: str
+    reason: str
+    document: str
+    digest: str
+
+    @classmethod
+    def of(cls, stored: StoredPolicy) -> Self:
+        """The row that keeps `stored`."""
+        told = (stored.revision, stored.updated_at.isoformat(), stored.updated_by, stored.reason)
+        document = encoded(stored.policy)
+        return cls(*told, document, digest(*told, document))
+
+    def checked(self) -> Revision:
+        """Who, when and why, if the row is whole."""
+        told = (self.revision, self.updated_at, self.updated_by, self.reason)
+        if digest(*told, self.document) != self.digest:
+            raise StoredDataInvalid(f"revision {self.revision} of the policy does not match its checksum")
+        return Revision(self.revision, datetime.fromisoformat(self.updated_at), self.updated_by, self.reason)
+
+    def read(self) -> StoredPolicy:
+        """The stored policy, if the row is whole."""
+        told = self.checked()
+        return StoredPolicy(
+            policy=decoded(self.document),
+            revision=told.revision,
+            updated_at=told.updated_at,
+            updated_by=told.updated_by,
+            reason=told.reason,
+        )
+
+
 class VersionedStore(ABC):
     """The part of a store that is the same for all backends."""
+
+    # Whether a write that fails may have been kept all the same: its answer was lost on the way.
+    may_keep_unanswered: ClassVar[bool] = False
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._subscribers: list[Subscriber] = []
         self._turn = asyncio.Lock()  # writers of this process queue, so subscribers hear revisions in order
         self._tasks = Tasks()
+        self._watching = Tasks()
+        self._watches = False
+        self._told_revision = 0
+        self._last: tuple[Row, StoredPolicy] | None = None  # what was read last, so that it is parsed once
 
     @abstractmethod
+    async def _current(self) -> Row:
+        """The current row; StoreUnavailable, or StoredDataInvalid where there is not exactly one."""
+
+    @abstractmethod
+    async def _rows(self, first: int, last: int) -> list[Row]:
+        """The kept rows of these revisions, both included."""
+
+    @abstractmethod
+    async def _write(self, row: Row) -> None:
+        """Keep `row` durably if the revision before it is the current one, else RevisionConflict."""
+
+    async def _watch(self) -> None:
+        """Call `_heard` whenever somebody else may have changed the policy; ends where nobody else can."""
+        return
+
     async def get(self) -> StoredPolicy:
         """The policy as it is stored now."""
+        row = await self._current()
+        last = self._last
+        if last is not None and last[0] == row:
+            return last[1]
+        stored = await _read(row)
+        self._last = (row, stored)
+        return stored
 
-    @abstractmethod
-    async def _seed(self) -> GlobalPolicy:
-        """The policy that the store was created with."""
-
-    @abstractmethod
-    async def _write(self, stored: StoredPolicy) -> None:
-        """Keep `stored` durably if the revision before it is the current one, else RevisionConflict."""
+    async def _begin(self) -> Self:
+        """Read what is there once, so that a store which cannot be used is found when it is opened."""
+        current = await self.get()
+        if await self.get_revision(current.revision) != current:
+            raise StoredDataInvalid(f"revision {current.revision} differs between the policy and its history")
+        await self.get_revision(1)
+        self._told_revision = current.revision
+        return self
 
     async def put(
         self, policy: GlobalPolicy, *, expected_revision: int, updated_by: str, reason: str
@@ -129,11 +227,13 @@ class VersionedStore(ABC):
         return stored
 
     async def _change(self, stored: StoredPolicy) -> StoreError | None:
-        async with self._turn:
-            try:
-                await self._write(stored)
-            except StoreError as error:
-                return error
+        try:
+            async with bounded(TURN_WAIT_S, "the changes of the policy before this one"):
+                await self._turn.acquire()
+        except StoreUnavailable as error:
+            return error
+        try:
+            await self._write(Row.of(stored))
             log.info(
                 "policy.changed",
                 revision=stored.revision,
@@ -142,13 +242,21 @@ class VersionedStore(ABC):
                 change_reason=stored.reason,
             )
             self._tell(stored)
+        except StoreUnavailable as error:
+            if not self.may_keep_unanswered:
+                return error
+            return StoreUnavailable(f"{error}; whether the change was kept is not known: read the policy again")
+        except StoreError as error:
+            return error
+        finally:
+            self._turn.release()
         return None
 
     async def patch(
         self, changes: Mapping[str, Any], *, expected_revision: int, updated_by: str, reason: str
     ) -> StoredPolicy:
         """Merge `changes` into the document; None removes a key."""
-        current = await self._current(expected_revision)
+        current = await self._seen(expected_revision)
         document = merged(current.policy.model_dump(mode="json", exclude_none=True), changes)
         return await self.put(
             validated(document), expected_revision=expected_revision, updated_by=updated_by, reason=reason
@@ -156,15 +264,46 @@ class VersionedStore(ABC):
 
     async def reset(self, *, expected_revision: int, updated_by: str, reason: str) -> StoredPolicy:
         """Go back to the seed, as a new revision."""
-        seed = await self._seed()
-        return await self.put(seed, expected_revision=expected_revision, updated_by=updated_by, reason=reason)
+        return await self.rollback(1, expected_revision=expected_revision, updated_by=updated_by, reason=reason)
+
+    async def history(self, *, limit: int = 20, before: int | None = None) -> tuple[Revision, ...]:
+        """The latest revisions, newest first, each checked; a hole is damage."""
+        if not 1 <= limit <= HISTORY_MAX:
+            raise PolicyInvalid(f"found a limit of {limit}, expected 1 to {HISTORY_MAX} revisions at a time")
+        newest = (await self.get()).revision
+        last = newest if before is None else min(newest, before - 1)
+        if last < 1:
+            return ()
+        first = max(1, last - limit + 1)
+        rows = {row.revision: row for row in await self._rows(first, last)}
+        if missing := [number for number in range(first, last + 1) if number not in rows]:
+            raise StoredDataInvalid(f"revision {missing[0]} is missing in the policy's history")
+        # Whole documents are summed: that many are not for the event loop.
+        return await asyncio.to_thread(lambda: tuple(rows[number].checked() for number in range(last, first - 1, -1)))
+
+    async def get_revision(self, revision: int) -> StoredPolicy:
+        """The policy as it was at a revision."""
+        rows = await self._rows(revision, revision) if revision >= 1 else []
+        if len(rows) == 1 and rows[0].revision == revision:
+            return await _read(rows[0])
+        newest = (await self.get()).revision
+        if 1 <= revision <= newest:
+            raise StoredDataInvalid(f"revision {revision} is missing in the policy's history")
+        raise RevisionNotFound(f"found no revision {revision} of the policy, expected 1 to {newest}")
+
+    async def rollback(self, to: int, *, expected_revision: int, updated_by: str, reason: str) -> StoredPolicy:
+        """Bring an older revision's policy back, as a new revision."""
+        older = await self.get_revision(to)
+        return await self.put(
+            older.policy, expected_revision=expected_revision, updated_by=updated_by, reason=reason
+        )
 
     async def switch_mode(
         self, mode: str, *, updated_by: str, reason: str, expected_revision: int | None = None
     ) -> StoredPolicy:
         """Make another risk profile the active one."""
         while True:
-            current = await self.get() if expected_revision is None else await self._current(expected_revision)
+            current = await self.get() if expected_revision is None else await self._seen(expected_revision)
             name = current.policy.mode_named(mode)
             if name is None:
                 known = ", ".join(sorted(current.policy.risk_profiles))
@@ -180,8 +319,11 @@ class VersionedStore(ABC):
                     raise
 
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Call `subscriber` after every durable change made here."""
+        """Call `subscriber` after every durable change made here, and after those heard of from elsewhere."""
         self._subscribers.append(subscriber)
+        if not self._watches:
+            self._watches = True
+            self._watching.spawn(self._watch(), name="store.watch")
 
         def end() -> None:
             if subscriber in self._subscribers:
@@ -191,21 +333,57 @@ class VersionedStore(ABC):
 
     async def close(self) -> None:
         """Let a running change finish, then let go."""
+        await self._watching.close()
         async with self._turn:
             self._subscribers.clear()
 
-    async def _current(self, expected_revision: int) -> StoredPolicy:
+    async def _seen(self, expected_revision: int) -> StoredPolicy:
         current = await self.get()
         if current.revision != expected_revision:
             raise conflict(expected=expected_revision, found=current.revision)
         return current
 
+    async def _heard(self) -> None:
+        """Somebody may have changed the policy: read what is true, and tell it if it is news."""
+        try:
+            stored = await self.get()
+        except StoreError as error:
+            # The readers' own poll finds the same, and says it.
+            log.warning("policy.hint_unread", error=str(error))
+            return
+        if stored.revision > self._told_revision:
+            log.info(
+                "policy.changed_elsewhere",
+                revision=stored.revision,
+                mode=stored.policy.active_mode,
+                updated_by=stored.updated_by,
+                change_reason=stored.reason,
+            )
+            self._tell(stored)
+
     def _tell(self, stored: StoredPolicy) -> None:
+        if stored.revision <= self._told_revision:
+            return  # it was heard of before its writer came to tell it
+        self._told_revision = stored.revision
         for subscriber in list(self._subscribers):
             try:
                 subscriber(stored)
             except Exception as error:  # noqa: BLE001 - the change is durable: the others hear of it, the log too
                 log.error("policy.subscriber_failed", revision=stored.revision, error=repr(error))
+
+
+@asynccontextmanager
+async def bounded(seconds: float, what: str) -> AsyncIterator[None]:
+    """An end to waiting for something outside."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise StoreUnavailable(f"{what} did not end within {seconds:g} s") from None
+
+
+async def _read(row: Row) -> StoredPolicy:
+    return row.read() if len(row.document) < _THREADED_CHARACTERS else await asyncio.to_thread(row.read)
 
 
 def conflict(*, expected: int, found: int) -> RevisionConflict:

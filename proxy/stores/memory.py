@@ -4,40 +4,40 @@ from __future__ import annotations
 
 from proxy.clock import Clock
 from proxy.errors import StoreUnavailable
-from proxy.stores.base import StoredPolicy, VersionedStore, conflict, decoded, encoded
+from proxy.stores.base import Row, StoredPolicy, VersionedStore, conflict
 from rules.profile import GlobalPolicy
 
 
 class MemoryStore(VersionedStore):
-    """The document in this process's memory."""
+    """The document and its history in this process's memory."""
 
     def __init__(self, seed: GlobalPolicy, *, clock: Clock, updated_by: str = "start", reason: str = "seed") -> None:
         super().__init__(clock)
-        # Kept in the stored form, so that what cannot be stored elsewhere fails here as well.
-        self._seed_document = encoded(seed)
-        self._stored = StoredPolicy(
-            policy=decoded(self._seed_document),
-            revision=1,
-            updated_at=clock.now(),
-            updated_by=updated_by,
-            reason=reason,
+        first = StoredPolicy(
+            policy=seed, revision=1, updated_at=clock.now(), updated_by=updated_by, reason=reason
         )
+        # Kept in the stored form, so that what cannot be stored elsewhere fails here as well.
+        row = Row.of(first)
+        row.read()
+        self._kept = [row]
         self._closed = False
 
-    async def get(self) -> StoredPolicy:
-        """The policy as it is now."""
+    async def _current(self) -> Row:
+        return self._open()[-1]
+
+    async def _rows(self, first: int, last: int) -> list[Row]:
+        return self._open()[max(0, first - 1) : last]
+
+    async def _write(self, row: Row) -> None:
+        kept = self._open()
+        if kept[-1].revision != row.revision - 1:
+            raise conflict(expected=row.revision - 1, found=kept[-1].revision)
+        kept.append(row)
+
+    def _open(self) -> list[Row]:
         if self._closed:
             raise StoreUnavailable("the memory store is closed")
-        return self._stored
-
-    async def _seed(self) -> GlobalPolicy:
-        return decoded(self._seed_document)
-
-    async def _write(self, stored: StoredPolicy) -> None:
-        current = await self.get()
-        if current.revision != stored.revision - 1:
-            raise conflict(expected=stored.revision - 1, found=current.revision)
-        self._stored = stored
+        return self._kept
 
     async def close(self) -> None:
         """Answer no more."""

@@ -78,7 +78,7 @@ async def test_the_file_is_for_its_owner_only(path):
 
 async def test_a_missing_file_is_never_made_up(tmp_path):
     """Opening says what is missing and leaves nothing behind."""
-    with pytest.raises(StoreUnavailable, match="riskgate init"):
+    with pytest.raises(StoreUnavailable, match="riskgate store create"):
         await open_store("sqlite", clock=CLOCK, data_dir=tmp_path)
 
     assert list(tmp_path.iterdir()) == []
