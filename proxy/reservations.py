@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from proxy.book import EXACT, Book, Working, only_closes
 from proxy.clock import Clock
 from proxy.exchanges.base import Answer, AnswerKind, OrderState
+from proxy.sent import Sent
 from rules import (
     DOLLAR_COINS,
     Activity,
@@ -175,6 +176,7 @@ class Reservations:
         self._client_ids: dict[tuple[str, str], int] = {}
         self._sent = _Windows(CALLERS_MAX)
         self._alike = _Windows(FINGERPRINTS_MAX)
+        self.sent = Sent()
 
     def reserve(
         self,
@@ -277,6 +279,8 @@ class Reservations:
             self._shift(reservation, hold, hold.quantity, hold.opening)
         for leg in reservation.legs:
             self._name(reservation.caller.account, leg, +1)
+            if leg.client_order_id is not None and not leg.amends:
+                self.sent.expect(reservation.caller.account, reservation.market, leg.symbol, leg.client_order_id)
         self._open[reservation.decision_id] = reservation
         self._by_account.setdefault(reservation.caller.account, {})[reservation.decision_id] = reservation
 
@@ -371,6 +375,26 @@ class Reservations:
             for leg in reservation.legs
             if leg.fate is Fate.UNKNOWN
         ]
+
+    def is_owed(self, account: str, market: Market, *, for_s: float) -> bool:
+        """Whether an order that was accepted longer ago than this has not been seen since."""
+        before_s = self._clock.monotonic() - for_s
+        return any(
+            leg.fate is ACCEPTED and leg.accepted_s <= before_s
+            for reservation in self._by_account.get(account, {}).values()
+            if reservation.market is market
+            for leg in reservation.legs
+        )
+
+    def may_be_ours(self, account: str, market: Market, symbol: str) -> bool:
+        """Whether an order of ours is out whose name at the venue nobody knows."""
+        return any(
+            leg.symbol == symbol and leg.order_id is None and leg.client_order_id is None
+            and (leg.fate is IN_FLIGHT or leg.fate is UNKNOWN)
+            for reservation in self._by_account.get(account, {}).values()
+            if reservation.market is market
+            for leg in reservation.legs
+        )
 
     def get(self, decision_id: str) -> Reservation | None:
         """A reservation that has not ended."""
@@ -474,6 +498,7 @@ class Reservations:
     def _take(self, reservation: Reservation, leg: Leg, state: OrderState, at: datetime) -> None:
         if state.order_id is not None:
             leg.order_id = ALGO + state.order_id if _is_algo(leg, reservation.market) else state.order_id
+        self._keep_name(reservation, leg, state)
         if state.kind is SAID_UNKNOWN:
             self._become(reservation, leg, UNKNOWN)
             leg.unknown_since_s = self._clock.monotonic()
@@ -487,6 +512,14 @@ class Reservations:
         leg.accepted_s = self._clock.monotonic()
         if state.finished and state.executed is not None:
             self._shrink(reservation, leg, state.executed)
+
+    def _keep_name(self, reservation: Reservation, leg: Leg, state: OrderState) -> None:
+        account, market = reservation.caller.account, reservation.market
+        client_order_id = None if leg.amends else leg.client_order_id  # an amended order has its name already
+        if leg.order_id is not None:
+            self.sent.accepted(account, market, leg.symbol, leg.order_id, client_order_id)
+        elif client_order_id is not None and state.kind is SAID_REJECTED:
+            self.sent.refused(account, market, leg.symbol, client_order_id)
 
     def _drop(self, reservation: Reservation, leg: Leg) -> None:
         """The book holds the order now: the hold ends, what the strategy opened stays its own."""
