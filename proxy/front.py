@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from proxy.wire import WireRequest
+from proxy.wire import Headers, WireRequest
 
 HEAD_BYTES_MAX = 4096
 _LENGTHS_KEPT = 64
@@ -23,8 +23,6 @@ _LINE = re.compile(rb"(GET|POST|PUT|DELETE) (" + _TARGET + rb") HTTP/1\.1\r\n")
 _LENGTH = re.compile(rb"[1-9][0-9]{0,6}|0")
 # With these the reading of a request depends on more than its bytes.
 _NOT_KEPT = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"trailer", b"te"})
-
-Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class Form:

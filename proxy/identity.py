@@ -7,21 +7,22 @@ must not get an order signed.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
-
-from cachetools import TTLCache
 
 from proxy.clock import Clock
 from proxy.errors import CallerUnknown, ConfigError, NotAuthentic, OrderNotUnderstood
 from proxy.exchanges.base import Credentials, Exchange
-from proxy.wire import Params, WireRequest, read_decimal
+from proxy.wire import Headers, Params, WireRequest, header_values, read_decimal
 from rules import Caller, Reason
 
 RECV_WINDOW_MAX_MS = 60_000
 CLOCK_SKEW_AHEAD_MS = 1_000  # Binance accepts a timestamp up to one second ahead of its own clock
 REPLAY_MEMORY = 200_000
+# A signature lives at the venue for recvWindow around its timestamp: at most 60 s, plus skew.
+REMEMBERED_S = 2 * RECV_WINDOW_MAX_MS / 1000 + 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +49,16 @@ class Bot:
     account: Account
     strategy: str
     secret: bytes | None = field(default=None, repr=False)
+    in_custody: bool = field(init=False)  # the proxy, not the bot, holds the venue key
+    caller: Caller = field(init=False, repr=False, compare=False)  # as rules see it, unless it states a confidence
 
-    @property
-    def in_custody(self) -> bool:
-        """True when the proxy, not the bot, holds the venue key."""
-        return self.account.mode == "custody"
+    def __post_init__(self) -> None:
+        """Work out once what every order asks for."""
+        object.__setattr__(self, "in_custody", self.account.mode == "custody")
+        caller = Caller(
+            account=self.account.name, exchange=self.account.exchange, strategy=self.strategy, bot=self.name
+        )
+        object.__setattr__(self, "caller", caller)
 
 
 class Identities:
@@ -67,10 +73,8 @@ class Identities:
                 raise ConfigError(f"bot {bot.name!r}: custody needs a bot secret and the account's credentials")
             self._by_key[bot.key] = bot
         self._clock = clock
-        # A signature lives at the venue for recvWindow around its timestamp: at most 60 s, plus skew.
-        self._sent: TTLCache[tuple[str, str], int] = TTLCache(
-            REPLAY_MEMORY, 2 * RECV_WINDOW_MAX_MS / 1000 + 5, clock.monotonic
-        )
+        # What was sent, with when that may be forgotten and its timestamp; the oldest claim comes first.
+        self._sent: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
         # Nothing is remembered of what was sent before this start, so nothing signed before it is taken; and
         # should the wall clock be set back, nothing as old as what has been forgotten since.
         self._floor_ms = int(clock.now().timestamp() * 1000) - 1
@@ -101,8 +105,8 @@ class Identities:
 
         The same signature means the same bytes: a client that sends them again asks for the same order twice.
         """
-        for _, forgotten_ms in self._sent.expire() or ():
-            self._floor_ms = max(self._floor_ms, forgotten_ms)
+        now_s = self._clock.monotonic()
+        self._forget(now_s)
         if timestamp_ms <= self._floor_ms:
             raise NotAuthentic(
                 Reason.REQUEST_REPLAYED,
@@ -117,7 +121,18 @@ class Identities:
         # No further ahead than the venue would take: a made-up timestamp far in the future, once forgotten,
         # would otherwise make every later order look old.
         now_ms = int(self._clock.now().timestamp() * 1000)
-        self._sent[claim] = min(timestamp_ms, now_ms + CLOCK_SKEW_AHEAD_MS)
+        self._sent[claim] = now_s + REMEMBERED_S, min(timestamp_ms, now_ms + CLOCK_SKEW_AHEAD_MS)
+
+    def _forget(self, now_s: float) -> None:
+        """Let go of claims that are old, or that there is no room for: nothing as old as one of them is taken again."""
+        sent = self._sent
+        while sent:
+            claim = next(iter(sent))
+            until_s, timestamp_ms = sent[claim]
+            if now_s < until_s and len(sent) < REPLAY_MEMORY:
+                return
+            del sent[claim]
+            self._floor_ms = max(self._floor_ms, timestamp_ms)
 
     def unclaim(self, bot: Bot, signature: str | None) -> None:
         """Forget a claim whose order certainly was not sent."""
@@ -134,21 +149,13 @@ def _essence(signature: str) -> str:
     return signature.lower()[:40]
 
 
-def caller_of(bot: Bot, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
+def caller_of(bot: Bot, headers: Headers) -> Caller:
     """The caller as rules see it. `X-Risk-Confidence` is the one thing a bot may state about itself."""
-    return Caller(
-        account=bot.account.name,
-        exchange=bot.account.exchange,
-        strategy=bot.strategy,
-        bot=bot.name,
-        confidence=_confidence(headers),
-    )
+    stated = header_values(headers, b"x-risk-confidence")
+    return replace(bot.caller, confidence=_confidence(stated)) if stated else bot.caller
 
 
-def _confidence(headers: Iterable[tuple[bytes, bytes]]) -> Decimal | None:
-    stated = [value for name, value in headers if name.lower() == b"x-risk-confidence"]
-    if not stated:
-        return None
+def _confidence(stated: tuple[bytes, ...]) -> Decimal:
     if len(stated) > 1:
         raise OrderNotUnderstood("X-Risk-Confidence came more than once, expected one value")
     try:

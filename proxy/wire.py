@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
@@ -23,8 +22,11 @@ BODY_BYTES_MAX = 64 * 1024
 VALUE_BYTES_MAX = 16 * 1024
 PARAMS_MAX = 60
 HEADERS_MAX = 100
+HEADS_KEPT, HEAD_KEPT_BYTES_MAX = 512, 4096
 JSON_CHARACTERS_MAX = 64 * 1024
 JSON_DEPTH_MAX = 8
+
+Headers = tuple[tuple[bytes, bytes], ...]
 
 
 @value_type(kw_only=False)
@@ -33,7 +35,7 @@ class WireRequest:
 
     method: str
     target: bytes
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: Headers
     body: bytes = b""
     peer: str = ""
     host: bytes = b""
@@ -54,7 +56,7 @@ class WireResponse:
     """An answer: status, headers in order, and the body bytes after transfer decoding."""
 
     status: int
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: Headers
     body: bytes
     reason: bytes = b""
 
@@ -152,7 +154,14 @@ def _check_target(target: bytes) -> None:
         raise OrderNotUnderstood("the query has a character that must be percent-encoded")
 
 
-def _check_headers(headers: Sequence[tuple[bytes, bytes]]) -> None:
+# Header blocks that were looked at and found plain, with what they say by lower-case name. A bot sends
+# the same few again and again, and what was read in them once is read in equal bytes.
+_plain_heads: dict[Headers, dict[bytes, tuple[bytes, ...]]] = {}
+
+
+def _check_headers(headers: Headers) -> None:
+    if headers in _plain_heads:
+        return
     if len(headers) > HEADERS_MAX:
         raise RequestTooLarge(f"{len(headers)} headers came, at most {HEADERS_MAX} are read")
     seen: set[bytes] = set()
@@ -166,6 +175,18 @@ def _check_headers(headers: Sequence[tuple[bytes, bytes]]) -> None:
         raise OrderNotUnderstood("a header has a line break or NUL in its value")
     if b"content-length" in seen and b"transfer-encoding" in seen:
         raise OrderNotUnderstood("Content-Length and Transfer-Encoding came together; one of them is wrong")
+    if len(values) <= HEAD_KEPT_BYTES_MAX:
+        _keep(headers)
+
+
+def _keep(headers: Headers) -> None:
+    by_name: dict[bytes, tuple[bytes, ...]] = {}
+    for raw_name, value in headers:
+        name = raw_name.lower()
+        by_name[name] = (*by_name.get(name, ()), value)
+    if len(_plain_heads) >= HEADS_KEPT:
+        del _plain_heads[next(iter(_plain_heads))]
+    _plain_heads[headers] = by_name
 
 
 @lru_cache(maxsize=1024)
@@ -203,10 +224,18 @@ def _check_header(name: bytes, value: bytes, seen: set[bytes]) -> None:
 
 def header(request: WireRequest, name: bytes) -> bytes | None:
     """The value of a header (`name` in lower case), or None. Raises OrderNotUnderstood if it came twice."""
-    found = [value for key, value in request.headers if len(key) == len(name) and key.lower() == name]
+    found = header_values(request.headers, name)
     if len(found) > 1:
         raise OrderNotUnderstood(f"the header {_shown(name)} came more than once")
     return found[0] if found else None
+
+
+def header_values(headers: Headers, name: bytes) -> tuple[bytes, ...]:
+    """Every value of a header (`name` in lower case), in the order they came."""
+    known = _plain_heads.get(headers)
+    if known is not None:
+        return known.get(name, ())
+    return tuple([value for key, value in headers if len(key) == len(name) and key.lower() == name])
 
 
 # --- parameters: query and form body -----------------------------------------------------------

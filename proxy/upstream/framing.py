@@ -10,11 +10,12 @@ from __future__ import annotations
 import ipaddress
 import re
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from proxy.errors import ConfigError, OrderNotUnderstood
-from proxy.wire import WireRequest
+from proxy.wire import Headers, WireRequest
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _METHOD = re.compile(r"[A-Z]{1,20}")
@@ -31,6 +32,7 @@ _NOT_FORWARDED_PREFIXES = (b"proxy-", b"x-forwarded-", b"x-risk-")
 _DECLARES_EMPTY_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 _CLASSIFIED_MAX = 1024  # distinct names remembered; bots use a few dozen
+_BLOCKS_KEPT, _BLOCK_KEPT_BYTES_MAX = 512, 4096
 
 
 class Field(Enum):
@@ -132,11 +134,25 @@ def request_bytes(request: WireRequest, host: bytes) -> bytes:
 
     Raises OrderNotUnderstood for what would not be read as exactly this one request.
     """
+    method, target, body = _method(request.method), _target(request.target), request.body
+    key = (request.headers, host, len(body), method)
+    block = _blocks.get(key)
+    if block is None:
+        block = _header_block(request, host)
+        if len(block) <= _BLOCK_KEPT_BYTES_MAX:
+            if len(_blocks) >= _BLOCKS_KEPT:
+                del _blocks[next(iter(_blocks))]
+            _blocks[key] = block
+    return b"%b %b HTTP/1.1\r\n%b%b" % (method, target, block, body)
+
+
+# Header blocks as they were written: a bot's are the same from order to order but for the length.
+_blocks: dict[tuple[Headers, bytes, int, bytes], bytes] = {}
+
+
+def _header_block(request: WireRequest, host: bytes) -> bytes:
     body = request.body
-    lines = [
-        b"%b %b HTTP/1.1" % (_method(request.method), _target(request.target)),
-        b"Host: %b" % host,
-    ]
+    lines = [b"Host: %b" % host]
     named: frozenset[bytes] | None = None
     length_written = False
     for name, value in request.headers:
@@ -152,15 +168,16 @@ def request_bytes(request: WireRequest, host: bytes) -> bytes:
     if not length_written and (body or request.method in _DECLARES_EMPTY_BODY):
         lines.append(b"Content-Length: %d" % len(body))
     if named is not None and not named <= {b"close", b"keep-alive"}:
-        lines[2:] = [line for line in lines[2:] if line.partition(b":")[0].lower() not in named]
+        lines[1:] = [line for line in lines[1:] if line.partition(b":")[0].lower() not in named]
     head = b"\r\n".join(lines)
     # A line feed inside a value would be a header, or a request, of its own.
     breaks = len(lines) - 1
     if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
         raise OrderNotUnderstood("a header value holds CR, LF or NUL", status=400)
-    return b"%b\r\n\r\n%b" % (head, body)
+    return head + b"\r\n\r\n"
 
 
+@lru_cache(maxsize=64)
 def _method(method: str) -> bytes:
     if not _METHOD.fullmatch(method):
         raise OrderNotUnderstood(f"the method is {method[:20]!r}, expected capital letters", status=400)

@@ -116,6 +116,20 @@ async def test_what_was_signed_before_the_start_may_have_been_sent(house):
     restarted.claim(restarted.of("key-1"), "signature", stamp(house))
 
 
+async def test_what_there_was_no_room_to_remember_may_have_been_sent(house, monkeypatch):
+    """With more orders than can be remembered the oldest are forgotten, and nothing as old as them is taken."""
+    monkeypatch.setattr("proxy.identity.REPLAY_MEMORY", 2)
+    identities = Identities([bot()], clock=house.clock)
+    house.forward(1)
+    signed = stamp(house)
+    for later_ms in range(3):
+        identities.claim(bot(), f"signature-{later_ms}", signed + later_ms)
+
+    with pytest.raises(NotAuthentic, match="signed before"):
+        identities.claim(bot(), "signature-0", signed)
+    identities.claim(bot(), "signature-3", signed + 3)
+
+
 async def test_a_clock_set_back_brings_no_old_order_back(house):
     """The claim is forgotten after two minutes; setting the wall clock back does not make its order fresh."""
     identities = house.parts.identities
@@ -141,15 +155,15 @@ async def test_a_timestamp_from_the_future_does_not_make_later_orders_old(house)
 def test_a_confidence_that_is_no_plain_share_is_refused(stated):
     """Confidence is a plain decimal between 0 and 1, or the request is not understood."""
     with pytest.raises(OrderNotUnderstood):
-        caller_of(bot(), [(b"X-Risk-Confidence", stated)])
+        caller_of(bot(), ((b"X-Risk-Confidence", stated),))
 
 
 def test_the_caller_is_what_the_key_proves():
     """Account, exchange and strategy come from the settings; confidence alone is the bot's word."""
-    caller = caller_of(bot(), [(b"X-Risk-Confidence", b"0.8"), (b"X-Risk-Strategy", b"other")])
+    caller = caller_of(bot(), ((b"X-Risk-Confidence", b"0.8"), (b"X-Risk-Strategy", b"other")))
     assert (caller.account, caller.strategy, str(caller.confidence)) == ("desk", "grid", "0.8")
     with pytest.raises(OrderNotUnderstood):
-        caller_of(bot(), [(b"x-risk-confidence", b"0.8"), (b"X-Risk-Confidence", b"0.9")])
+        caller_of(bot(), ((b"x-risk-confidence", b"0.8"), (b"X-Risk-Confidence", b"0.9")))
 
 
 def test_secrets_do_not_show():

@@ -149,6 +149,19 @@ def test_the_length_is_counted_not_copied(
     assert framed.endswith(b"\r\n\r\n" + body)
 
 
+def test_a_head_written_before_is_written_for_this_host_and_this_body() -> None:
+    """The same headers to another host, or with another body, are not what was written last."""
+    headers = ((b"Accept", b"*/*"), (b"Content-Length", b"3"))
+    asked = [(b"h", b"a=1"), (b"other", b"a=1"), (b"h", b"a=10"), (b"h", b"a=2")]
+
+    framed = [request_bytes(WireRequest("POST", b"/o", headers, body), host) for host, body in asked]
+
+    assert framed == [
+        b"POST /o HTTP/1.1\r\nHost: %b\r\nAccept: */*\r\nContent-Length: %d\r\n\r\n%b" % (host, len(body), body)
+        for host, body in asked
+    ]
+
+
 def test_headers_named_by_connection_end_here() -> None:
     """What Connection declares to be of this hop is not forwarded."""
     framed = request_bytes(

@@ -8,15 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy import wire
 from proxy.errors import CallerError, OrderNotUnderstood, RequestTooLarge
 from proxy.wire import (
     BODY_BYTES_MAX,
+    HEAD_KEPT_BYTES_MAX,
+    HEADS_KEPT,
     PARAMS_MAX,
     TARGET_BYTES_MAX,
     VALUE_BYTES_MAX,
     NumberText,
     WireRequest,
     check_head,
+    header,
+    header_values,
     loads,
     loads_as_written,
     read_bool,
@@ -253,3 +258,42 @@ def test_arbitrary_text_raises_nothing_but_refusals(text):
     """Whatever comes, the reader answers with a value or with a CallerError."""
     with contextlib.suppress(CallerError):
         loads(text)
+
+
+# --- heads that were seen before ---------------------------------------------------------------
+
+NAMES = st.sampled_from([b"Host", b"host", b"X-MBX-APIKEY", b"x-mbx-apikey", b"Accept", b"Upgrade", b"X_MBX_APIKEY"])
+SOME_HEADERS = st.lists(st.tuples(NAMES, st.sampled_from([b"a", b"b", b"c\nd"])), max_size=4).map(tuple)
+
+
+def reading(headers):
+    """What the reader says of a header block: a refusal, or the two values asked for."""
+    try:
+        check_head(request(headers=headers))
+        return header(request(headers=headers), b"host"), header_values(headers, b"x-mbx-apikey")
+    except CallerError as error:
+        return str(error)
+
+
+@given(st.lists(SOME_HEADERS, min_size=2, max_size=6))
+@settings(max_examples=200)
+def test_a_head_that_was_seen_before_reads_as_it_did(heads):
+    """Whatever was read before, a header block is refused or read in one way only."""
+    wire._plain_heads.clear()
+    first = [reading(headers) for headers in heads]
+    again = [reading(headers) for headers in heads]
+    wire._plain_heads.clear()
+
+    assert again == first
+    assert [reading(headers) for headers in reversed(heads)] == first[::-1]
+
+
+def test_only_so_many_heads_of_a_bounded_size_are_kept():
+    """A peer that sends ever new heads fills neither memory nor the place of all others."""
+    wire._plain_heads.clear()
+    for number in range(2 * HEADS_KEPT):
+        check_head(request(headers=((b"Accept", b"%d" % number),)))
+    check_head(request(headers=((b"Accept", b"x" * (HEAD_KEPT_BYTES_MAX + 1)),)))
+
+    assert len(wire._plain_heads) == HEADS_KEPT
+    assert ((b"Accept", b"%d" % (2 * HEADS_KEPT - 1)),) in wire._plain_heads
