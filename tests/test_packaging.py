@@ -207,6 +207,28 @@ def test_the_unit_starts_the_command_with_safe_paths():
     assert re.findall(r"^Environment=.*RISKGATE_", unit, re.MULTILINE) == []
     assert "`data_dir: /var/lib/riskgate`" in unit
     assert int(re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)[1]) > Settings().listen.drain_timeout
+    # `run` speaks the manager's protocol (tests/proxy/cli/test_service_manager.py), so it may wait for it.
+    assert re.search(r"^Type=notify$", unit, re.MULTILINE)
+    assert re.search(r"^WatchdogSec=\d+$", unit, re.MULTILINE)
+
+
+def test_the_pod_starts_the_proxy_first_and_gives_it_little():
+    """A native sidecar: before the bot, after the bot, ready by our own word, and read-only as a plain user."""
+    text = (ROOT / "deploy" / "kubernetes" / "pod.yaml").read_text("utf-8")
+    documents = [read_yaml(part, "pod.yaml") for part in re.split(r"^---$", text, flags=re.MULTILINE)]
+    parts = {document["kind"]: document for document in documents}
+    pod = parts["Pod"]["spec"]
+    sidecar = pod["initContainers"][0]
+
+    assert sidecar["restartPolicy"] == "Always"
+    assert sidecar["startupProbe"]["exec"]["command"] == ["riskgate", "health", "--ready"]
+    assert sidecar["livenessProbe"]["exec"]["command"] == ["riskgate", "health"]
+    assert sidecar["securityContext"]["readOnlyRootFilesystem"] == "true"
+    assert sidecar["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert pod["securityContext"]["runAsNonRoot"] == "true"
+    assert int(pod["terminationGracePeriodSeconds"]) > Settings().listen.drain_timeout
+    assert pod["automountServiceAccountToken"] == "false"
+    assert "secret" not in str(pod["containers"][0].get("env", "")).lower()
 
 
 def test_the_build_context_holds_no_secret():

@@ -215,6 +215,22 @@ def health(
 
 
 @app.command()
+def wait(
+    timeout: Annotated[float, typer.Option("--timeout", min=0, help="How long at most, in seconds.")] = 30.0,
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    as_json: AsJson = False,
+) -> None:
+    """Return as soon as an order could be judged; exit 1 if that takes too long.
+
+    For scripts that start bots after the proxy. It needs no token.
+    """
+    from proxy.cli import stopping
+
+    finish(stopping.wait(stopping.client(config, admin_url, None), timeout_s=timeout, as_json=as_json))
+
+
+@app.command()
 def version(as_json: AsJson = False) -> None:
     """Print the version."""
     from importlib.metadata import version as version_of

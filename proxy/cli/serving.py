@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from proxy.cli.checking import read_settings
 from proxy.cli.output import CommandFailed, Exit, tell
+from proxy.cli.service_manager import ServiceManager
 from proxy.cli.stopping import describe
 from proxy.config import Settings
 from proxy.policy_file import difference
@@ -60,6 +61,7 @@ async def _serve(settings: Settings) -> Exit:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     app = App.from_settings(settings)
+    manager, feeding = ServiceManager(os.environ), Tasks()
     try:
         try:
             await app.start()
@@ -69,10 +71,15 @@ async def _serve(settings: Settings) -> Exit:
         tell(f"riskgate: the admin token is in {settings.admin_token_path}")
         for line in at_start(app, settings):
             tell(f"riskgate: {line}")
+        manager.ready(f"bots connect to {app.proxy_url}")
+        if manager.watchdog_s is not None:
+            feeding.spawn(manager.feed(), name="watchdog")
         await told.wait()
+        manager.stopping()
         tell("riskgate: stopping; a second signal stops at once")
     finally:
         await _stop(app, hurry)
+        await feeding.close()  # fed to the end: a drain may take longer than the watchdog waits
     return Exit.FAILED if hurry.is_set() else Exit.OK
 
 

@@ -25,6 +25,7 @@ DATA_DIR_VARIABLE = "RISKGATE_DATA_DIR"
 UNPROCESSABLE = 422
 CONFIRM_S = 2.5  # a running proxy looks for the file twice a second
 CONFIRM_EVERY_S = 0.1
+WAIT_EVERY_S = 0.2
 LEVELS_ALLOW = {
     "clear": "orders are judged and may pass",
     "reduce_only": "only proven reductions and cancels pass",
@@ -306,3 +307,18 @@ def health(admin: AdminClient, *, ready: bool, as_json: bool) -> Exit:
         for line in not_ready(_section(answer, "parts")):
             tell(f"riskgate: {line}")
     return Exit.OK if good else Exit.FAILED
+
+
+def wait(admin: AdminClient, *, timeout_s: float, as_json: bool) -> Exit:
+    """Ask until orders can be judged, for at most `timeout_s`; then say what is missing, and exit 1."""
+    clock = SystemClock()
+    ends_at = clock.monotonic() + timeout_s
+    while clock.monotonic() < ends_at:
+        try:
+            code, _ = admin.probe("/readyz")
+        except AdminUnreachable:
+            code = 0
+        if code == 200:
+            break
+        time.sleep(WAIT_EVERY_S)
+    return health(admin, ready=True, as_json=as_json)

@@ -15,7 +15,7 @@ from proxy.cli.main import run
 ROOT = Path(__file__).parents[3]
 COMMANDS = (
     "demo", "init", "check", "run", "snippet", "status", "halt", "resume", "policy", "decisions", "audit", "health",
-    "version", "config",
+    "version", "config", "wait",
 )  # fmt: skip
 
 

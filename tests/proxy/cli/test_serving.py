@@ -128,3 +128,20 @@ async def test_a_halted_start_and_a_file_not_in_force_are_told(config):
     assert "emergency stop: HALT (global): only cancels pass; by ann" in told
     assert "fills nobody knows (the file HALT is in the data directory)" in told
     assert "policy.yaml differs from the stored policy (revision 1), which is in force" in told
+
+
+async def test_a_service_manager_hears_when_it_is_ready_and_when_it_stops(config, tmp_path):
+    """READY comes after the listeners, WATCHDOG while it runs, STOPPING with the signal."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.bind(str(tmp_path / "notify"))
+        line.settimeout(30)
+        process, _ = await started(config, NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="600000")
+        assert (await asyncio.to_thread(line.recv, 1000)).startswith(b"READY=1\nSTATUS=bots connect to http")
+        assert await asyncio.to_thread(line.recv, 1000) == b"WATCHDOG=1"
+        process.send_signal(signal.SIGTERM)
+        heard = b""
+        while not heard.startswith(b"STOPPING=1"):
+            heard = await asyncio.to_thread(line.recv, 1000)
+        await process.communicate()
+
+    assert process.returncode == 0

@@ -1,6 +1,8 @@
 """Stopping is one action that always leaves something behind; starting again is two."""
 
 import json
+import threading
+import time
 
 import pytest
 
@@ -286,3 +288,22 @@ def test_a_folder_that_only_the_environment_names_is_told_as_such(folder, monkey
     assert run(["halt", "--config", str(folder / "riskgate.yaml")]) == 4
     assert not (tmp_path / "elsewhere").exists()
     assert "RISKGATE_DATA_DIR in this shell names it" in capsys.readouterr().err
+
+
+def test_wait_returns_as_soon_as_it_is_ready(admin, capsys):
+    """A script that starts bots after `wait` starts them before a proxy that can judge."""
+    admin.healthy = False
+    threading.Timer(0.5, setattr, (admin, "healthy", True)).start()
+    began_at = time.monotonic()
+
+    assert run(["wait", "--timeout", "30", "--admin-url", admin.url]) == 0
+    assert 0.4 < time.monotonic() - began_at < 10
+    assert capsys.readouterr().out == "ready\n"
+
+
+def test_wait_says_what_is_missing_when_its_time_is_over(admin, capsys):
+    """Exit 1 and the parts that are not ready, so that nobody starts bots blindly."""
+    admin.healthy = False
+
+    assert run(["wait", "--timeout", "0.3", "--admin-url", admin.url]) == 1
+    assert "account.main.futures" in capsys.readouterr().err
