@@ -19,11 +19,14 @@ from functools import wraps
 from types import MappingProxyType
 from typing import NamedTuple, ParamSpec, TypeVar
 
+from proxy.book_sums import Part, Sums
 from rules import (
     DOLLAR_COINS as DOLLAR_COINS,
 )
 from rules import (
     NO_SIDES,
+    AccountSums,
+    Bracket,
     Bucket,
     Exposure,
     Fact,
@@ -36,6 +39,7 @@ from rules import (
     SymbolFacts,
     WorkingOrder,
     closed,
+    maintenance_of,
 )
 
 ZERO = Decimal(0)
@@ -238,9 +242,9 @@ class _Wallet:
     """One account on one market."""
 
     __slots__ = (
-        "account", "available", "cash", "equity", "exposure", "hedge_mode", "held_value", "leverage",
-        "leverage_as_of", "leverage_max", "leverage_set", "lines", "listed", "market", "orders", "positions", "shown",
-        "snapshot_as_of", "unpriced", "venue",
+        "account", "available", "brackets", "cash", "counted", "equity", "exposure", "hedge_mode", "held_value",
+        "leverage", "leverage_as_of", "leverage_max", "leverage_set", "lines", "listed", "market", "orders",
+        "positions", "shown", "snapshot_as_of", "unpriced", "venue",
     )
 
     def __init__(self, account: _Account, market: Market, venue: _Venue) -> None:
@@ -258,6 +262,8 @@ class _Wallet:
         self.leverage_as_of: datetime | None = None
         self.leverage_set: Mapping[str, tuple[Decimal | None, datetime]] = {}  # by us, after the last reading
         self.leverage_max: Mapping[str, Decimal] = {}
+        self.brackets: Mapping[str, Sequence[Bracket]] = {}
+        self.counted: tuple[Mapping[str, Mapping[str, WorkingOrder]], int] = ({}, 0)  # orders, and how many they are
         self.lines: dict[str, _Line] = {}
         self.positions: Mapping[str, Position] = {}
         self.orders: Mapping[str, Mapping[str, WorkingOrder]] = {}
@@ -271,7 +277,7 @@ class _Wallet:
 class _Account:
     """All that is known of one account."""
 
-    __slots__ = ("open", "open_shown", "place", "shares", "unattributed", "wallets")
+    __slots__ = ("open", "open_shown", "place", "shares", "sums", "unattributed", "wallets")
 
     def __init__(self, place: AccountPlace) -> None:
         self.place = place
@@ -280,6 +286,7 @@ class _Account:
         self.unattributed = ZERO
         self.open: set[tuple[str, Bucket]] = set()
         self.open_shown: Fact[frozenset[tuple[str, Bucket]]] | None = None  # made when asked for
+        self.sums: Sums | None = None  # kept from the first time that they are asked for
 
 
 class Book:
@@ -424,6 +431,52 @@ class Book:
             total=self._total if self._is_known(None, now) else UNKNOWN,
         )
         return Fact(sums, as_of)
+
+    def account_sums(
+        self, account: str, market: Market, symbols: Iterable[str], now: datetime
+    ) -> Fact[AccountSums] | None:
+        """Sums of the account that only some policies limit, with what of them concerns these symbols.
+
+        Missing while the account's exposure is. Orders are those the venue has; what is in flight is not here.
+        """
+        exposure = self.exposure(account, "", now)
+        if exposure is None:
+            return None
+        known = self._accounts[account]
+        sums = known.sums
+        if sums is None:
+            sums = known.sums = self._summed(known)
+        wallet, contracts = known.wallets.get(market), known.wallets.get(Market.LINEAR)
+        named = [] if wallet is None else [(symbol, wallet.venue.filters.get(symbol)) for symbol in symbols]
+        assets = {
+            coin: sums.assets.get(coin, ZERO)
+            for _, filters in named
+            if filters is not None
+            for coin in (filters.base_asset, filters.quote_asset)
+        }
+        equity = None if contracts is None else contracts.equity
+        static = known.place.equity_static
+        return Fact(
+            AccountSums(
+                assets=assets,
+                bought=sums.bought,
+                sold=sums.sold,
+                contracts=sums.contracts,
+                margin=sums.margin,
+                maintenance=sums.maintenance,
+                wallet=static if equity is None else equity.value,
+                available=None if contracts is None or contracts.available is None else contracts.available.value,
+                notionals={symbol: self.symbol_notional(account, market, symbol) or ZERO for symbol, _ in named},
+                brackets={} if wallet is None else {
+                    symbol: wallet.brackets[symbol] for symbol, _ in named if symbol in wallet.brackets
+                },
+                orders=sum(map(_count_orders, known.wallets.values())),
+                orders_by_symbol={} if wallet is None else {
+                    symbol: len(wallet.orders.get(symbol, NO_ORDERS)) for symbol, _ in named
+                },
+            ),
+            exposure.as_of,
+        )  # fmt: skip
 
     def symbol_notional(self, account: str, market: Market, symbol: str) -> Decimal | None:
         """Worst-case notional of one symbol (spot: its base asset), or None without a price."""
@@ -636,6 +689,7 @@ class Book:
         """Take the position mode."""
         self._wallets_of(account, Market.LINEAR).hedge_mode = Fact(hedge_mode, as_of)
 
+    @exact
     def apply_leverage(self, account: str, leverage: Mapping[str, Decimal], *, as_of: datetime) -> None:
         """Take the leverage set per symbol, all symbols at once."""
         wallet = self._wallets_of(account, Market.LINEAR)
@@ -645,7 +699,9 @@ class Book:
             symbol: (known, at) for symbol, (known, at) in wallet.leverage_set.items() if _came_late(as_of, at + LAG)
         }
         wallet.shown = {}
+        self._sum_again(wallet.account)
 
+    @exact
     def set_leverage(self, account: str, symbol: str, leverage: Decimal | None, as_of: datetime) -> None:
         """A change of leverage was answered: known at once; None where nobody knows whether it was made.
 
@@ -654,6 +710,16 @@ class Book:
         wallet = self._wallets_of(account, Market.LINEAR)
         wallet.leverage_set = {**wallet.leverage_set, symbol: (leverage, as_of)}
         wallet.shown.pop(symbol, None)
+        line = wallet.lines.get(symbol)
+        if line is not None:
+            self._follow(line)
+
+    @exact
+    def apply_brackets(self, account: str, brackets: Mapping[str, Sequence[Bracket]]) -> None:
+        """Take the venue's steps of maintenance margin per symbol, each from the smallest position on."""
+        wallet = self._wallets_of(account, Market.LINEAR)
+        wallet.brackets = brackets
+        self._sum_again(wallet.account)
 
     def apply_leverage_max(self, account: str, leverage_max: Mapping[str, Decimal]) -> None:
         """Take the venue's own maximum per symbol."""
@@ -678,6 +744,7 @@ class Book:
         for account in self._accounts.values():
             if account.place.exchange == exchange and market in account.wallets:
                 account.wallets[market].shown = {}
+                self._sum_again(account)
         if market is not SPOT:
             return
         rank = {coin: place for place, coin in enumerate(DOLLAR_COINS)}
@@ -777,6 +844,8 @@ class Book:
         if opening or worst != line.worst:
             line.worst = worst
             self._count(line, self._price_of(line))
+        if line.wallet.account.sums is not None:
+            self._follow(line)
         if not (bucket in line.open and bucket in reserved):  # else it was open and still is
             self._mark(line, bucket)
             self._forget_if_empty(line)
@@ -999,6 +1068,8 @@ class Book:
         price = self._price_of(line)
         self._count(line, price)
         wallet = line.wallet
+        if wallet.account.sums is not None:
+            self._follow(line)
         if wallet.market is SPOT:
             held = ZERO if price is None else _worth(line.position.both, price) or ZERO
             wallet.held_value += held - line.held_value
@@ -1028,6 +1099,26 @@ class Book:
             self._total += change
             line.notional = counted
         self._share(line, price or ZERO)
+
+    def _sum_again(self, account: _Account) -> None:
+        """Make the sums afresh, if anybody ever asked for them: something that every part rests on has changed."""
+        if account.sums is not None:
+            account.sums = self._summed(account)
+
+    def _summed(self, account: _Account) -> Sums:
+        callers_context = getcontext()
+        setcontext(EXACT)
+        try:
+            lines = [line for wallet in account.wallets.values() for line in wallet.lines.values()]
+            return Sums({_key(line): _part(line, self._price_of(line) or ZERO) for line in lines})
+        finally:
+            setcontext(callers_context)
+
+    def _follow(self, line: _Line) -> None:
+        """Keep the account's sums in step with one line, if anybody ever asked for them."""
+        sums = line.wallet.account.sums
+        if sums is not None:
+            sums.follow(_key(line), _part(line, self._price_of(line) or ZERO))
 
     def _note_unpriced(self, line: _Line, *, is_unpriced: bool) -> None:
         step = 1 if is_unpriced else -1
@@ -1139,6 +1230,43 @@ def _holding(wallet: _Wallet, line: _Line, value: Decimal | None) -> Holding:
         value=value,
         strategies=tuple(line.attributed),
     )
+
+
+def _key(line: _Line) -> tuple[str, str]:
+    return line.wallet.market.value, line.instrument
+
+
+def _part(line: _Line, price: Decimal) -> Part | None:
+    """What a line is in the sums of its account; None if it is nothing."""
+    if not line.worst and not line.position.both:
+        return None
+    wallet, held = line.wallet, line.position
+    buys, sells = line.bought, line.sold
+    if line.legs:
+        for waiting in (line.working, line.reserved):
+            buys += waiting.get(LONG, NO_SIDES).buy
+            sells += waiting.get(SHORT, NO_SIDES).sell
+        buys += held.long - held.short
+        sells += held.short - held.long
+    bought, sold = buys * price, sells * price
+    if wallet.market is SPOT:
+        return Part(line.instrument, line.notional, bought, sold, None, None)
+    filters = wallet.venue.filters.get(line.instrument)
+    asset = line.instrument if filters is None else filters.base_asset
+    leverage, _ = wallet.leverage_set.get(line.instrument) or (wallet.leverage.get(line.instrument), None)
+    brackets = wallet.brackets.get(line.instrument)
+    maintenance = None if not brackets else maintenance_of(brackets, line.notional)
+    # Of a leverage that nobody knows, no less margin than everything.
+    return Part(asset, line.notional, bought, sold, leverage or ONE, maintenance)
+
+
+def _count_orders(wallet: _Wallet) -> int:
+    """How many orders work. The mapping is replaced, never changed, so a count stands as long as it does."""
+    counted, count = wallet.counted
+    if counted is not wallet.orders:
+        count = sum(map(len, wallet.orders.values()))
+        wallet.counted = wallet.orders, count
+    return count
 
 
 def _find_nobodys(line: _Line) -> None:

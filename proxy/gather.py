@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
@@ -11,6 +11,7 @@ from proxy.book import Book
 from proxy.clock import Clock
 from proxy.reservations import Reservations
 from rules import (
+    AccountSums,
     Caller,
     Fact,
     Facts,
@@ -24,8 +25,10 @@ from rules import (
     Order,
     Stop,
     SymbolFacts,
+    asks_for_sums,
 )
 
+LIMITS_KEPT_MAX = 1024
 SETTINGS = (LeverageChange, MarginChange)  # about contracts only; every other instruction names its market
 
 
@@ -72,6 +75,7 @@ class Gather:
         self._latch = latch
         self._clock = clock
         self._losses = losses
+        self._asking: dict[int, tuple[Limits, bool]] = {}
 
     def facts(
         self, caller: Caller, instructions: Sequence[Instruction], now: datetime, limits: Limits | None = None
@@ -100,8 +104,41 @@ class Gather:
             hedge_mode=book.hedge_mode(account, market, now),
             exposure=book.exposure(account, caller.strategy, now),
             open_positions=book.open_positions(account, market, symbols),
+            sums=self._sums(account, market, symbols, now) if limits is not None and self._asks(limits) else None,
             activity=self._reservations.activity_of(caller, orders, self._clock.monotonic(), limits),
         )
+
+
+    def _sums(
+        self, account: str, market: Market, symbols: Collection[str], now: datetime
+    ) -> Fact[AccountSums] | None:
+        """The account's sums, with the orders that the venue does not list yet."""
+        found = self._book.account_sums(account, market, symbols, now)
+        if found is None:
+            return None
+        listed, resting = found.value, self._reservations.resting
+        return Fact(
+            listed._replace(
+                orders=listed.orders + sum(resting(account, one) for one in Market),
+                orders_by_symbol={
+                    symbol: count + resting(account, market, symbol)
+                    for symbol, count in listed.orders_by_symbol.items()
+                },
+            ),
+            found.as_of,
+        )
+
+    def _asks(self, limits: Limits) -> bool:
+        """Whether one of the limits needs the account's sums; worked out once for each set of limits."""
+        # By identity, because limits hold mappings and cannot be hashed; an entry keeps its limits alive.
+        found = self._asking.get(id(limits))
+        if found is not None:
+            return found[1]
+        if len(self._asking) >= LIMITS_KEPT_MAX:
+            self._asking.clear()
+        asks = asks_for_sums(limits)
+        self._asking[id(limits)] = limits, asks
+        return asks
 
 
 def market_of(instructions: Sequence[Instruction]) -> Market:

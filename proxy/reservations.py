@@ -40,6 +40,7 @@ from rules import (
     SymbolFacts,
     amended_order,
     placed,
+    rests,
 )
 
 ZERO = Decimal(0)
@@ -128,6 +129,7 @@ class Leg:
     accepted_at: datetime | None = None
     accepted_s: float = 0.0  # monotonic: a stepped wall clock must not release anything early
     unknown_since_s: float = 0.0
+    rests: bool = False  # one more order at the venue, if it takes it
 
 
 @dataclass(slots=True)
@@ -174,6 +176,7 @@ class Reservations:
         self._open: dict[str, Reservation] = {}
         self._by_account: dict[str, dict[str, Reservation]] = {}
         self._client_ids: dict[tuple[str, str], int] = {}
+        self._resting: dict[tuple[str, Market, str], int] = {}  # by account, market and symbol; "" counts all
         self._sent = _Windows(CALLERS_MAX)
         self._alike = _Windows(FINGERPRINTS_MAX)
         self.sent = Sent()
@@ -279,6 +282,7 @@ class Reservations:
             self._shift(reservation, hold, hold.quantity, hold.opening)
         for leg in reservation.legs:
             self._name(reservation.caller.account, leg, +1)
+            self._rest(reservation, leg, +1)
             if leg.client_order_id is not None and not leg.amends:
                 self.sent.expect(reservation.caller.account, reservation.market, leg.symbol, leg.client_order_id)
         self._open[reservation.decision_id] = reservation
@@ -565,7 +569,24 @@ class Reservations:
         was_undecided = leg.fate is IN_FLIGHT or leg.fate is UNKNOWN
         if was_undecided and (fate is ACCEPTED or fate is GONE):
             self._name(reservation.caller.account, leg, -1)
+        if fate is GONE and leg.fate is not GONE:
+            self._rest(reservation, leg, -1)
         leg.fate = fate
+
+    def resting(self, account: str, market: Market, symbol: str = "") -> int:
+        """How many orders on their way, or taken and not yet seen, come to rest; of all symbols if none is named."""
+        return self._resting.get((account, market, symbol), 0)
+
+    def _rest(self, reservation: Reservation, leg: Leg, step: int) -> None:
+        if not leg.rests:
+            return
+        for symbol in (leg.symbol, ""):
+            key = (reservation.caller.account, reservation.market, symbol)
+            count = self._resting.get(key, 0) + step
+            if count:
+                self._resting[key] = count
+            else:
+                del self._resting[key]
 
     def _name(self, account: str, leg: Leg, step: int) -> None:
         if leg.client_order_id is None:
@@ -639,6 +660,7 @@ def _leg_of(index: int, row: Mapping[str, Any], quantity: str | None, unknown_si
         fate=Fate.UNKNOWN,
         changes=None if replaces is None else replaces.get("order_id"),
         unknown_since_s=unknown_since_s,
+        rests=row["type"] != OrderType.MARKET and replaces is None,
     )
 
 
@@ -718,6 +740,7 @@ def _leg(index: int, order: Order, quantity: Decimal | None, fate: Fate) -> Leg:
         quantity,
         fate,
         _changes(order),
+        rests=rests(order),
     )
 
 

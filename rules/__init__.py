@@ -30,6 +30,7 @@ from rules.facts import (
     WorkingOrder,
 )
 from rules.gate import evaluate
+from rules.growth import maintenance_of, rests
 from rules.limits import (
     Ages,
     Limits,
@@ -71,6 +72,6 @@ __all__ = [
     "Position", "Price", "QuantityCut", "Reason", "Replaced", "ReplaceMode", "RiskLevel", "RiskSource",
     "RULEBOOK", "Rule", "RuleRun", "Side", "Sides", "Stop", "SymbolFacts", "Verdict", "Within", "WorkingOrder",
     "after", "amended_order", "closed", "described", "evaluate", "placed", "sentence", "strictest", "value_type",
-    "AccountSums", "Bracket", "asks_for_sums",
+    "AccountSums", "Bracket", "asks_for_sums", "maintenance_of", "rests",
     "PolicyGap", "effective", "effective_with_sources", "looser", "no_looser",
 ]

@@ -19,7 +19,7 @@ from proxy.feeds.reading import Malformed, flag, identifier, number, price, reco
 from proxy.feeds.venue import FeedFailed, Venue
 from proxy.reservations import ALGO, Reservations, names_of
 from proxy.tasks import Tasks
-from rules import Bucket, Market, Position, Side, WorkingOrder
+from rules import Bracket, Bucket, Market, Position, Side, WorkingOrder
 
 ZERO = Decimal(0)
 
@@ -112,11 +112,14 @@ class FuturesAccountFeed(Cycles):
     async def _read_brackets(self) -> None:
         reply = await self._venue.get("/fapi/v1/leverageBracket", signed=True)
         highest: dict[str, Decimal] = {}
+        steps: dict[str, tuple[Bracket, ...]] = {}
         for row in rows(reply.found):
             brackets = rows(row.get("brackets"))
             if brackets:
                 highest[text(row, "symbol")] = max(_leverage(bracket, "initialLeverage") for bracket in brackets)
+                steps[text(row, "symbol")] = _steps(brackets)
         self._book.apply_leverage_max(self._account, highest)
+        self._book.apply_brackets(self._account, steps)
 
 
 class SpotAccountFeed(Cycles):
@@ -296,6 +299,12 @@ def _leverage(row: Mapping[str, Any], key: str) -> Decimal:
     if value < 1:
         raise Malformed(f"{key}: expected a leverage of at least 1, found {value}")
     return value
+
+
+def _steps(brackets: Iterable[Mapping[str, Any]]) -> tuple[Bracket, ...]:
+    """leverageBracket: what maintenance margin positions up to a size need, smallest first."""
+    steps = [Bracket(size(row, "notionalCap"), size(row, "maintMarginRatio"), number(row, "cum")) for row in brackets]
+    return tuple(sorted(steps))
 
 
 def _side(row: Mapping[str, Any]) -> Side:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -117,6 +117,51 @@ def test_gathers_each_symbol_of_a_batch(gather):
     assert set(facts.symbols) == {"BTCUSDT", "ETHUSDT"}
     assert facts.of("ETHUSDT").price is None
     assert facts.of("ETHUSDT").position.value == Position()
+
+
+def limited(**limits: object) -> Limits:
+    """No limits but these."""
+    return Limits(policy_revision=1, profile="P", capital_profile="c", **limits)  # type: ignore[arg-type]
+
+
+def test_sums_of_the_account_are_gathered_only_for_limits_that_need_them(gather):
+    """Without such a limit they are left out, with one of any symbol they are there, from the same reading."""
+    without, with_one = limited(exposure_account_max=D(9)), limited(exposure_asset_max=D(9))
+    of_another_symbol = limited(by_symbol={"ETHUSDT": with_one})
+
+    assert gather.facts(CALLER, [order()], NOW).sums is None
+    assert gather.facts(CALLER, [order()], NOW, without).sums is None
+    for limits in (with_one, of_another_symbol, with_one):
+        assert gather.facts(CALLER, [order()], NOW, limits).sums.value.assets["BTC"] == 100000
+    stranger = Caller(account="nobody", exchange="binance", strategy="", bot="b")
+    assert gather.facts(stranger, [order()], NOW, with_one).sums is None
+
+
+def test_orders_on_their_way_are_open_orders_until_they_are_listed(book):
+    """Three resting orders in flight, one at the market: three; a refused one and a listed one count no more."""
+    found = Filters(base_asset="X", quote_asset="USDT", quantity_step=D(1), quantity_min=D(1))
+    book.apply_filters("binance", Market.LINEAR, {"BTCUSDT": found, "ETHUSDT": found}, as_of=NOW)
+    book.apply_prices("binance", Market.LINEAR, {"ETHUSDT": Quote(D(3000))}, as_of=NOW)
+    clock = ManualClock(NOW)
+    reservations = Reservations(book, clock)
+    gather = Gather(book, reservations, Feeds(), Feeds(), clock=clock, losses=Feeds())
+
+    def count() -> tuple[int, int]:
+        sums = gather.facts(CALLER, [order()], NOW, limited(open_orders_max=9)).sums.value
+        return sums.orders, sums.orders_by_symbol["BTCUSDT"]
+
+    facts = gather.facts(CALLER, [order()], NOW)
+    at_market = replace(order(), type=OrderType.MARKET)
+    for number, sent in enumerate((order(), order(reduce_only=True), at_market, order("ETHUSDT"))):
+        reservations.reserve(f"d{number}", CALLER, "key", [sent], [D(1)], facts)
+    assert count() == (3, 2)
+    reservations.settle("d1", Answer(kind=AnswerKind.REJECTED), NOW)
+    assert count() == (2, 1)
+    reservations.settle("d0", Answer(kind=AnswerKind.ACCEPTED), NOW)
+    assert count() == (2, 1)
+    clock.advance(to=NOW + timedelta(seconds=1))
+    reservations.snapshot_applied("main", Market.LINEAR, clock.monotonic())
+    assert count() == (1, 0)
 
 
 def test_an_account_that_is_not_in_the_book_has_no_facts(gather):

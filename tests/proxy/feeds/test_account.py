@@ -51,6 +51,11 @@ async def test_a_futures_account_is_read_whole(world):
     assert working["stop"].trigger_price == 20000
     assert facts.leverage.value == 7
     assert facts.leverage_max >= 7
+    sums = world.book.account_sums("main", Market.LINEAR, ["BTCUSDT"], world.clock.now()).value
+    brackets = sums.brackets["BTCUSDT"]
+    assert sums.orders_by_symbol == {"BTCUSDT": 3}
+    assert [step.rate for step in brackets[:2]] == [D("0.004"), D("0.008")]
+    assert [step.notional_max for step in brackets] == sorted(step.notional_max for step in brackets)
     assert world.book.hedge_mode("main", Market.LINEAR, world.clock.now()).value is False
     mark = facts.price.value.mark
     assert world.book.symbol_notional("main", Market.LINEAR, "BTCUSDT") == D("0.030") * mark
