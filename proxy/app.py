@@ -23,12 +23,25 @@ from proxy.book import AccountPlace, Book
 from proxy.clock import Clock, SystemClock
 from proxy.config import Account as AccountSettings
 from proxy.config import Settings, Tls
-from proxy.errors import ConfigError
+from proxy.errors import ConfigError, StoreError
 from proxy.ess import EssLatch, halt_on_signal
 from proxy.exchanges import EXCHANGES
 from proxy.exchanges.base import Credentials
-from proxy.feeds import FAMILY, AccountSource, Cadence, DayStart, Feeds, GlobalRiskFeed, Venue, assemble, open_session
-from proxy.gather import Gather
+from proxy.feeds import (
+    FAMILY,
+    AccountSource,
+    Cadence,
+    DayStart,
+    Feed,
+    Feeds,
+    GlobalRiskFeed,
+    Venue,
+    allowances_of,
+    assemble,
+    open_session,
+)
+from proxy.gather import Gather, RiskReader
+from proxy.global_risk import GlobalRisk, Method, RiskTrips, Series
 from proxy.handler import ProxyServer, ServerSettings
 from proxy.health import LoopWatch
 from proxy.identity import Account, Bot, Identities
@@ -76,6 +89,7 @@ class App:
             warm=families_traded(settings),
         )
         self.feeds: Feeds
+        self.risk: GlobalRisk | None = None
         self.latch: EssLatch
         self.store: PolicyStore
         self.policies: Policies
@@ -182,15 +196,15 @@ class App:
         session = open_session(ssl_context=tls_context(_ca_file(settings)))
         self._stack.push_async_callback(session.close)
         day_start = DayStart(settings.data_dir / DAY_START_FILE)
-        risk = None
-        if settings.global_risk.source == "remote" and settings.global_risk.url is not None:
-            # The signal is not the venue's: a private authority of the venue says nothing about it.
-            own = open_session()
-            self._stack.push_async_callback(own.close)
-            venue = Venue(own, settings.global_risk.url, self.clock)
-            risk = GlobalRiskFeed(venue, self.clock, every_s=settings.global_risk.interval)
+        sources = [self._source(name, one) for name, one in settings.accounts.items()]
+        allowances = allowances_of(sources, self.clock)
+        venues = {
+            (exchange, market): Venue(session, settings.upstream.hosts[FAMILY[market]], self.clock, allowance=allowance)
+            for (exchange, market), allowance in allowances.items()
+        }
+        risk, risk_feed = self._risk(venues, day_start)
         self.feeds = assemble(
-            (self._source(name, one) for name, one in settings.accounts.items()),
+            sources,
             settings.upstream.hosts,
             book=self.book,
             reservations=self.reservations,
@@ -203,11 +217,63 @@ class App:
                 market_s=settings.feeds.market_interval,
                 risk_s=settings.global_risk.interval,
             ),
-            risk=risk,
+            risk=risk_feed,
+            allowances=allowances,
         )
         self.feeds.start(self.tasks)
         self._stack.push_async_callback(self.feeds.close)
+        if risk is not None and settings.global_risk.trip == "by_tier":
+            trips = RiskTrips(risk, self.latch, self.audit, self.clock)
+            self.tasks.spawn(trips.watch(every_s=settings.global_risk.interval), name="risk.trips")
         return Gather(self.book, self.reservations, risk, self.latch, clock=self.clock, losses=day_start)
+
+    def _risk(
+        self, venues: Mapping[tuple[str, Market], Venue], day_start: DayStart
+    ) -> tuple[RiskReader | None, Feed | None]:
+        """Where orders read the global risk signal, and the feed that keeps it new: the same object."""
+        asked = self.settings.global_risk
+        if asked.source == "remote" and asked.url is not None:
+            # The signal is not the venue's: a private authority of the venue says nothing about it.
+            own = open_session(token=asked.token.get_secret_value() if asked.token is not None else None)
+            self._stack.push_async_callback(own.close)
+            feed = GlobalRiskFeed(Venue(own, asked.url, self.clock), self.clock, every_s=asked.interval)
+            return feed, feed
+        if asked.source != "embedded":
+            return None, None
+        self.risk = GlobalRisk(
+            self.book,
+            day_start,
+            lambda: self.policies.current.policy.risk_limits,
+            venues,
+            self.clock,
+            listed=self._listed,
+            method=Method(
+                lookback_days=asked.lookback_days,
+                history_min=asked.history_min_days,
+                horizon_hours=float(asked.horizon_hours),
+                benchmark=asked.benchmark,
+            ),
+            every_s=asked.interval,
+        )
+        self.risk.start(self.tasks)
+        self._stack.push_async_callback(self.risk.close)
+        return self.risk.engine, self.risk.engine
+
+    def _listed(self) -> Iterable[Series]:
+        """Every symbol that a policy names, on the markets of the accounts that may trade it."""
+        try:
+            policy = self.policies.current.policy
+        except StoreError:
+            return  # then no order passes; what is held is asked for anyway
+        for place in self.book.accounts:
+            own = policy.accounts.get(place.name)
+            if own is None or isinstance(own.symbols, str):
+                continue
+            for symbol in sorted(own.symbols):
+                for market in sorted(place.markets):
+                    # A name that the venue does not list there has no candles to ask for.
+                    if self.book.symbol(place.name, market, symbol, self.clock.now()).filters is not None:
+                        yield Series(place.exchange, market, symbol)
 
     def _source(self, name: str, account: AccountSettings) -> AccountSource:
         """A configured static equity takes the place of reading the account."""
@@ -270,6 +336,7 @@ class App:
             accounts=tuple(self.accounts),
             registry=self.metrics.registry,
             refresh_metrics=self._refresh_metrics,
+            risk=self.risk,
         )
         token = load_or_create_token(self.settings.admin_token_path)
         runner = web.AppRunner(build_admin(parts, token=token), access_log=None, shutdown_timeout=2.0)

@@ -286,11 +286,17 @@ class Store(Strict):
 
 
 class GlobalRiskSource(Strict):
-    """The global risk signal, where this installation has one."""
+    """The global risk signal: measured here, read from another service, or not there."""
 
-    source: Literal["none", "remote"] = "none"
+    source: Literal["embedded", "remote", "none"] = "embedded"
     url: Url | None = None
+    token: Secret | None = None
     interval: Duration = 1.0
+    trip: Literal["none", "by_tier"] = "none"
+    lookback_days: Annotated[int, Field(ge=30, le=900)] = 180
+    history_min_days: Annotated[int, Field(ge=20, le=900)] = 30
+    horizon_hours: Annotated[int, Field(ge=1, le=720)] = 24
+    benchmark: Annotated[str, Field(pattern=r"^[A-Z0-9]{2,30}$")] = "BTCUSDT"
 
 
 class VenueCredentials(Strict):
@@ -751,8 +757,20 @@ def _check_store_and_risk(settings: Settings) -> Iterator[Refusal]:
     risk = settings.global_risk
     if risk.source == "remote" and risk.url is None:
         yield "global_risk.url", "nothing", "the URL of the risk signal, since global_risk.source is remote"
-    if risk.source == "none" and risk.url is not None:
-        yield "global_risk.source", "none beside a URL", "remote, or no global_risk.url"
+    if risk.source != "remote" and risk.url is not None:
+        yield "global_risk.source", f"{risk.source} beside a URL", "remote, or no global_risk.url"
+    if risk.source != "remote" and risk.token is not None:
+        yield "global_risk.token", f"a token beside source {risk.source}", "source remote, or no global_risk.token"
+    if risk.token is not None and risk.url is not None:
+        parts = urlsplit(risk.url)
+        if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+            yield "global_risk.url", "plain http to another machine, beside a token", "https: the token would be seen"
+    if risk.history_min_days > risk.lookback_days:
+        yield "global_risk.history_min_days", str(risk.history_min_days), (
+            f"at most global_risk.lookback_days ({risk.lookback_days})"
+        )
+    if risk.source == "none" and risk.trip != "none":
+        yield "global_risk.trip", f"{risk.trip} without a signal", "none, or a source"
     for key, value in (
         ("global_risk.interval", risk.interval),
         ("feeds.account_interval", settings.feeds.account_interval),

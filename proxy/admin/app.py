@@ -11,6 +11,7 @@ from proxy.admin.guard import Guard, Handler
 from proxy.admin.parts import AdminParts
 from proxy.admin.policy import PolicyRoutes
 from proxy.admin.records import Records
+from proxy.admin.risk import RiskRoutes
 from proxy.admin.stopping import Stopping
 
 
@@ -25,6 +26,7 @@ def build_admin(parts: AdminParts, *, token: bytes) -> web.Application:
     app = web.Application(middlewares=[guarded], client_max_size=POLICY_BYTES_MAX)
     app.add_routes([*_probes(parts), *Stopping(parts).routes(), *PolicyRoutes(parts).routes()])
     app.add_routes(Records(parts).routes())
+    app.add_routes(RiskRoutes(parts).routes())
     return app
 
 

@@ -65,6 +65,10 @@ class PolicyBody(_Body):
     reason: Stated
 
 
+class EmptyBody(_Body):
+    """Nothing to say: an empty object."""
+
+
 class AliasBody(_Body):
     """The v1 alias names the mode in its path; who and why stand in the body."""
 

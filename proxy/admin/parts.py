@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
@@ -12,6 +12,9 @@ from proxy.audit import Audit
 from proxy.clock import Clock
 from proxy.ess import EssLatch
 from proxy.stores.base import PolicyStore
+
+if TYPE_CHECKING:
+    from proxy.global_risk import GlobalRisk
 
 
 class Values(Protocol):
@@ -43,4 +46,5 @@ class AdminParts:
     refresh_metrics: Callable[[], None] = lambda: None
     metrics_open: bool = True
     hosts: Collection[str] = ()
+    risk: GlobalRisk | None = None  # the embedded engine, where there is one
 

@@ -89,6 +89,12 @@ class Feeds:
         return tuple(health for feed in self._feeds for health in feed.health())
 
 
+def allowances_of(sources: Iterable[AccountSource], clock: Clock) -> Mapping[tuple[str, Market], Allowance]:
+    """One allowance per exchange and market: weight and pauses are the address's, whichever account asks."""
+    markets = {(source.place.exchange, market) for source in sources for market in source.place.markets}
+    return {(exchange, market): Allowance(clock, weight_max=WEIGHT_MAX[market]) for exchange, market in markets}
+
+
 def assemble(
     accounts: Iterable[AccountSource],
     hosts: Mapping[str, str],
@@ -99,19 +105,21 @@ def assemble(
     session: aiohttp.ClientSession,
     clock: Clock,
     cadence: Cadence | None = None,
-    risk: GlobalRiskFeed | None = None,
+    risk: Feed | None = None,
+    allowances: Mapping[tuple[str, Market], Allowance] | None = None,
 ) -> Feeds:
-    """The feeds that these accounts need. `hosts` maps family (`/fapi`) to origin."""
+    """The feeds that these accounts need. `hosts` maps family (`/fapi`) to origin.
+
+    `allowances` are handed in by whoever asks the same hosts for something else as well.
+    """
     times = Cadence() if cadence is None else cadence
     feeds: list[Feed] = []
     pokes: dict[tuple[str, Market], FuturesAccountFeed | SpotAccountFeed] = {}
     venues: dict[tuple[str, Market], Venue] = {}
     sources = tuple(accounts)
     markets = {(source.place.exchange, market) for source in sources for market in source.place.markets}
-    # Weight and pauses are the address's, whichever account asks.
-    allowances = {
-        (exchange, market): Allowance(clock, weight_max=WEIGHT_MAX[market]) for exchange, market in markets
-    }
+    if allowances is None:
+        allowances = allowances_of(sources, clock)
     for source in sources:
         place = source.place
         if source.credentials is None:
@@ -149,5 +157,5 @@ def assemble(
 __all__ = [
     "AccountSource", "Allowance", "Cadence", "Cycle", "DayStart", "FEEDS", "Feed", "FeedFailed", "Feeds",
     "FuturesAccountFeed", "GlobalRiskFeed", "Health", "Malformed", "MarketFeed", "SpotAccountFeed",
-    "StaticAccount", "UnknownLookup", "Venue", "assemble", "open_session",
+    "StaticAccount", "UnknownLookup", "Venue", "allowances_of", "assemble", "open_session",
 ]

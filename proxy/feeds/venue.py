@@ -51,14 +51,20 @@ class Reply:
 
 
 def open_session(
-    *, connections_max: int = 16, ssl_context: ssl.SSLContext | None = None
+    *, connections_max: int = 16, ssl_context: ssl.SSLContext | None = None, token: str | None = None
 ) -> aiohttp.ClientSession:
-    """The session that feeds share: no environment proxies, no cookies, no netrc; certificates are verified."""
+    """The session that feeds share: no environment proxies, no cookies, no netrc; certificates are verified.
+
+    With a token, every request bears it: such a session is for one service only.
+    """
+    headers = {"User-Agent": "riskgate"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections_max, ssl=True if ssl_context is None else ssl_context),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
-        headers={"User-Agent": "riskgate"},
+        headers=headers,
     )
 
 

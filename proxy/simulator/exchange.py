@@ -16,6 +16,7 @@ from proxy.clock import Clock, SystemClock
 from proxy.simulator import keys, parameters
 from proxy.simulator.account import Balance, SimAccount, SimOrder
 from proxy.simulator.call import Call, Endpoint
+from proxy.simulator.candles import Candles
 from proxy.simulator.faults import Fault, Faults
 from proxy.simulator.futures import Futures
 from proxy.simulator.futures_account import FuturesAccount
@@ -74,10 +75,11 @@ class SimExchange:
         self.spot = Spot(self._prices, self._next_id, self.orders, fee_rate, open_orders_max)
         self.futures = Futures(self._prices, self._next_id, self.orders, fee_rate, open_orders_max)
         self.algos = Algos(self.futures)
+        self.candles = Candles(self._prices)
         self.streams = Streams(self, self._prices)
         desks: list[Any] = [
             self.spot, OrderLists(self.spot), self.futures, self.algos, FuturesAccount(self.futures),
-            MarketData(self._prices),
+            MarketData(self._prices), self.candles,
         ]
         self._endpoints: dict[tuple[str, bytes], Endpoint] = {
             (endpoint.method, endpoint.path.encode()): endpoint for desk in desks for endpoint in desk.endpoints()

@@ -15,11 +15,6 @@ from proxy.simulator.spot_shapes import money
 
 Shape = Callable[[Symbol, Call], object]
 
-INTERVALS_MS = {
-    "1s": 1_000, "1m": 60_000, "3m": 180_000, "5m": 300_000, "15m": 900_000, "30m": 1_800_000, "1h": 3_600_000,
-    "2h": 7_200_000, "4h": 14_400_000, "6h": 21_600_000, "8h": 28_800_000, "12h": 43_200_000, "1d": 86_400_000,
-    "3d": 259_200_000, "1w": 604_800_000, "1M": 2_592_000_000,
-}
 SPOT_LIMITS = [
     {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6000},
     {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 100},
@@ -33,7 +28,7 @@ FUTURES_LIMITS = [
 
 
 class MarketData:
-    """Prices, books, candles and exchangeInfo of both markets."""
+    """Prices, books and exchangeInfo of both markets."""
 
     def __init__(self, prices: Prices) -> None:
         self._prices = prices
@@ -50,7 +45,6 @@ class MarketData:
                 ("ticker/bookTicker", self._for(self._book_ticker, symbols), 2),
                 ("ticker/24hr", self._for(self._day, symbols), 2),
                 ("depth", self._one(self._depth, symbols), 5),
-                ("klines", self._one(self._klines, symbols), 2),
                 ("trades", self._one(self._no_trades, symbols), 25),
             )
         ]
@@ -156,22 +150,6 @@ class MarketData:
             "asks": [[self._write(symbol, quote.ask + n * symbol.tick), "1000.00000000"] for n in range(levels)],
         }
         return answer if symbol.market == "spot" else {**answer, "E": call.now_ms, "T": call.now_ms}
-
-    def _klines(self, symbol: Symbol, call: Call) -> object:
-        every = INTERVALS_MS.get(read.text(call.values, "interval"))
-        if every is None:
-            raise Rejection(-1120, "Invalid interval.")
-        price = self._write(symbol, self._prices.mark(symbol.name))
-        count = min(read.optional_integer(call.values, "limit") or 500, 1000)
-        last = call.now_ms - call.now_ms % every
-        since = read.optional_integer(call.values, "startTime")
-        first = last - (count - 1) * every if since is None else since + -since % every
-        opens = [first + n * every for n in range(count) if first + n * every <= last]
-        return [
-            [at, price, price, price, price, "10.00", at + every - 1, plain(Decimal(price) * 10), 2, "5.00",
-             plain(Decimal(price) * 5), "0"]
-            for at in opens
-        ]
 
     def _no_trades(self, symbol: Symbol, call: Call) -> object:
         del symbol, call
