@@ -131,6 +131,7 @@ class Hold(NamedTuple):
     side: Side
     quantity: Decimal
     notional: Decimal
+    coin: str = ""  # what a sale for other coins buys: there the position is opened, not in what is sold
 
 
 class Decision(NamedTuple):

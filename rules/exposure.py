@@ -200,6 +200,13 @@ def buys_quote(order: Order, symbol: SymbolFacts) -> bool:
     return symbol.filters is None or symbol.filters.value.quote_asset not in DOLLAR_COINS
 
 
+def coin_bought(case: Case) -> str:
+    """The coin that a sale for other coins than dollars buys; none for any other order, or while it is not known."""
+    if case.order.market is not SPOT or not buys_quote(case.order, case.symbol) or case.symbol.filters is None:
+        return ""
+    return case.symbol.filters.value.quote_asset
+
+
 def _spends_money(order: Order, symbol: SymbolFacts) -> bool:
     """A sale of dollars themselves closes nothing either."""
     return order.market is SPOT and symbol.filters is not None and symbol.filters.value.base_asset in DOLLAR_COINS

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rules import growth
 from rules.decision import Hold
+from rules.exposure import coin_bought
 from rules.facts import NO_SIDES, Exposure, Fact, FactMissing, Facts, FactStale, SymbolFacts
 from rules.order import Bucket, Instruction, Order, Side
 
@@ -111,7 +112,7 @@ def hold_of(case: Case) -> Hold | None:
     if quantity == NOTHING:
         return None
     order = case.order
-    return Hold(order.symbol, order.bucket, order.side, quantity, _value(case))
+    return Hold(order.symbol, order.bucket, order.side, quantity, _value(case), coin_bought(case))
 
 
 def _value(case: Case) -> Decimal:
@@ -142,7 +143,7 @@ def after(facts: Facts, hold: Hold | None) -> Facts:
         activity=activity,
         symbols={**facts.symbols, hold.symbol: _reserving(symbol, hold)},
         exposure=_raised(facts.exposure, hold.notional),
-        open_positions=_opened(facts.open_positions, (hold.symbol, hold.bucket)),
+        open_positions=_opened(facts.open_positions, (hold.coin or hold.symbol, hold.bucket)),
     )
 
 

@@ -20,7 +20,8 @@ def count(case: Case) -> Finding:
     if limit is None:
         return None
     held = case.open_positions
-    after = len(held) + ((case.order.symbol, case.order.bucket) not in held)
+    place = (exposure.coin_bought(case) or case.order.symbol, case.order.bucket)
+    after = len(held) + (place not in held)
     # An account already over its limit may still work on the positions it has.
     if after > limit and after > len(held):
         return Breach(Reason.OPEN_POSITIONS_EXCEED_LIMIT, after, limit)

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from rules import Bucket, Reason, Side, Verdict, evaluate
+from rules import Bucket, Market, Reason, Side, Verdict, evaluate
 from tests import given
 
 ETH = ("ETHUSDT", Bucket.BOTH)
@@ -38,6 +38,20 @@ def test_adding_to_a_position_is_not_a_new_one(order, facts, limits):
 
     assert evaluate(order(), known, limits(open_positions_max=2)).verdict is Verdict.ALLOW
     assert evaluate(order(), known, limits(open_positions_max=1)).verdict is Verdict.ALLOW
+
+
+def test_a_sale_for_coins_opens_a_position_in_the_coin_it_buys(order, facts, limits):
+    """ETH held and sold for BTC: BTC is the second position, for each leg of a list the same one, and not a third."""
+    pair = given.filters(base_asset="ETH", quote_asset="BTC")
+    legs = [order(side=Side.SELL, market=Market.SPOT, price=price, group=1) for price in ("0.07", "0.05")]
+    holding = {"mark": "0.06", "rules_of_venue": pair, "held": "10"}
+    known = facts(open_positions=frozenset({(given.SYMBOL, Bucket.BOTH)}), **holding)
+
+    blocked = evaluate(legs, known, limits(open_positions_max=1))
+    assert (blocked.reason, blocked.breach.observed) == (Reason.OPEN_POSITIONS_EXCEED_LIMIT, 2)
+    assert evaluate(legs, known, limits(open_positions_max=2)).verdict is Verdict.ALLOW
+    both = facts(open_positions=frozenset({(given.SYMBOL, Bucket.BOTH), ("BTC", Bucket.BOTH)}), **holding)
+    assert evaluate(legs, both, limits(open_positions_max=1)).verdict is Verdict.ALLOW
 
 
 def test_open_positions_must_be_known(order, facts, limits):
