@@ -54,6 +54,7 @@ TESTED_AS_ONE: dict[str, str] = {
     "proxy/stores/migrations": "tests/proxy/stores/test_migrations.py",  # walked as a whole
     "proxy/stores/migrations/versions": "tests/proxy/stores/test_migrations.py",
     "proxy/audit": "tests/proxy/test_audit.py",  # one record: written, read, verified
+    "proxy/ledger": "tests/proxy/ledger",  # one set of books: asked as a whole, its parts tried beside it
     "proxy/admin": "tests/proxy/admin",  # an HTTP API, asked over sockets
     "proxy/simulator": "tests/proxy/simulator",  # an exchange, asked over sockets
     "proxy/upstream": "tests/proxy/test_upstream.py",  # a lane, driven against a venue that keeps every byte
