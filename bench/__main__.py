@@ -2,6 +2,7 @@
 
     python -m bench [--quick]
 
+riskgate is measured as it is written and, where `make compiled` has made that build, compiled ahead of time.
 Every subject is a process of its own, pinned to one core where there are two; load and upstream share the
 other. Rounds are interleaved and medians shown. Only ratios and CPU per request carry over to another
 machine.
@@ -24,7 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench.builds import ROOT, command, interpreters
+
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 NGINX = """
@@ -95,10 +97,12 @@ def _pin(process: subprocess.Popen[str], core: int) -> None:
         os.sched_setaffinity(process.pid, {CORES[core % len(CORES)]})
 
 
-def _started(stack: ExitStack, module: str, *arguments: str, core: int) -> tuple[subprocess.Popen[str], int]:
+def _started(
+    stack: ExitStack, module: str, *arguments: str, core: int, python: str = sys.executable
+) -> tuple[subprocess.Popen[str], int]:
     """Start a process that prints its port and ends with its input."""
     process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
+        command(python, module, *arguments),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if module.endswith("riskgate") else None,
@@ -181,14 +185,17 @@ def _subjects(stack: ExitStack, upstream: int, *, quick: bool, loops: list[str])
     if shutil.which("nginx"):
         process, port = stack.enter_context(_nginx(upstream))
         yield Subject("nginx proxy_pass", port, process)
-    modules = [("aiohttp passthrough", "bench.subject_aiohttp", ()), ("riskgate, lane only", "bench.subject_lane", ())]
-    for sync in ("process",) if quick else ("process", "power"):
-        modules.append((f"riskgate, gate on, audit {sync}", "bench.subject_riskgate", (sync,)))
+    builds = interpreters()
+    modules = [("aiohttp passthrough", "bench.subject_aiohttp", (), builds["pure"])]
+    for build, python in builds.items():
+        modules.append((f"riskgate, transport only, {build}", "bench.subject_lane", (), python))
+        for sync in ("process",) if quick else ("process", "power"):
+            modules.append((f"riskgate, whole, {build}, audit {sync}", "bench.subject_riskgate", (sync,), python))
     for loop in loops:
-        for name, module, extra in modules:
+        for name, module, extra, python in modules:
             shown = f"{name} ({loop})"
             try:
-                process, port = _started(stack, module, str(upstream), loop, *extra, core=0)
+                process, port = _started(stack, module, str(upstream), loop, *extra, core=0, python=python)
             except RuntimeError as error:
                 print(f"{shown}: {error}", file=sys.stderr)
                 continue

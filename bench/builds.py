@@ -6,34 +6,40 @@ the sources of this folder before the packages that are installed there.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-COMPILED = ROOT / ".venv-compiled" / "bin" / "python"
+COMPILED = ROOT / ".venv-compiled"
 
 # Started without the working folder on its path (-P) and with ours at its end: what is installed goes first.
 _RUN = (
     "import runpy, sys; sys.path.append({root!r}); sys.argv[0:1] = [];"
     " runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
 )
+_WHICH = "import rules.decision; print(rules.decision.__file__)"
 
 
 def interpreters() -> dict[str, str]:
     """The interpreter of each build that is there, by the build's name."""
     found = {"pure": sys.executable}
-    if COMPILED.exists():
-        found["compiled"] = str(COMPILED)
-    return found
+    python = COMPILED / "bin" / "python"
+    stamp = COMPILED / ".installed"
+    if not stamp.exists():
+        return found
+    loaded = subprocess.run([python, "-P", "-c", _WHICH], capture_output=True, text=True, cwd="/", check=True).stdout
+    if not loaded.strip().endswith(".so"):
+        raise RuntimeError(f"the compiled build loads {loaded.strip()}, expected an extension module")
+    newer = [
+        file.name for name in ("proxy", "rules") for file in (ROOT / name).rglob("*.py")
+        if file.stat().st_mtime > stamp.stat().st_mtime
+    ]  # fmt: skip
+    if newer:
+        print(f"the compiled build is older than {len(newer)} sources; `make compiled` renews it", file=sys.stderr)
+    return found | {"compiled": str(python)}
 
 
 def command(python: str, module: str, *arguments: str) -> list[str]:
     """What runs a module of the benchmark with a build's interpreter."""
     return [python, "-P", "-c", _RUN.format(root=str(ROOT)), module, *arguments]
-
-
-def build_of_this_process() -> str:
-    """Which build the packages that were imported are."""
-    from rules import decision
-
-    return "compiled" if str(decision.__file__).endswith((".so", ".pyd")) else "pure"

@@ -66,7 +66,10 @@ def count(started: list[str], upstream: int, orders: int, folder: Path) -> float
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        port = int(process.stdout.readline())
+        line = process.stdout.readline()
+        if not line.strip().isdigit():
+            raise RuntimeError(f"it did not start: {line!r}")
+        port = int(line)
         load(port, WARM_UP)
         _control("-i", "on", process.pid)
         load(port, orders)
@@ -109,7 +112,11 @@ def main() -> int:
             if options.only not in name:
                 continue
             with tempfile.TemporaryDirectory() as folder:
-                counted = count(started, upstream, options.orders, Path(folder))
+                try:
+                    counted = count(started, upstream, options.orders, Path(folder))
+                except RuntimeError as error:
+                    print(f"{name}: {error}", file=sys.stderr)
+                    continue
                 if options.profile is not None:
                     options.profile.mkdir(parents=True, exist_ok=True)
                     kept = options.profile / f"callgrind.{name.replace(', ', '-').replace(' ', '-')}"
