@@ -31,6 +31,7 @@ from rules.facts import (
 )
 from rules.gate import evaluate
 from rules.growth import maintenance_of, rests
+from rules.headroom import Headroom, RuleHeadroom, headroom
 from rules.limits import (
     Ages,
     Limits,
@@ -73,5 +74,6 @@ __all__ = [
     "RULEBOOK", "Rule", "RuleRun", "Side", "Sides", "Stop", "SymbolFacts", "Verdict", "Within", "WorkingOrder",
     "after", "amended_order", "closed", "described", "evaluate", "placed", "sentence", "strictest", "value_type",
     "AccountSums", "Bracket", "asks_for_sums", "maintenance_of", "rests",
+    "Headroom", "RuleHeadroom", "headroom",
     "PolicyGap", "effective", "effective_with_sources", "looser", "no_looser",
 ]

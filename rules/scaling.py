@@ -98,14 +98,14 @@ def _shrunk(case: Case, asked: Decimal, target: Decimal) -> Order | Breach:
     order, filters = case.order, case.filters
     if order.quote_quantity is not None:
         sent = floor_to_step(target, _step(filters.quote_quantity_step, asked))
-        quantity_min = NOTHING
+        smallest = NOTHING
         value = sent
     else:
-        sent = floor_to_step(target, _step(_quantity_step(order, filters), asked))
-        quantity_min = _quantity_min(order, filters)
+        sent = floor_to_step(target, _step(quantity_step(order, filters), asked))
+        smallest = quantity_min(order, filters)
         value = sent * _filter_price(case)
-    if sent <= NOTHING or sent < quantity_min:
-        return _below(case, sent, quantity_min)
+    if sent <= NOTHING or sent < smallest:
+        return _below(case, sent, smallest)
     if value < filters.notional_min and (filters.notional_min_applies_to_market or order.type not in AT_MARKET):
         return _below(case, value, filters.notional_min)
     if order.quote_quantity is not None:
@@ -129,14 +129,15 @@ def _step(step: Decimal, asked: Decimal) -> Decimal:
     return Decimal(1).scaleb(min(int(asked.as_tuple().exponent), 0))
 
 
-def _quantity_step(order: Order, filters: Filters) -> Decimal:
+def quantity_step(order: Order, filters: Filters) -> Decimal:
     """What trades at the market must keep to the market step as well; steps are powers of ten, so the coarser."""
     if order.type in AT_MARKET and filters.market_quantity_step is not None:
         return max(filters.quantity_step, filters.market_quantity_step)
     return filters.quantity_step
 
 
-def _quantity_min(order: Order, filters: Filters) -> Decimal:
+def quantity_min(order: Order, filters: Filters) -> Decimal:
+    """The smallest quantity that the venue takes of such an order."""
     if order.type in AT_MARKET and filters.market_quantity_min is not None:
         return max(filters.quantity_min, filters.market_quantity_min)
     return filters.quantity_min
