@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -44,20 +45,21 @@ def es_historical(losses: Floats, level: int) -> float:
 
 
 def tail_of(losses: Floats, level: int) -> tuple[Floats, NDArray[np.intp]]:
-    """The weights of the worst scenarios, adding up to 1, and which they are, the worst first."""
-    share, rest = divmod(len(losses) * (LEVEL_WHOLE - level), LEVEL_WHOLE)
-    taken = share + (1 if rest or not share else 0)
-    if taken < len(losses):
-        worst = np.argpartition(losses, len(losses) - taken)[-taken:]
-    else:
-        worst = np.arange(len(losses))
-    worst = worst[np.argsort(-losses[worst], kind="stable")]
-    if not share:
-        return np.ones(1), worst
-    weights = np.full(taken, float(LEVEL_WHOLE))
+    """The weights of the worst scenarios, adding up to 1, and which they are; the least of them first."""
+    weights = _tail_weights(len(losses), level)
+    first = len(losses) - len(weights)
+    return weights, np.argpartition(losses, first)[first:]
+
+
+@lru_cache(maxsize=64)
+def _tail_weights(count: int, level: int) -> Floats:
+    whole, rest = divmod(count * (LEVEL_WHOLE - level), LEVEL_WHOLE)
+    if not whole:
+        return np.ones(1)  # the share is less than one scenario: the worst of them
+    weights = np.full(whole + (1 if rest else 0), float(LEVEL_WHOLE))
     if rest:
-        weights[-1] = rest
-    return weights / float(share * LEVEL_WHOLE + rest), worst
+        weights[0] = rest  # the least of the tail counts in part
+    return np.asarray(weights / float(whole * LEVEL_WHOLE + rest))
 
 
 def ewma_weights(count: int, decay: float = DECAY) -> Floats:

@@ -88,7 +88,7 @@ def largest_quantity(
         return None
     unit = portfolio.table.returns[:, at] * (-value if side is Side.BUY else value)
     wanted = float(asked)
-    quantity = _parametric(portfolio, unit, value * portfolio.table.deviations[at], wanted, limit)
+    quantity = _parametric(portfolio, unit, value * float(portfolio.table.deviations[at]), wanted, limit)
     for level, money in ((VAR_95, limit.var_95), (VAR_99, limit.var_99)):
         if money is not None and quantity > 0:
             quantity = _within_var(portfolio.worst, unit, quantity, float(money), level)
@@ -96,7 +96,7 @@ def largest_quantity(
         quantity = _within_es(portfolio.worst, unit, quantity, float(limit.es_975), ES_975)
     if quantity >= wanted:
         return asked
-    return DOWN.create_decimal(repr(quantity * SAFE)) if quantity > 0 else ZERO
+    return DOWN.create_decimal(repr(float(quantity) * SAFE)) if quantity > 0 else ZERO
 
 
 def _within_var(worst: Floats, unit: Floats, asked: float, limit: float, level: int) -> float:
@@ -133,11 +133,13 @@ def _within_es(worst: Floats, unit: Floats, asked: float, limit: float, level: i
         losses = worst + unit * quantity
         weights, tail = arithmetic.tail_of(losses, level)
         beyond = float(weights @ losses[tail]) - limit
-        if beyond <= 1e-9 * limit:
-            return quantity if beyond <= 0 else quantity * (1.0 - 1e-8)
+        if beyond <= 0:
+            return quantity
         slope = float(weights @ unit[tail])
         if not slope > 0:
             return 0.0
+        if beyond <= 1e-12 * limit:  # on the crossing but for rounding: a little further in
+            return max(0.0, quantity - 4e-12 * limit / slope)
         quantity -= beyond / slope
     return 0.0
 

@@ -37,7 +37,7 @@ Statistic = Annotated[float, PlainSerializer(_rounded, return_type=float, when_u
 
 def money(value: float) -> Decimal:
     """A calculated amount as money, to a hundred-millionth."""
-    return Decimal(repr(value)).quantize(CENT_OF_CENTS)
+    return Decimal(repr(float(value))).quantize(CENT_OF_CENTS)
 
 
 class SystemicRiskType(StrEnum):
