@@ -11,12 +11,17 @@ from proxy.book import AccountPlace, Book
 from proxy.clock import Clock
 from proxy.exchanges.base import Credentials
 from proxy.feeds.account import FuturesAccountFeed, SpotAccountFeed, StaticAccount
+from proxy.feeds.bypass import Bypass, BypassWatch, OnBypass, Recorded
 from proxy.feeds.day_start import DayStart
 from proxy.feeds.lookup import UnknownLookup
 from proxy.feeds.market import MarketFeed
 from proxy.feeds.polling import Cycle, Feed, Health
 from proxy.feeds.reading import Malformed
 from proxy.feeds.risk import GlobalRiskFeed
+from proxy.feeds.server_time import ServerTime
+from proxy.feeds.stream import Stream
+from proxy.feeds.stream_account import Live
+from proxy.feeds.stream_binance import FuturesStream, SpotStream
 from proxy.feeds.venue import Allowance, FeedFailed, Venue, open_session
 from proxy.reservations import Reservations
 from proxy.tasks import Tasks
@@ -41,27 +46,56 @@ class AccountSource:
 
     place: AccountPlace
     credentials: Credentials | None = None
+    stream: bool = True  # listen to the venue's user data stream, where `assemble` knows its origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cadence:
-    """How often things are read, in seconds. One futures account then uses two thirds of an address's weight."""
+    """How often things are read, in seconds. Without streams one futures account then uses two thirds of an address's
+    weight, with them a quarter."""
 
     account_s: float = 2.0
     snapshot_s: float = 5.0
     config_s: float = 60.0
     market_s: float = 2.0
     risk_s: float = 1.0
+    calm_s: float = 30.0  # orders and positions, while a stream tells them
+    time_s: float = 60.0
+    ping_s: float = 2.0
+    pong_s: float = 5.0
+    lag_ms: int = 250
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOrigins:
+    """Where the venue pushes, per API; a connection lives long, so they have a session of their own."""
+
+    futures: str | None = None
+    spot: str | None = None  # prices
+    spot_account: str | None = None  # the WebSocket API
+    session: aiohttp.ClientSession | None = None
+
+    def account_of(self, market: Market) -> str | None:
+        """Where an account's events are told."""
+        return self.spot_account if market is Market.SPOT else self.futures
+
+    def prices_of(self, market: Market) -> str | None:
+        """Where prices are told."""
+        return self.spot if market is Market.SPOT else self.futures
 
 
 class Feeds:
     """All feeds of a process, started and closed as one."""
 
     def __init__(
-        self, feeds: Sequence[Feed], pokes: Mapping[tuple[str, Market], FuturesAccountFeed | SpotAccountFeed]
+        self,
+        feeds: Sequence[Feed],
+        pokes: Mapping[tuple[str, Market], FuturesAccountFeed | SpotAccountFeed],
+        watch: BypassWatch,
     ) -> None:
         self._feeds = tuple(feeds)
         self._pokes = pokes
+        self.bypasses = watch
 
     def start(self, tasks: Tasks) -> None:
         """Begin to poll."""
@@ -83,6 +117,11 @@ class Feeds:
         feed = self._pokes.get((account, market))
         if feed is not None:
             feed.poke(config=config)
+
+    def live(self, account: str, market: Market) -> Live | None:
+        """An account as its readings and its stream show it; None for one that is not read."""
+        feed = self._pokes.get((account, market))
+        return None if feed is None else feed.live
 
     def health(self) -> tuple[Health, ...]:
         """How every cycle of every feed does."""
@@ -107,55 +146,95 @@ def assemble(
     cadence: Cadence | None = None,
     risk: Feed | None = None,
     allowances: Mapping[tuple[str, Market], Allowance] | None = None,
+    streams: StreamOrigins | None = None,
+    on_bypass: OnBypass | None = None,
+    recorded: Recorded | None = None,
 ) -> Feeds:
     """The feeds that these accounts need. `hosts` maps family (`/fapi`) to origin.
 
-    `allowances` are handed in by whoever asks the same hosts for something else as well.
+    `allowances` are handed in by whoever asks the same hosts for something else as well. `streams` says
+    where the venue pushes; without it everything is read. `on_bypass` is told of orders that nobody here sent,
+    `recorded` which of them an earlier process did.
     """
     times = Cadence() if cadence is None else cadence
-    feeds: list[Feed] = []
     pokes: dict[tuple[str, Market], FuturesAccountFeed | SpotAccountFeed] = {}
     venues: dict[tuple[str, Market], Venue] = {}
     sources = tuple(accounts)
-    markets = {(source.place.exchange, market) for source in sources for market in source.place.markets}
     if allowances is None:
         allowances = allowances_of(sources, clock)
+    if streams is None:
+        streams = StreamOrigins()
+    watch = BypassWatch(reservations, clock, on_bypass=on_bypass, recorded=recorded)
+    markets: dict[tuple[str, Market], MarketFeed] = {}
+    for exchange, market in sorted(allowances):
+        allowance = allowances[exchange, market]
+        venue = Venue(session, hosts[FAMILY[market]], clock, allowance=allowance, timeout_s=10.0)
+        markets[exchange, market] = MarketFeed(
+            market, venue, book, clock, exchange=exchange, prices_s=times.market_s, time_s=times.time_s,
+        )  # fmt: skip
+    feeds: list[Feed] = [*markets.values()]
     for source in sources:
         place = source.place
         if source.credentials is None:
             feeds.append(StaticAccount(place))
             continue
         for market in sorted(place.markets):
-            origin = hosts[FAMILY[market]]
-            venue = Venue(
-                session, origin, clock, credentials=source.credentials, allowance=allowances[place.exchange, market]
-            )
-            venues[place.name, market] = venue
-            feed: FuturesAccountFeed | SpotAccountFeed
-            if market is Market.SPOT:
-                feed = SpotAccountFeed(
-                    place.name, venue, book, reservations, day_start, clock,
-                    exchange=place.exchange, snapshot_s=times.snapshot_s,
-                )  # fmt: skip
-            else:
-                feed = FuturesAccountFeed(
-                    place.name, venue, book, reservations, day_start, clock,
-                    account_s=times.account_s, snapshot_s=times.snapshot_s, config_s=times.config_s,
-                )  # fmt: skip
+            shared = markets[place.exchange, market]
+            venue = venues[place.name, market] = Venue(
+                session, hosts[FAMILY[market]], clock, credentials=source.credentials,
+                allowance=allowances[place.exchange, market], server_time=shared.server_time,
+            )  # fmt: skip
+            live = Live(
+                place.name, market, book, reservations, clock, shared.server_time, watch=watch, lag_ms=times.lag_ms,
+                unread_max_s=3 * times.calm_s + 10,
+            )  # fmt: skip
+            live.wants_time = shared.read_time_early
+            feed = _account_feed(source, market, venue, book, live, day_start, clock, times, streams, session)
             feeds.append(feed)
             pokes[place.name, market] = feed
-    for exchange, market in sorted(markets):
-        allowance = allowances[exchange, market]
-        venue = Venue(session, hosts[FAMILY[market]], clock, allowance=allowance, timeout_s=10.0)
-        feeds.insert(0, MarketFeed(market, venue, book, clock, exchange=exchange, prices_s=times.market_s))
     feeds.append(UnknownLookup(reservations, venues, clock))
     if risk is not None:
         feeds.append(risk)
-    return Feeds(feeds, pokes)
+    return Feeds(feeds, pokes, watch)
+
+
+def _account_feed(
+    source: AccountSource,
+    market: Market,
+    venue: Venue,
+    book: Book,
+    live: Live,
+    day_start: DayStart,
+    clock: Clock,
+    times: Cadence,
+    streams: StreamOrigins,
+    session: aiohttp.ClientSession,
+) -> FuturesAccountFeed | SpotAccountFeed:
+    name, exchange = source.place.name, source.place.exchange
+    origin = streams.account_of(market) if source.stream else None
+    session = streams.session or session
+    beats = {"ping_s": times.ping_s, "pong_s": times.pong_s}
+    if market is Market.SPOT:
+        told = None if origin is None else SpotStream(
+            f"account.{name}.spot.stream", live, venue, venue.server_time, origin, session, clock,
+            book=book, exchange=exchange, **beats,
+        )  # fmt: skip
+        return SpotAccountFeed(
+            venue, book, live, day_start, clock, exchange=exchange, snapshot_s=times.snapshot_s,
+            calm_s=times.calm_s, stream=told,
+        )  # fmt: skip
+    heard = None if origin is None else FuturesStream(
+        f"account.{name}.futures.stream", live, venue, venue.server_time, origin, session, clock, book=book, **beats,
+    )  # fmt: skip
+    return FuturesAccountFeed(
+        venue, book, live, day_start, clock, account_s=times.account_s, snapshot_s=times.snapshot_s,
+        calm_s=times.calm_s, config_s=times.config_s, stream=heard,
+    )  # fmt: skip
 
 
 __all__ = [
-    "AccountSource", "Allowance", "Cadence", "Cycle", "DayStart", "FEEDS", "Feed", "FeedFailed", "Feeds",
-    "FuturesAccountFeed", "GlobalRiskFeed", "Health", "Malformed", "MarketFeed", "SpotAccountFeed",
-    "StaticAccount", "UnknownLookup", "Venue", "allowances_of", "assemble", "open_session",
+    "AccountSource", "Allowance", "allowances_of", "assemble", "Bypass", "BypassWatch", "Cadence", "Cycle",
+    "DayStart", "Feed", "FeedFailed", "FEEDS", "Feeds", "FuturesAccountFeed", "GlobalRiskFeed", "Health",
+    "Live", "Malformed", "MarketFeed", "open_session", "ServerTime", "SpotAccountFeed", "StaticAccount",
+    "Stream", "StreamOrigins", "UnknownLookup", "Venue",
 ]

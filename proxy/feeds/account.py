@@ -1,4 +1,4 @@
-"""An account's state, read by polling.
+"""An account's state, read from time to time; with a stream seldom, without one often.
 
 The order of requests carries weight: conditional orders, then orders, then positions. What
 moves between two readings (a trigger fires, an order fills) is then seen twice for a moment,
@@ -15,58 +15,78 @@ from proxy.book import AccountPlace, Book, Working, only_closes
 from proxy.clock import Clock
 from proxy.feeds.day_start import DayStart
 from proxy.feeds.polling import Cycle, Cycles, Health
-from proxy.feeds.reading import Malformed, flag, identifier, number, price, record, rows, size, text
+from proxy.feeds.reading import Malformed, flag, identifier, number, optional_stamp_ms, price, record, rows, size, text
+from proxy.feeds.stream import Stream
+from proxy.feeds.stream_account import Live
+from proxy.feeds.stream_binance import FuturesStream, SpotStream
+from proxy.feeds.stream_picture import Amount, HeldKey, Listed
 from proxy.feeds.venue import FeedFailed, Venue
-from proxy.reservations import ALGO, Reservations, names_of
+from proxy.reservations import ALGO
 from proxy.tasks import Tasks
 from rules import Bracket, Bucket, Market, Position, Side, WorkingOrder
 
 ZERO = Decimal(0)
+WATCH_S = 1.0
+KEEP_ALIVE_S = 1800.0  # a listen key lives for an hour
 
 
 class FuturesAccountFeed(Cycles):
-    """A USDⓈ-M futures account: equity, positions, working orders, position mode, leverage."""
+    """A USDⓈ-M futures account: equity, positions, working orders, position mode, leverage.
+
+    `live` puts readings and the user data stream together; without a stream it takes readings only.
+    """
 
     def __init__(
         self,
-        account: str,
         venue: Venue,
         book: Book,
-        reservations: Reservations,
+        live: Live,
         day_start: DayStart,
         clock: Clock,
         *,
         account_s: float = 2.0,
         snapshot_s: float = 5.0,
+        calm_s: float = 30.0,
         config_s: float = 60.0,
         brackets_s: float = 3600.0,
+        stream: FuturesStream | None = None,
     ) -> None:
-        self._account = account
+        self._account = live.account
         self._venue = venue
         self._book = book
-        self._reservations = reservations
+        self.live = live
         self._day_start = day_start
         self._clock = clock
-        name = f"account.{account}.futures"
+        name = f"account.{live.account}.futures"
         self._snapshot = Cycle(
-            f"{name}.snapshot", self._read_snapshot, every_s=snapshot_s, clock=clock, venue=venue
-        )
+            f"{name}.snapshot", self._read_snapshot, every_s=snapshot_s, clock=clock, venue=venue,
+            calm_s=calm_s, is_calm=lambda: live.is_live,
+        )  # fmt: skip
         self._config = Cycle(
             f"{name}.config", self._read_config, every_s=config_s, clock=clock, venue=venue, poke_min_s=5.0
         )
-        super().__init__(
-            name,
-            (
-                self._config,
-                Cycle(f"{name}.brackets", self._read_brackets, every_s=brackets_s, clock=clock, venue=venue),
-                self._snapshot,
-                Cycle(f"{name}.equity", self._read_equity, every_s=account_s, clock=clock, venue=venue),
-            ),
+        self._equity = Cycle(f"{name}.equity", self._read_equity, every_s=account_s, clock=clock, venue=venue)
+        live.wants_reading = self._snapshot.poke
+        cycles: tuple[Cycle, ...] = (
+            self._config,
+            Cycle(f"{name}.brackets", self._read_brackets, every_s=brackets_s, clock=clock, venue=venue),
+            self._snapshot,
+            self._equity,
+            Cycle(f"{name}.watch", live.tick, every_s=WATCH_S, clock=clock),
         )
+        streams: tuple[Stream, ...] = ()
+        if stream is not None:
+            stream.wants_equity, stream.wants_config = self._equity.poke, self._config.poke
+            cycles = (
+                *cycles,
+                Cycle(f"{name}.listen_key", stream.keep_alive, every_s=KEEP_ALIVE_S, clock=clock, start_s=KEEP_ALIVE_S),
+            )
+            streams = (stream.stream,)
+        super().__init__(name, cycles, streams)
 
     def poke(self, *, config: bool = False) -> None:
-        """An order was answered (or a setting): read working orders and positions (or settings) early."""
-        self._snapshot.poke()
+        """An order was answered (or a setting): make sure that it is seen."""
+        self.live.answered()
         if config:
             self._config.poke()
 
@@ -74,15 +94,15 @@ class FuturesAccountFeed(Cycles):
         algo = await self._venue.get("/fapi/v1/openAlgoOrders", signed=True)
         plain = await self._venue.get("/fapi/v1/openOrders", signed=True)
         held = await self._venue.get("/fapi/v3/positionRisk", signed=True)
-        orders = [conditional_order(row) for row in rows(algo.found)]
-        orders += [futures_order(row) for row in rows(plain.found)]
+        found = [(_listed(row, conditional_order(row)), created_ms(row, "createTime")) for row in rows(algo.found)]
+        found += [(_listed(row, futures_order(row)), created_ms(row, "time")) for row in rows(plain.found)]
         listed = rows(held.found)
-        positions = futures_positions(listed)
         # As old as its first request: the oldest part decides.
-        if self._book.apply_snapshot(
-            self._account, Market.LINEAR, as_of=algo.as_of, positions=positions, orders=orders
-        ):
-            self._reservations.snapshot_applied(self._account, Market.LINEAR, algo.sent_s, names_of(orders))
+        self.live.reading(
+            as_of=algo.as_of, sent_s=algo.sent_s, orders=[one for one, _ in found], held=futures_held(listed)
+        )
+        for one, at_ms in found:
+            self.live.meet(one, at_ms)
         if listed:
             # What positions are listed under shows the mode as well, and far more often than asking for it.
             legs = any(_bucket(row) is not Bucket.BOTH for row in listed)
@@ -127,32 +147,44 @@ class SpotAccountFeed(Cycles):
 
     def __init__(
         self,
-        account: str,
         venue: Venue,
         book: Book,
-        reservations: Reservations,
+        live: Live,
         day_start: DayStart,
         clock: Clock,
         *,
         exchange: str,
         snapshot_s: float = 5.0,
+        calm_s: float = 30.0,
+        stream: SpotStream | None = None,
     ) -> None:
-        self._account = account
+        self._account = live.account
         self._exchange = exchange
         self._venue = venue
         self._book = book
-        self._reservations = reservations
+        self.live = live
         self._day_start = day_start
         self._clock = clock
-        name = f"account.{account}.spot"
+        name = f"account.{live.account}.spot"
         self._snapshot = Cycle(
-            f"{name}.snapshot", self._read_snapshot, every_s=snapshot_s, clock=clock, venue=venue
+            f"{name}.snapshot", self._read_snapshot, every_s=snapshot_s, clock=clock, venue=venue,
+            calm_s=calm_s, is_calm=lambda: live.is_live,
+        )  # fmt: skip
+        live.wants_reading = self._snapshot.poke
+        super().__init__(
+            name,
+            (self._snapshot, Cycle(f"{name}.watch", self._watch, every_s=WATCH_S, clock=clock)),
+            () if stream is None else (stream.stream,),
         )
-        super().__init__(name, (self._snapshot,))
 
     def poke(self, *, config: bool = False) -> None:  # noqa: ARG002 - spot has no settings to read
-        """An order was answered: read working orders and balances early."""
-        self._snapshot.poke()
+        """An order was answered: make sure that it is seen."""
+        self.live.answered()
+
+    async def _watch(self) -> None:
+        await self.live.tick()
+        # The stream moves balances and prices move equity: losses are measured between readings as well.
+        await self._observe()
 
     async def _read_snapshot(self) -> None:
         if not self._book.filters_known(self._exchange, Market.SPOT):
@@ -160,12 +192,19 @@ class SpotAccountFeed(Cycles):
             raise FeedFailed("exchangeInfo has not been read yet")
         plain = await self._venue.get("/api/v3/openOrders", signed=True)
         held = await self._venue.get("/api/v3/account", {"omitZeroBalances": "true"}, signed=True)
-        orders = [spot_order(row) for row in rows(plain.found)]
-        positions = spot_balances(rows(record(held.found).get("balances")))
-        if self._book.apply_snapshot(
-            self._account, Market.SPOT, as_of=plain.as_of, positions=positions, orders=orders
-        ):
-            self._reservations.snapshot_applied(self._account, Market.SPOT, plain.sent_s, names_of(orders))
+        found = [(_listed(row, spot_order(row)), created_ms(row, "time")) for row in rows(plain.found)]
+        account = record(held.found)
+        at_ms = optional_stamp_ms(account, "updateTime")
+        balances = spot_balances(rows(account.get("balances")))
+        amounts = {(coin, Bucket.BOTH): Amount(held.both, at_ms) for coin, held in balances.items()}
+        self.live.reading(
+            as_of=plain.as_of, sent_s=plain.sent_s, orders=[one for one, _ in found], held=amounts, held_ms=at_ms
+        )
+        for one, created in found:
+            self.live.meet(one, created)
+        await self._observe()
+
+    async def _observe(self) -> None:
         await self._day_start.observe(self._account, self._book.equity(self._account, self._clock.now()))
 
 
@@ -221,6 +260,26 @@ def futures_positions(found: Iterable[Mapping[str, Any]]) -> dict[str, Position]
         )
         for symbol, legs in sizes.items()
     }
+
+
+def futures_held(found: Iterable[Mapping[str, Any]]) -> dict[HeldKey, Amount]:
+    """positionRisk, each row with the time of its last change."""
+    listed = list(found)
+    futures_positions(listed)
+    return {
+        (text(row, "symbol"), _bucket(row)): Amount(number(row, "positionAmt"), optional_stamp_ms(row, "updateTime"))
+        for row in listed
+    }
+
+
+def _listed(row: Mapping[str, Any], working: Working) -> Listed:
+    executed = size(row, "executedQty") if "executedQty" in row else ZERO
+    return Listed(working, optional_stamp_ms(row, "updateTime"), executed)
+
+
+def created_ms(row: Mapping[str, Any], key: str) -> int:
+    """When an order was placed; 0, long ago, where the venue does not say."""
+    return optional_stamp_ms(row, key)
 
 
 def futures_order(row: Mapping[str, Any]) -> Working:

@@ -11,13 +11,14 @@ from typing import Any
 from proxy.book import DOLLAR_COINS, Book, Quote
 from proxy.clock import Clock
 from proxy.feeds.polling import Cycle, Cycles
-from proxy.feeds.reading import Malformed, flag, number, price, record, rows, size, text
+from proxy.feeds.reading import Malformed, flag, number, price, record, rows, size, stamp_ms, text
 from proxy.feeds.venue import FeedFailed, Venue
 from rules import Filters, Market
 
 INFO_BYTES_MAX = 64 * 1024 * 1024
 SYMBOLS_AT_ONCE = 50  # between these the loop serves orders
 FILTERS_S = 3600.0
+TIME_S = 60.0
 FILTERS_WAIT_S = 1.0  # at the start both are asked for at once
 TWO = Decimal(2)
 
@@ -35,21 +36,36 @@ class MarketFeed(Cycles):
         exchange: str = "binance",
         prices_s: float = 2.0,
         filters_s: float = FILTERS_S,
+        time_s: float = TIME_S,
     ) -> None:
         self._market = market
         self._venue = venue
         self._book = book
         self._exchange = exchange
+        self._clock = clock
+        self.server_time = venue.server_time
         self._listed = asyncio.Event()
         name = f"market.{exchange}.{market.value}"
         read_prices = self._read_spot_prices if market is Market.SPOT else self._read_futures_prices
+        self._time = Cycle(f"{name}.time", self._read_time, every_s=time_s, clock=clock, venue=venue)
         super().__init__(
             name,
             (
                 Cycle(f"{name}.filters", self._read_filters, every_s=filters_s, clock=clock, venue=venue),
                 Cycle(f"{name}.prices", read_prices, every_s=prices_s, clock=clock, venue=venue),
+                self._time,
             ),
         )
+
+    def read_time_early(self) -> None:
+        """Something does not fit the venue's time as it was measured."""
+        self._time.poke()
+
+    async def _read_time(self) -> None:
+        path = "/api/v3/time" if self._market is Market.SPOT else "/fapi/v1/time"
+        reply = await self._venue.get(path)
+        received_s = self._clock.monotonic()
+        self.server_time.note(stamp_ms(record(reply.found), "serverTime"), reply.sent_s, received_s)
 
     async def _read_filters(self) -> None:
         path = "/api/v3/exchangeInfo" if self._market is Market.SPOT else "/fapi/v1/exchangeInfo"

@@ -62,10 +62,27 @@ class Feed(Protocol):
         ...
 
 
+class Streaming(Protocol):
+    """A connection that is kept."""
+
+    def start(self, tasks: Tasks) -> None:
+        """Connect and stay connected."""
+        ...
+
+    async def close(self) -> None:
+        """End it."""
+        ...
+
+    def health(self) -> Health:
+        """Whether it lives."""
+        ...
+
+
 class Cycle:
     """One reading, repeated every `every_s` seconds; `poke` asks for it earlier.
 
-    `ready_within_s` is how old the last success may be before health says not ready.
+    `ready_within_s` is how old the last success may be before health says not ready. While `is_calm`
+    (something else keeps the facts fresh) it repeats every `calm_s`.
     """
 
     def __init__(
@@ -79,6 +96,8 @@ class Cycle:
         poke_min_s: float = 2.0,
         ready_within_s: float | None = None,
         start_s: float = 0.0,
+        calm_s: float | None = None,
+        is_calm: Callable[[], bool] | None = None,
     ) -> None:
         self.name = name
         self._work = work
@@ -86,7 +105,10 @@ class Cycle:
         self._clock = clock
         self._venue = venue
         self._poke_min_s = poke_min_s
-        self._ready_within_s = 3 * every_s + BACKOFF_MAX_S if ready_within_s is None else ready_within_s
+        self._calm_s = every_s if calm_s is None else max(every_s, calm_s)
+        self._is_calm = is_calm
+        slowest_s = max(self._calm_s, start_s)
+        self._ready_within_s = 3 * slowest_s + BACKOFF_MAX_S if ready_within_s is None else ready_within_s
         self._start_s = start_s
         self._poked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -145,7 +167,7 @@ class Cycle:
 
     def wait_s(self) -> float:
         """How long to wait before the next reading."""
-        wait_s = self._every_s
+        wait_s = self._calm_s if self._is_calm is not None and self._is_calm() else self._every_s
         if self._failures:
             # Early retries come quickly whatever the cadence: a slow cycle must not stay wrong for long.
             wait_s = min(BACKOFF_MAX_S, max(0.25, min(self._every_s, 1.0)) * 2 ** min(self._failures - 1, 8))
@@ -191,27 +213,28 @@ class Cycle:
 
 
 class Cycles:
-    """A feed made of cycles."""
+    """A feed made of cycles, and of streams that spare them work."""
 
     name: str
 
-    def __init__(self, name: str, cycles: tuple[Cycle, ...]) -> None:
+    def __init__(self, name: str, cycles: tuple[Cycle, ...], streams: tuple[Streaming, ...] = ()) -> None:
         self.name = name
         self.cycles = cycles
+        self.streams = streams
 
     def start(self, tasks: Tasks) -> None:
         """Begin to poll in the background."""
-        for cycle in self.cycles:
-            cycle.start(tasks)
+        for part in (*self.cycles, *self.streams):
+            part.start(tasks)
 
     async def close(self) -> None:
         """Stop polling."""
-        for cycle in self.cycles:
-            await cycle.close()
+        for part in (*self.streams, *self.cycles):
+            await part.close()
 
     def health(self) -> tuple[Health, ...]:
         """How each cycle does."""
-        return tuple(cycle.health() for cycle in self.cycles)
+        return tuple(part.health() for part in (*self.cycles, *self.streams))
 
     async def read_once(self) -> bool:
         """Every cycle once, in order: for start-up and tests. Whether all worked."""

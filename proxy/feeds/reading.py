@@ -12,6 +12,7 @@ from proxy.wire import loads
 
 DOCUMENT_BYTES_MAX = 8 * 1024 * 1024
 DEPTH_MAX = 16
+STAMP_MAX_MS = 1 << 53
 NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?", re.ASCII)
 
 
@@ -83,6 +84,19 @@ def size(row: Mapping[str, Any], key: str) -> Decimal:
     if value < 0:
         raise Malformed(f"{key}: expected a number of at least 0, found {value}")
     return value
+
+
+def stamp_ms(row: Mapping[str, Any], key: str) -> int:
+    """A time in whole milliseconds."""
+    value = row.get(key)
+    if type(value) is not int or not 0 <= value < STAMP_MAX_MS:
+        raise Malformed(f"{key}: expected a time in milliseconds, found {_shown(value)}")
+    return value
+
+
+def optional_stamp_ms(row: Mapping[str, Any], key: str) -> int:
+    """A time in whole milliseconds, or 0 where the venue states none."""
+    return 0 if row.get(key) is None else stamp_ms(row, key)
 
 
 def price(row: Mapping[str, Any], key: str) -> Decimal | None:

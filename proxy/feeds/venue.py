@@ -1,4 +1,4 @@
-"""Asks a venue: signed or public GET requests, each bounded in time and size, never redirected.
+"""Asks a venue: signed or public requests, each bounded in time and size, never redirected.
 
 Every answer carries the instant its request was *sent*: what a venue says is true at some
 moment after that, so an age counted from there is never too young.
@@ -22,6 +22,7 @@ from proxy.errors import SigningError
 from proxy.exchanges.base import Credentials
 from proxy.exchanges.signing import ed25519_base64, hmac_sha256_hex, rsa_sha256_base64
 from proxy.feeds.reading import DOCUMENT_BYTES_MAX, Malformed, document
+from proxy.feeds.server_time import ServerTime
 
 # Longer documents are read in a thread, so that no order waits for exchangeInfo to be parsed.
 READ_IN_THREAD_BYTES = 128 * 1024
@@ -117,6 +118,7 @@ class Venue:
         timeout_s: float = 5.0,
         recv_window_ms: int = 5000,
         allowance: Allowance | None = None,
+        server_time: ServerTime | None = None,
     ) -> None:
         self.allowance = Allowance(clock) if allowance is None else allowance
         self._session = session
@@ -125,6 +127,7 @@ class Venue:
         self._credentials = credentials
         self._timeout_s = timeout_s
         self._recv_window_ms = recv_window_ms
+        self.server_time = ServerTime(clock) if server_time is None else server_time
 
     async def get(
         self,
@@ -134,7 +137,23 @@ class Venue:
         signed: bool = False,
         bytes_max: int = DOCUMENT_BYTES_MAX,
     ) -> Reply:
-        """Ask once. Raises FeedFailed or Malformed; a pause the venue asked for is kept without asking."""
+        """Read once: `ask` with GET."""
+        return await self.ask("GET", path, params, signed=signed, bytes_max=bytes_max)
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] | None = None,
+        *,
+        signed: bool = False,
+        keyed: bool = False,
+        bytes_max: int = DOCUMENT_BYTES_MAX,
+    ) -> Reply:
+        """Ask once; `keyed` sends the key without a signature.
+
+        Raises FeedFailed or Malformed; a pause the venue asked for is kept without asking.
+        """
         if (pause_s := self.allowance.pause_s) > 0:
             raise FeedFailed(f"the venue asked for a pause, {pause_s:.0f} s of it are left")
         as_of, sent_s = self._clock.now(), self._clock.monotonic()
@@ -142,8 +161,10 @@ class Venue:
         headers: dict[str, str] = {}
         if signed:
             query, headers = self._sign(query, as_of)
+        elif keyed:
+            headers = {"X-MBX-APIKEY": self._known_credentials().api_key}
         url = URL(f"{self._origin}{path}" + (f"?{query}" if query else ""), encoded=True)
-        status, body = await self._fetch(url, headers, bytes_max, path)
+        status, body = await self._fetch(method, url, headers, bytes_max, path)
         if status != 200:
             raise self._failed(path, status, body)
         if len(body) > READ_IN_THREAD_BYTES:
@@ -152,11 +173,13 @@ class Venue:
             found = document(body, bytes_max=bytes_max)
         return Reply(found, as_of, sent_s)
 
-    async def _fetch(self, url: URL, headers: Mapping[str, str], bytes_max: int, path: str) -> tuple[int, bytes]:
+    async def _fetch(
+        self, method: str, url: URL, headers: Mapping[str, str], bytes_max: int, path: str
+    ) -> tuple[int, bytes]:
         try:
             async with (
                 asyncio.timeout(self._timeout_s),
-                self._session.get(url, headers=headers, allow_redirects=False) as response,
+                self._session.request(method, url, headers=headers, allow_redirects=False) as response,
             ):
                 self.allowance.note(response)
                 limit = bytes_max if response.status == 200 else ERROR_BYTES_MAX
@@ -184,17 +207,35 @@ class Venue:
         said = "" if code is None else f", code {code}"
         return FeedFailed(f"{path}: status {status}{said}", status=status, code=code)
 
-    def _sign(self, query: str, now: datetime) -> tuple[str, dict[str, str]]:
-        credentials = self._credentials
-        if credentials is None:
+    def signed_parameters(self) -> dict[str, str | int]:
+        """What a signed request of the WebSocket API carries: over its parameters in the order of their names."""
+        credentials = self._known_credentials()
+        params: dict[str, str | int] = {
+            "apiKey": credentials.api_key,
+            "recvWindow": self._recv_window_ms,
+            "timestamp": self.server_time.stamp_ms(self._clock.now()),
+        }
+        payload = "&".join(f"{name}={value}" for name, value in sorted(params.items()))
+        return {**params, "signature": self._signature(credentials, payload).decode("ascii")}
+
+    def _known_credentials(self) -> Credentials:
+        if self._credentials is None:
             raise FeedFailed("no credentials are configured to sign with")
-        stamp = f"recvWindow={self._recv_window_ms}&timestamp={int(now.timestamp() * 1000)}"
+        return self._credentials
+
+    def _sign(self, query: str, now: datetime) -> tuple[str, dict[str, str]]:
+        credentials = self._known_credentials()
+        stamp = f"recvWindow={self._recv_window_ms}&timestamp={self.server_time.stamp_ms(now)}"
         payload = f"{query}&{stamp}" if query else stamp
+        signature = self._signature(credentials, payload)
+        return f"{payload}&signature={quote_from_bytes(signature, safe='')}", {"X-MBX-APIKEY": credentials.api_key}
+
+    @staticmethod
+    def _signature(credentials: Credentials, payload: str) -> bytes:
         try:
-            signature = SIGNERS[credentials.kind](credentials.secret, payload.encode("ascii"))
+            return SIGNERS[credentials.kind](credentials.secret, payload.encode("ascii"))
         except (KeyError, SigningError) as error:
             raise FeedFailed(f"could not sign: {type(error).__name__} for kind {credentials.kind!r}") from None
-        return f"{payload}&signature={quote_from_bytes(signature, safe='')}", {"X-MBX-APIKEY": credentials.api_key}
 
 
 SIGNERS: Mapping[str, Callable[[bytes, bytes], bytes]] = {

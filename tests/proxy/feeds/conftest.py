@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
@@ -43,7 +44,10 @@ class FakeVenue:
     """Answers by path; records what was asked. An answer is a document, or a function that makes a response."""
 
     def __init__(self) -> None:
-        self.answers: dict[str, Any] = {}
+        # What time it is, for those who do not care.
+        self.answers: dict[str, Any] = dict.fromkeys(
+            ("/api/v3/time", "/fapi/v1/time"), lambda _: web.json_response({"serverTime": int(time.time() * 1000)})
+        )
         self.asked: list[web.Request] = []
         self.origin = ""
 

@@ -113,7 +113,7 @@ async def test_every_symbol_has_its_price(market_feed, market):
 async def test_prices_wait_for_the_filters(market_feed, market):
     """Without the venue's list the book can place no price: asked for at once, both are there in the end."""
     feed, book = market_feed(market)
-    filters, prices = feed.cycles
+    filters, prices, _ = feed.cycles
     assert await asyncio.gather(prices.once(), filters.once()) == [True, True]
     assert book.price("binance", market, "BTCUSDT") is not None
 
