@@ -70,7 +70,7 @@ clients:: $(STAMP)
 test: style types clients
 	$(BIN)/python -m pytest -n $(JOBS) -q -m "not long" $(PYTEST_ARGS)
 
-test-long: clients
+test-long: clients compiled
 	$(BIN)/python -m pytest -n $(JOBS) -q -m long --timeout 0 $(PYTEST_ARGS)
 
 check: style types
