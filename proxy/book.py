@@ -340,7 +340,6 @@ class Book:
 
     # Reading: constant time, however much the book holds.
 
-    @exact
     def equity(self, account: str, now: datetime) -> Fact[Decimal] | None:
         """The account's equity over all its wallets, as old as the oldest part of it.
 
@@ -356,7 +355,9 @@ class Book:
             part = self._wallet_equity(wallet)
             if part is None:
                 return None
-            whole = part if whole is None else Fact(whole.value + part.value, min(whole.as_of, part.as_of))
+            if whole is not None:
+                part = Fact(EXACT.add(whole.value, part.value), min(whole.as_of, part.as_of))
+            whole = part
         return whole
 
     def available(self, account: str, market: Market) -> Fact[Decimal] | None:
@@ -376,7 +377,7 @@ class Book:
         wallet = self._wallet(account, market)
         if wallet is None:
             return NO_FACTS
-        instrument = self._instrument(wallet.venue, market, symbol)
+        instrument = symbol if market is not SPOT else self._instrument(wallet.venue, market, symbol)
         line = None if instrument is None else wallet.lines.get(instrument)
         reserved = NOTHING_WAITING if line is None else line.reserved
         closing = NO_SIDES if line is None else line.closing
@@ -413,20 +414,19 @@ class Book:
         known = self._accounts.get(account)
         if known is None:
             return None
-        value = ZERO
-        as_of: datetime | None = None
+        value, as_of = ZERO, None
         for wallet in known.wallets.values():
             part = self._exposure_as_of(wallet)
             if part is None:
                 return None
-            value = EXACT.add(value, wallet.exposure)
+            value = EXACT.add(value, wallet.exposure) if value else wallet.exposure
             as_of = part if as_of is None or part < as_of else as_of
         if as_of is None:
             return None
-        exchange = known.place.exchange
+        exchange, own = known.place.exchange, known.shares.get(strategy, ZERO)
         sums = Exposure(
             account=value,
-            strategy=EXACT.add(known.shares.get(strategy, ZERO), known.unattributed),
+            strategy=EXACT.add(own, known.unattributed) if known.unattributed else own,
             exchange=self._exchange[exchange] if self._is_known(exchange, now) else UNKNOWN,
             total=self._total if self._is_known(None, now) else UNKNOWN,
         )
@@ -932,7 +932,7 @@ class Book:
         priced_at = wallet.venue.prices_as_of
         if wallet.snapshot_as_of is None or priced_at is None or wallet.unpriced:
             return None
-        return Fact(wallet.cash + wallet.held_value, min(wallet.snapshot_as_of, priced_at))
+        return Fact(EXACT.add(wallet.cash, wallet.held_value), min(wallet.snapshot_as_of, priced_at))
 
     @staticmethod
     def _exposure_as_of(wallet: _Wallet) -> datetime | None:
@@ -940,8 +940,8 @@ class Book:
             return None
         if not wallet.lines:
             return wallet.snapshot_as_of  # nothing is held, so no price is needed
-        priced_at = wallet.venue.prices_as_of
-        return None if priced_at is None else min(wallet.snapshot_as_of, priced_at)
+        priced_at, read_at = wallet.venue.prices_as_of, wallet.snapshot_as_of
+        return read_at if priced_at is not None and read_at < priced_at else priced_at
 
     def _is_known(self, exchange: str | None, now: datetime) -> bool:
         until = self._known_until.get(exchange)

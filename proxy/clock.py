@@ -18,6 +18,10 @@ class Clock(Protocol):
         """Seconds that never run backwards: for deadlines and windows."""
         ...
 
+    def now_ms(self) -> int:
+        """Wall time in whole milliseconds since 1970, as venues count it: for signatures and names."""
+        ...
+
 
 class SystemClock:
     """The machine's clocks."""
@@ -29,6 +33,10 @@ class SystemClock:
     def monotonic(self) -> float:
         """Monotonic seconds."""
         return time.monotonic()
+
+    def now_ms(self) -> int:
+        """Wall time in milliseconds."""
+        return time.time_ns() // 1_000_000
 
 
 class ManualClock:
@@ -45,6 +53,10 @@ class ManualClock:
     def monotonic(self) -> float:
         """Seconds advanced so far."""
         return self._monotonic
+
+    def now_ms(self) -> int:
+        """The time it was set to, in milliseconds."""
+        return int(self._now.timestamp() * 1000)
 
     def advance(self, *, to: datetime) -> None:
         """Move to an instant; monotonic time moves by the same amount, never backwards."""

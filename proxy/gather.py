@@ -82,8 +82,7 @@ class Gather:
     ) -> Facts:
         """The facts for every symbol of a request. `limits` gives the windows that activity is counted in."""
         book = self._book
-        market = market_of(instructions)
-        account = caller.account
+        market, account = market_of(instructions), caller.account
         symbols: dict[str, SymbolFacts] = {}
         orders: list[Order] = []
         for instruction in instructions:

@@ -77,7 +77,7 @@ class Identities:
         self._sent: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
         # Nothing is remembered of what was sent before this start, so nothing signed before it is taken; and
         # should the wall clock be set back, nothing as old as what has been forgotten since.
-        self._floor_ms = int(clock.now().timestamp() * 1000) - 1
+        self._floor_ms = clock.now_ms() - 1
 
     def of(self, key: str | None) -> Bot:
         """The bot that a key names. Raises CallerUnknown."""
@@ -92,7 +92,7 @@ class Identities:
         assert bot.secret is not None
         exchange.verify(request, params, bot.secret)
         timestamp_ms, window_ms = exchange.timestamp_window(params)
-        now_ms = int(self._clock.now().timestamp() * 1000)
+        now_ms = self._clock.now_ms()
         age_ms = now_ms - timestamp_ms
         if age_ms > min(window_ms, Decimal(RECV_WINDOW_MAX_MS)) or age_ms < -CLOCK_SKEW_AHEAD_MS:
             raise NotAuthentic(
@@ -120,7 +120,7 @@ class Identities:
             raise NotAuthentic(Reason.REQUEST_REPLAYED, "an order with exactly these bytes was sent before")
         # No further ahead than the venue would take: a made-up timestamp far in the future, once forgotten,
         # would otherwise make every later order look old.
-        now_ms = int(self._clock.now().timestamp() * 1000)
+        now_ms = self._clock.now_ms()
         self._sent[claim] = now_s + REMEMBERED_S, min(timestamp_ms, now_ms + CLOCK_SKEW_AHEAD_MS)
 
     def _forget(self, now_s: float) -> None:

@@ -401,7 +401,7 @@ class Pipeline:
         return scaled
 
     def _in_window(self, timestamp_ms: int, window_ms: Decimal) -> bool:
-        age_ms = int(self._clock.now().timestamp() * 1000) - timestamp_ms
+        age_ms = self._clock.now_ms() - timestamp_ms
         return -1000 <= age_ms <= window_ms
 
     async def _record(self, judged: Judged, outgoing: WireRequest) -> None:
@@ -540,7 +540,7 @@ class Pipeline:
 
     def _next_id(self) -> str:
         self._count += 1
-        return f"{int(self._clock.now().timestamp() * 1000):011x}-{self._process}-{self._count:x}"
+        return f"{self._clock.now_ms():011x}-{self._process}-{self._count:x}"
 
 
 _ESS_REASONS = frozenset({Reason.ESS_TRADING_HALT_ACTIVE, Reason.ESS_REDUCE_ONLY_ACTIVE})

@@ -41,6 +41,7 @@ from rules import (
     amended_order,
     placed,
     rests,
+    written,
 )
 
 ZERO = Decimal(0)
@@ -86,7 +87,7 @@ class Outcome(StrEnum):
 IN_FLIGHT, ACCEPTED, UNKNOWN, GONE = Fate.IN_FLIGHT, Fate.ACCEPTED, Fate.UNKNOWN, Fate.GONE
 LEAST_SETTLED_FIRST = (UNKNOWN, IN_FLIGHT, ACCEPTED, GONE)
 UNTRIGGERED = (OrderType.LIMIT, OrderType.MARKET)
-BUY, AMEND = Side.BUY, ReplaceMode.AMEND
+BUY, AMEND, LINEAR, BOTH = Side.BUY, ReplaceMode.AMEND, Market.LINEAR, Bucket.BOTH
 SAID_REJECTED, SAID_UNKNOWN = AnswerKind.REJECTED, AnswerKind.UNKNOWN
 # What an answer that names no orders says of each.
 SAME_FOR_ALL = {kind: OrderState(kind=kind) for kind in AnswerKind}
@@ -159,8 +160,8 @@ class Reservation:
         """The holds as a decision's record keeps them, for `Reservations.restore`."""
         return [
             (
-                hold.place.instrument, hold.place.bucket, hold.place.side, format(hold.quantity, "f"),
-                format(hold.opening, "f"), sorted(hold.legs), *(["closes"] if hold.closes else []),
+                hold.place.instrument, hold.place.bucket, hold.place.side, written(hold.quantity),
+                written(hold.opening), sorted(hold.legs), *(["closes"] if hold.closes else []),
             )
             for hold in self.holds
         ]  # fmt: skip
@@ -200,7 +201,9 @@ class Reservations:
         if decision_id in self._open:
             raise ValueError(f"decision {decision_id} has a reservation already")
         now_s = self._clock.monotonic()
-        orders = [placed(order, facts.of(order.symbol)) for order in orders]
+        orders = [
+            order if order.replaces is None else placed(order, facts.of(order.symbol)) for order in orders
+        ]
         bases: list[Decimal | None] = [None] * len(orders)
         holds: list[Hold] = []
         if not test:
@@ -222,9 +225,10 @@ class Reservations:
             reserved_s=now_s,
             ended=test or not legs,
         )
+        who = (caller.account, caller.bot)
         for order in orders:
-            self._sent.add((caller.account, caller.bot), now_s)
-            self._alike.add(_fingerprint(caller, order), now_s)
+            self._sent.add(who, now_s)
+            self._alike.add(_fingerprint(who, order), now_s)
         if not reservation.ended:
             self._begin(reservation)
         return reservation
@@ -342,17 +346,20 @@ class Reservations:
         there is counted there, also if its answer came after the reading was asked for.
         """
         accepted_before_s = sent_s - self._lag_s
+        released: dict[Place, Decimal] = {}
         for reservation in list(self._by_account.get(account, {}).values()):
             if reservation.market is not market:
                 continue
             for leg in reservation.legs:
-                asked_for_later = leg.fate is ACCEPTED and leg.accepted_s < accepted_before_s
-                if asked_for_later or (
-                    leg.fate in (ACCEPTED, UNKNOWN)
-                    and _is_seen(leg, reservation.market, seen, began=reservation.reserved_s < accepted_before_s)
-                ):
-                    self._drop(reservation, leg)
+                is_over = leg.fate is ACCEPTED and leg.accepted_s < accepted_before_s
+                if not is_over and (leg.fate is ACCEPTED or leg.fate is UNKNOWN):
+                    is_over = _is_seen(leg, market, seen, began=reservation.reserved_s < accepted_before_s)
+                if is_over:
+                    self._drop(reservation, leg, released)
             self._end(reservation)
+        # Thousands may end at once: their sums are taken away in one step for each place.
+        for (instrument, bucket, side), quantity in released.items():
+            self._book.shift_reserved(account, market, instrument, bucket, side, quantity.copy_negate())
 
     def reserved(self, account: str, symbol: str, market: Market = Market.LINEAR) -> Mapping[Bucket, Sides]:
         """What is reserved of a symbol (spot: of its base asset), per bucket and side."""
@@ -432,13 +439,12 @@ class Reservations:
         duplicate_window_s: float,
     ) -> Activity:
         alike, in_use = 0, False
+        who = (caller.account, caller.bot)
         for order in orders:
-            alike = max(alike, self._alike.count(_fingerprint(caller, order), now_s, duplicate_window_s))
-            in_use = in_use or (
-                order.client_order_id is not None
-                and self.client_id_in_use(caller.account, order.client_order_id)
-            )
-        sent = self._sent.count((caller.account, caller.bot), now_s, rate_window_s)
+            alike = max(alike, self._alike.count(_fingerprint(who, order), now_s, duplicate_window_s))
+            if order.client_order_id is not None and (caller.account, order.client_order_id) in self._client_ids:
+                in_use = True
+        sent = self._sent.count(who, now_s, rate_window_s)
         return _activity_of(sent, alike, in_use)
 
     def _holds(
@@ -447,7 +453,8 @@ class Reservations:
         holds: list[Hold] = []
         groups: dict[tuple[int, Place], Hold] = {}
         for index, order in enumerate(orders):
-            if _takes_position(order, facts):
+            known = facts.of(order.symbol)
+            if _takes_position(order, known):
                 place = Place(order.symbol, order.bucket, order.side)
                 holds.append(Hold(place, bases[index] or EVERYTHING, ZERO, {index}, closes=True))
                 continue
@@ -459,9 +466,9 @@ class Reservations:
                 continue
             instrument = self._book.instrument(caller.account, order.market, order.symbol)
             place = Place(instrument, order.bucket, order.side)
-            opening = _opened(quantity, place, facts.of(order.symbol), holds)
+            opening = _opened(quantity, place, known, holds)
             found = [Hold(place, quantity, opening, {index})]
-            bought = _coins_bought(order, facts.of(order.symbol))
+            bought = None if order.market is LINEAR else _coins_bought(order, known)
             if bought is not None:
                 coin, rate = bought
                 paid = EXACT.multiply(quantity, rate)
@@ -525,14 +532,20 @@ class Reservations:
         elif client_order_id is not None and state.kind is SAID_REJECTED:
             self.sent.refused(account, market, leg.symbol, client_order_id)
 
-    def _drop(self, reservation: Reservation, leg: Leg) -> None:
-        """The book holds the order now: the hold ends, what the strategy opened stays its own."""
+    def _drop(self, reservation: Reservation, leg: Leg, released: dict[Place, Decimal]) -> None:
+        """The book holds the order now: the hold ends, what the strategy opened stays its own.
+
+        What it held is added to `released`, for the caller to take out of the book.
+        """
         self._become(reservation, leg, GONE)
         for hold in list(reservation.holds):
             hold.legs.discard(leg.index)
             if not hold.legs:
                 reservation.holds.remove(hold)
-                self._shift(reservation, hold, hold.quantity.copy_negate(), ZERO)
+                if hold.closes:
+                    self._shift(reservation, hold, hold.quantity.copy_negate(), ZERO)
+                else:
+                    released[hold.place] = EXACT.add(released.get(hold.place, ZERO), hold.quantity)
 
     def _free(self, reservation: Reservation, leg: Leg) -> None:
         """The order opened nothing and never will: the hold and what was attributed end."""
@@ -720,9 +733,9 @@ def _seconds(window_s: Decimal) -> float:
     return float(window_s)
 
 
-def _fingerprint(caller: Caller, order: Order) -> tuple[object, ...]:
+def _fingerprint(who: tuple[str, str], order: Order) -> tuple[object, ...]:
     return (
-        caller.account, caller.bot, order.market, order.symbol, order.side, order.bucket, order.type,
+        who, order.market, order.symbol, order.side, order.bucket, order.type,
         order.quantity, order.quote_quantity, order.close_position, order.price, order.trigger_price,
         order.reduce_only,
     )  # fmt: skip
@@ -739,7 +752,7 @@ def _leg(index: int, order: Order, quantity: Decimal | None, fate: Fate) -> Leg:
         order.type not in UNTRIGGERED,
         quantity,
         fate,
-        _changes(order),
+        None if order.replaces is None else order.replaces.order_id,
         rests=rests(order),
     )
 
@@ -820,12 +833,14 @@ def _coins_bought(order: Order, known: SymbolFacts) -> tuple[str, Decimal] | Non
     return coin, rate
 
 
-def _takes_position(order: Order, facts: Facts) -> bool:
+def _takes_position(order: Order, known: SymbolFacts) -> bool:
     """The venue keeps the order from opening, and what it closes another order cannot (one-way mode only)."""
-    if order.market is not Market.LINEAR or order.bucket is not Bucket.BOTH:
+    if order.market is not LINEAR or order.bucket is not BOTH:
         return False
-    known = amended_order(order, facts.of(order.symbol))
-    return order.reduce_only or order.close_position or (known is not None and known.reduces_by_venue)
+    if order.reduce_only or order.close_position:
+        return True
+    amended = None if order.replaces is None else amended_order(order, known)
+    return amended is not None and amended.reduces_by_venue
 
 
 def _still_counted(order: Order, facts: Facts) -> Decimal:
@@ -845,6 +860,8 @@ def _opened(quantity: Decimal, place: Place, facts: SymbolFacts, earlier: Sequen
     if facts.position is None:
         return quantity
     signed = facts.position.value.signed(place.bucket)
+    if not signed:
+        return quantity
     against = -signed if place.side is BUY else signed
     if against <= ZERO:
         return quantity

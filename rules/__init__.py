@@ -4,6 +4,7 @@ Nothing here waits, reads a clock, opens a socket or writes a log. Import from h
 """
 
 from rules.account_sums import AccountSums, Bracket
+from rules.amounts import written
 from rules.case import Case
 from rules.decision import Breach, Decision, Finding, Hold, Reason, RuleRun, Verdict, Within
 from rules.ess import CLEAR, EssAct, EssLevel, Stop, strictest
@@ -73,6 +74,7 @@ __all__ = [
     "Position", "Price", "QuantityCut", "Reason", "Replaced", "ReplaceMode", "RiskLevel", "RiskSource",
     "RULEBOOK", "Rule", "RuleRun", "Side", "Sides", "Stop", "SymbolFacts", "Verdict", "Within", "WorkingOrder",
     "after", "amended_order", "closed", "described", "evaluate", "placed", "sentence", "strictest", "value_type",
+    "written",
     "AccountSums", "Bracket", "asks_for_sums", "maintenance_of", "rests",
     "Headroom", "RuleHeadroom", "headroom",
     "PolicyGap", "effective", "effective_with_sources", "looser", "no_looser",

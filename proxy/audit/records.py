@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from rules import Caller, Decision, Instruction, LeverageChange, MarginChange, Order, QuantityCut, rows_of
+from rules import Caller, Decision, Instruction, LeverageChange, MarginChange, Order, QuantityCut, rows_of, written
 
 
 def _amount(value: Decimal | None) -> str | None:
-    return None if value is None else format(value, "f")
+    return None if value is None else written(value)
 
 
 def instruction_record(instruction: Instruction, notional: Decimal | None = None) -> dict[str, object]:
@@ -129,7 +129,7 @@ def decision_record(
         "orders": orders,
         "decision": decision.verdict,
         "reason": decision.reason,
-        "scale_factor": format(decision.scale_factor, "f"),
+        "scale_factor": written(decision.scale_factor),
         "risk_level": decision.risk_level,
         "ess_active": decision.ess_active,
         "timestamp": decision.timestamp,

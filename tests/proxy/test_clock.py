@@ -21,3 +21,12 @@ def test_a_manual_clock_moves_when_told_and_never_backwards_inside():
     clock.advance(to=clock.now() - timedelta(seconds=3))
     assert clock.now() == datetime(2026, 1, 1, 0, 0, 2, tzinfo=UTC)
     assert clock.monotonic() == 5.0
+
+
+def test_milliseconds_are_those_of_the_wall_clock():
+    """Both clocks count milliseconds since 1970 from the same instant that `now` tells."""
+    manual = ManualClock(datetime(2026, 3, 4, 12, 0, 0, 250_000, tzinfo=UTC))
+    system = SystemClock()
+
+    assert manual.now_ms() == 1_772_625_600_250
+    assert abs(system.now_ms() - system.now().timestamp() * 1000) < 1000
