@@ -502,7 +502,7 @@ class Pipeline:
         if detail:
             record["detail"] = detail
         try:
-            self._parts.audit.append(record)
+            self._parts.audit.append_soon(record)
         except AuditError as error:  # the order is out; the operator must hear that its outcome is not on record
             log.error("audit.unavailable", error=str(error), decision_id=judged.decision_id)
         self._told(judged, judged.decision, outcome=outcome, upstream_s=upstream_s)

@@ -171,6 +171,7 @@ class House:
 
     def records(self, kind: str | None = None) -> list[dict]:
         """What the audit holds."""
+        self.audit.flush()
         found = list(audit_module.read(self.audit_dir))
         return [record for record in found if kind is None or record["kind"] == kind]
 

@@ -42,6 +42,7 @@ ANCHOR_RETRY_S = 2.0
 # As large as the largest decisions are: on a full disk a small record fits where no order's would.
 PROBE = {"kind": "audit.probe", "room": " " * 8192}
 RECOVER_EVERY_S = 1.0
+PENDING_BYTES_MAX = 1 << 20  # of records that wait for a disk that takes none; orders stop at the first of them
 _OPTIONS = orjson.OPT_UTC_Z
 _OWN_KEYS = 3  # seq, at, prev
 
@@ -57,9 +58,10 @@ class _Open(NamedTuple):
 class Audit:
     """The one writer of a directory of audit segments.
 
-    `append` is called in the event loop and costs one write; `durable` lets any number of
-    waiting orders share one sync, made in a thread of its own. After a failure `healthy` is
-    False until a write (or sync) succeeds again.
+    `append` is called in the event loop and costs one write. `append_soon` takes its place in the
+    chain at once and is written with the next record, or when the loop comes round. `durable` lets
+    any number of waiting orders share one sync, made in a thread of its own. After a failure
+    `healthy` is False until a write (or sync) succeeds again.
     """
 
     def __init__(
@@ -80,6 +82,9 @@ class Audit:
         self._segment_bytes = segment_bytes
         self._sequence = 0
         self._head = BEGINNING
+        self._written = Head(0, BEGINNING)
+        self._pending: list[bytes] = []  # lines that have their place in the chain and are not in the file yet
+        self._pending_bytes = 0
         self._segment = 0
         self._size = 0
         self._descriptor = -1
@@ -96,18 +101,18 @@ class Audit:
 
     @property
     def last_sequence(self) -> int:
-        """The number of the newest record."""
-        return self._sequence
+        """The number of the newest record that is written."""
+        return self._written.sequence
 
     @property
     def head_hash(self) -> str:
-        """The hash of the newest record."""
-        return self._head
+        """The hash of the newest record that is written."""
+        return self._written.hash
 
     @property
     def head(self) -> Head:
-        """The newest record's number and hash."""
-        return Head(self._sequence, self._head)
+        """The number and hash of the newest record that is written."""
+        return self._written
 
     # -- opening and closing
 
@@ -168,7 +173,7 @@ class Audit:
                 f"{path.name} ends at record {head.sequence}, but record {anchor.sequence} was already on disk: "
                 "records are missing. Keep the directory as it is and start with a new one"
             )
-        self._sequence, self._head = head
+        self._sequence, self._head = self._written = head
         self._size = sum(len(line) + 1 for line in whole)
         return _quarantine(path, self._size, torn) if torn else None
 
@@ -191,6 +196,7 @@ class Audit:
             return
         self._disk.shutdown(wait=True)
         self._disk = None
+        self.flush()
         try:
             _sync(self._unsynced(), again=self._sync_failed)
             write_anchor(self.directory, self.head)
@@ -213,6 +219,38 @@ class Audit:
 
         Raises AuditError if it could not be written whole; nothing of it is then left behind.
         """
+        sequence, digest, line = self._next(record)
+        try:
+            self._write(b"".join([*self._pending, line]) if self._pending else line)
+        except OSError as error:
+            self._failed()
+            raise AuditError(f"record {sequence} could not be written: {error}") from error
+        self._sequence, self._head = sequence, digest
+        self._all_written()
+        return sequence
+
+    def append_soon(self, record: dict[str, object]) -> None:
+        """Give a record its place in the chain now; it is written with the next one, or when the loop comes round.
+
+        For what is told of an order after it was sent: nothing waits for it, and a record that a crash loses
+        leaves an order of unknown outcome, which a restart looks up. What a full disk does not take is
+        written when there is room again. Raises AuditError if too much waits for that.
+        """
+        sequence, digest, line = self._next(record)
+        if self._pending_bytes + len(line) > PENDING_BYTES_MAX:
+            raise AuditError(f"record {sequence} could not be written: {self._pending_bytes} bytes wait already")
+        if not self._pending:
+            try:
+                asyncio.get_running_loop().call_soon(self.flush)
+            except RuntimeError:  # a tool without an event loop
+                self.append(record)
+                return
+        self._pending.append(line)
+        self._pending_bytes += len(line)
+        self._sequence, self._head = sequence, digest
+
+    def _next(self, record: dict[str, object]) -> tuple[int, str, bytes]:
+        """The line that continues the chain with a record, its number and its hash."""
         if self._descriptor < 0:
             raise AuditError("the audit is not open")
         sequence = self._sequence + 1
@@ -225,34 +263,44 @@ class Audit:
             self.failures += 1
             raise AuditError(f"a record cannot be written as JSON: {error}") from error
         digest = hashlib.sha256(self._head.encode() + body).hexdigest()
-        line = b'%b,"hash":"%b"}\n' % (body[:-1], digest.encode())
+        return sequence, digest, b'%b,"hash":"%b"}\n' % (body[:-1], digest.encode())
+
+    def flush(self) -> None:
+        """Write what waits; where that fails, the next record or the recovery tries again."""
+        if not self._pending or self._descriptor < 0:
+            return
         try:
-            self._write(line)
+            self._write(b"".join(self._pending))
         except OSError as error:
+            log.error("audit.failed", error=str(error), act="write")
             self._failed()
-            raise AuditError(f"record {sequence} could not be written: {error}") from error
-        self._sequence, self._head = sequence, digest
-        self._size += len(line)
+            return
+        self._all_written()
+
+    def _all_written(self) -> None:
+        self._written = Head(self._sequence, self._head)
+        if self._pending:
+            self._pending, self._pending_bytes = [], 0
         if not self._sync_failed:
             self.healthy = True
-        return sequence
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, lines: bytes) -> None:
         if self._torn:
             self._cut_torn()
-        if self._size and self._size + len(line) > self._segment_bytes:
+        if self._size and self._size + len(lines) > self._segment_bytes:
             self._rotate()
         try:
-            written = os.write(self._descriptor, line)
+            written = os.write(self._descriptor, lines)
         except OSError:
             self._torn = True  # whether and how much arrived is not known
             with contextlib.suppress(OSError):  # tried again before the next record
                 self._cut_torn()
             raise
-        if written != len(line):
+        if written != len(lines):
             self._torn = True
             self._cut_torn()
-            raise OSError(f"only {written} of {len(line)} bytes fitted")
+            raise OSError(f"only {written} of {len(lines)} bytes fitted")
+        self._size += len(lines)
 
     def _failed(self) -> None:
         self.healthy = False
@@ -313,7 +361,7 @@ class Audit:
         try:
             while self._waiters:
                 served, self._waiters = self._waiters, []
-                covers = self._sequence
+                covers = self._written.sequence
                 error = await self._sync_in_thread()
                 if error is None:
                     self._durable_sequence = covers

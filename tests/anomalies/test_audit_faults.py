@@ -223,6 +223,54 @@ async def test_a_failed_audit_recovers_by_itself(make, monkeypatch, sync):
     assert verify(audit.directory).ok
 
 
+async def test_what_a_full_disk_did_not_take_is_written_when_there_is_room(make, monkeypatch):
+    """Outcomes keep their places while the disk is full, no decision gets in between, and the chain is whole after."""
+    monkeypatch.setattr(audit_module, "RECOVER_EVERY_S", 0.01)
+    audit = make()
+    audit.append(record(1))
+    real = os.write
+
+    def failing(descriptor, line):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(audit_module.os, "write", failing)
+    audit.append_soon({"kind": "outcome", "decision_id": "d-1"})
+    await asyncio.sleep(0)
+    assert not audit.healthy
+    with pytest.raises(AuditError):
+        audit.append(record(2))
+    audit.append_soon({"kind": "outcome", "decision_id": "d-0"})
+    monkeypatch.setattr(audit_module.os, "write", real)
+    for _ in range(200):
+        if audit.healthy:
+            break
+        await asyncio.sleep(0.01)
+    audit.append(record(3))
+
+    kinds = [one["kind"] for one in read(audit.directory)]
+    assert kinds == [record(1)["kind"], "outcome", "outcome", "audit.probe", record(3)["kind"]]
+    assert verify(audit.directory, head=audit.head).ok
+
+
+async def test_not_without_end_waits_for_a_full_disk(make, monkeypatch):
+    """Where too much waits already, an outcome is refused aloud instead of filling the memory."""
+    audit = make()
+
+    def failing(descriptor, line):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(audit_module, "PENDING_BYTES_MAX", 1000)
+    monkeypatch.setattr(audit_module.os, "write", failing)
+    audit.append_soon({"kind": "outcome", "decision_id": "d-1", "detail": " " * 600})
+    with pytest.raises(AuditError, match="wait already"):
+        audit.append_soon({"kind": "outcome", "decision_id": "d-2", "detail": " " * 600})
+    monkeypatch.undo()
+    audit.flush()
+
+    assert [one["decision_id"] for one in read(audit.directory)] == ["d-1"]
+    assert verify(audit.directory, head=audit.head).ok
+
+
 # -- failing syncs
 
 

@@ -197,6 +197,59 @@ async def test_sequence_and_hash_continue_after_reopening(opened):
     assert verify(directory) == (True, 4, again.head_hash, None, None)
 
 
+async def test_what_need_not_be_waited_for_is_written_when_the_loop_comes_round(opened):
+    """It has its place in the chain at once; until it is written, the head is the record before it."""
+    audit = opened()
+    audit.append({"kind": "decision", "decision_id": "d-1"})
+    audit.append_soon({"kind": "outcome", "decision_id": "d-1"})
+    audit.append_soon({"kind": "outcome", "decision_id": "d-0"})
+    assert (audit.last_sequence, verify(audit.directory, head=audit.head).ok) == (1, True)
+
+    await asyncio.sleep(0)
+
+    assert [(one["seq"], one["kind"]) for one in read(audit.directory)] == [
+        (1, "decision"), (2, "outcome"), (3, "outcome"),
+    ]  # fmt: skip
+    assert (audit.last_sequence, verify(audit.directory, head=audit.head).ok) == (3, True)
+
+
+async def test_the_next_record_takes_with_it_what_waits(opened, monkeypatch):
+    """An outcome and the next decision are one write, in their order, and the decision is in the file at once."""
+    audit = opened()
+    writes = []
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, lines: writes.append(lines) or real(descriptor, lines))
+    audit.append_soon({"kind": "outcome", "decision_id": "d-0"})
+
+    assert audit.append({"kind": "decision", "decision_id": "d-1"}) == 2
+
+    assert [lines.count(b"\n") for lines in writes] == [2]
+    assert [one["kind"] for one in read(audit.directory)] == ["outcome", "decision"]
+    await asyncio.sleep(0)
+    assert len(writes) == 1
+    assert verify(audit.directory, head=audit.head).ok
+
+
+async def test_closing_writes_what_waits(opened):
+    """The end of the process does not lose an outcome."""
+    audit = opened()
+    audit.append_soon({"kind": "outcome", "decision_id": "d-1"})
+
+    audit.close()
+
+    assert verify(audit.directory).records == 1
+
+
+def test_without_an_event_loop_nothing_waits(tmp_path, clock):
+    """A tool that has no loop writes at once."""
+    audit = Audit(tmp_path / "audit", sync="process", clock=clock, tasks=Tasks())
+    audit.open()
+    audit.append_soon({"kind": "outcome", "decision_id": "d-1"})
+
+    assert verify(audit.directory).records == 1
+    audit.close()
+
+
 async def test_files_are_for_the_owner_only(opened):
     """Directory 0700, files 0600."""
     directory = filled(opened)
