@@ -558,9 +558,22 @@ class Book:
         """The symbol's price, where its quote currency can be valued."""
         return self._venue(exchange, market).prices.get(symbol)
 
+    def coin_price(self, exchange: str, coin: str) -> Fact[Decimal] | None:
+        """What one coin is worth in the account's currency: nothing for one without a market, None while unknown."""
+        spot, linear = self._venue(exchange, SPOT), self._venue(exchange, Market.LINEAR)
+        symbol = spot.valued_by.get(coin)
+        if symbol is None and spot.filters_as_of is not None:
+            return Fact(ZERO, spot.filters_as_of)
+        price = linear.prices.get(f"{coin}USDT") if symbol is None else spot.prices.get(symbol)
+        return None if price is None else Fact(price.value.mark * price.value.conversion, price.as_of)
+
     def filters_known(self, exchange: str, market: Market) -> bool:
         """Whether exchangeInfo has been read; spot positions cannot be placed before."""
         return self._venue(exchange, market).filters_as_of is not None
+
+    def filters(self, exchange: str, market: Market) -> Mapping[str, Filters]:
+        """What the venue lists, by symbol."""
+        return self._venue(exchange, market).filters
 
     def instrument(self, account: str, market: Market, symbol: str) -> str:
         """What a symbol's position is kept under; the symbol itself where the venue's list is not known."""
