@@ -21,6 +21,7 @@ from rules import RiskLevel
 from rules.profile import RiskLimitsPolicy
 
 CRITICAL, WARNING, INFO = RiskLevel.CRITICAL, RiskLevel.WARNING, RiskLevel.INFO
+ROUNDING = 1e-12
 CRITICAL_SCORE = 0.25  # for each critical issue
 
 
@@ -76,9 +77,11 @@ def judge(
     found = Judgement()
     for use in (*_size_uses(scene), *_tail_uses(var, es), *_structure_uses(scene)):
         found.uses.append(use)
-        if use.used >= 1:
+        # A hair under a limit is at it: 0.64 / 0.8 is not quite 0.8 in floating point.
+        used = use.used + ROUNDING
+        if used >= 1:
             found.critical.append(use.said)
-        elif use.used >= float(limits.warning_share):
+        elif used >= float(limits.warning_share):
             found.warnings.append(use.said)
     for signal in signals:
         said = f"{signal.type.value}: {signal.description}"
