@@ -13,7 +13,6 @@ from typing import Any
 
 from proxy.book import AccountPlace, Book, Working, only_closes
 from proxy.clock import Clock
-from proxy.feeds.day_start import DayStart
 from proxy.feeds.polling import Cycle, Cycles, Health
 from proxy.feeds.reading import Malformed, flag, identifier, number, optional_stamp_ms, price, record, rows, size, text
 from proxy.feeds.stream import Stream
@@ -21,6 +20,7 @@ from proxy.feeds.stream_account import Live
 from proxy.feeds.stream_binance import FuturesStream, SpotStream
 from proxy.feeds.stream_picture import Amount, HeldKey, Listed
 from proxy.feeds.venue import FeedFailed, Venue
+from proxy.ledger import Ledger
 from proxy.reservations import ALGO
 from proxy.tasks import Tasks
 from rules import Bracket, Bucket, Market, Position, Side, WorkingOrder
@@ -41,12 +41,13 @@ class FuturesAccountFeed(Cycles):
         venue: Venue,
         book: Book,
         live: Live,
-        day_start: DayStart,
+        day_start: Ledger,
         clock: Clock,
         *,
         account_s: float = 2.0,
         snapshot_s: float = 5.0,
         calm_s: float = 30.0,
+        poke_min_s: float = 2.0,
         config_s: float = 60.0,
         brackets_s: float = 3600.0,
         stream: FuturesStream | None = None,
@@ -60,7 +61,7 @@ class FuturesAccountFeed(Cycles):
         name = f"account.{live.account}.futures"
         self._snapshot = Cycle(
             f"{name}.snapshot", self._read_snapshot, every_s=snapshot_s, clock=clock, venue=venue,
-            calm_s=calm_s, is_calm=lambda: live.is_live,
+            calm_s=calm_s, is_calm=lambda: live.is_live, poke_min_s=poke_min_s,
         )  # fmt: skip
         self._config = Cycle(
             f"{name}.config", self._read_config, every_s=config_s, clock=clock, venue=venue, poke_min_s=5.0
@@ -150,12 +151,13 @@ class SpotAccountFeed(Cycles):
         venue: Venue,
         book: Book,
         live: Live,
-        day_start: DayStart,
+        day_start: Ledger,
         clock: Clock,
         *,
         exchange: str,
         snapshot_s: float = 5.0,
         calm_s: float = 30.0,
+        poke_min_s: float = 2.0,
         stream: SpotStream | None = None,
     ) -> None:
         self._account = live.account
@@ -168,7 +170,7 @@ class SpotAccountFeed(Cycles):
         name = f"account.{live.account}.spot"
         self._snapshot = Cycle(
             f"{name}.snapshot", self._read_snapshot, every_s=snapshot_s, clock=clock, venue=venue,
-            calm_s=calm_s, is_calm=lambda: live.is_live,
+            calm_s=calm_s, is_calm=lambda: live.is_live, poke_min_s=poke_min_s,
         )  # fmt: skip
         live.wants_reading = self._snapshot.poke
         super().__init__(

@@ -242,7 +242,7 @@ class Live:
                     expected=difference.expected,
                     found=difference.found,
                 )
-        if self._reservations.is_owed(self.account, self.market, for_s=OWED_S):
+        if self._picture.is_tied() or self._reservations.is_owed(self.account, self.market, for_s=OWED_S):
             self.wants_reading()
         if self._watch is not None:
             await self._watch.tick(self.account, self.market)

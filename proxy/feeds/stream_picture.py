@@ -107,22 +107,45 @@ class _Order:
 
 @dataclass(slots=True)
 class _Held:
-    """A holding as last told, and fills since then."""
+    """A holding as last told, and fills since then.
+
+    Several amounts may be told for one instant. They come in order; if they do not, the fills of that
+    instant say which is the last: `before` it and all of them together.
+    """
 
     amount: Decimal = ZERO
     at_ms: int = 0
     told_ms: int = 0
-    seen: list[Decimal] = field(default_factory=list)  # amounts told for the same instant
-    moves: list[tuple[int, Decimal]] = field(default_factory=list)
+    before: Decimal = ZERO
+    here: Decimal = ZERO  # fills of the instant itself
+    seen: list[Decimal] = field(default_factory=list)  # amounts told for it
+    moves: list[tuple[int, Decimal]] = field(default_factory=list)  # fills since
 
     @property
     def present(self) -> Decimal:
         """With the fills that it does not show yet."""
         return sum((amount for _, amount in self.moves), self.amount)
 
-    def cover(self) -> None:
-        """Forget fills that what was told includes."""
-        self.moves = [move for move in self.moves if move[0] > self.at_ms]
+    @property
+    def is_tied(self) -> bool:
+        """Whether nobody can say which of several amounts was the last."""
+        return len(self.seen) > 1 and self.before + self.here != self.amount
+
+    def begin(self, amount: Decimal, at_ms: int, told_ms: int) -> None:
+        """What is held as of a later instant; it includes the fills up to then."""
+        self.before = sum((move for moved_ms, move in self.moves if moved_ms < at_ms), self.amount)
+        self.here = sum((move for moved_ms, move in self.moves if moved_ms == at_ms), ZERO)
+        self.moves = [move for move in self.moves if move[0] > at_ms]
+        self.amount, self.at_ms, self.told_ms, self.seen = amount, at_ms, told_ms, [amount]
+
+    def move(self, amount: Decimal, at_ms: int) -> None:
+        """A fill: counted unless what was told includes it."""
+        if at_ms > self.at_ms:
+            self.moves.append((at_ms, amount))
+        elif at_ms == self.at_ms:
+            self.here += amount
+            if self.before + self.here in self.seen:
+                self.amount = self.before + self.here
 
 
 class Picture:
@@ -133,6 +156,7 @@ class Picture:
         self._ended: OrderedDict[OrderKey, None] = OrderedDict()
         self._held: dict[HeldKey, _Held] = {}
         self._parents: dict[OrderKey, OrderKey] = {}  # order that a triggered one became -> the triggered one
+        self._tied: set[HeldKey] = set()
         self._floor_ms = 0  # what was last changed before this, a reading has shown
 
     def orders(self) -> list[Working]:
@@ -146,6 +170,11 @@ class Picture:
     def knows(self, key: OrderKey) -> bool:
         """Whether the order works or is known to have ended."""
         return key in self._orders or key in self._ended
+
+    def is_tied(self) -> bool:
+        """Whether only a reading can say what is held: asked from time to time, when all fills should have come."""
+        self._tied = {key for key in self._tied if key in self._held and self._held[key].is_tied}
+        return bool(self._tied)
 
     # Events
 
@@ -189,16 +218,14 @@ class Picture:
         held = self._held.setdefault(told.key, _Held(at_ms=self._floor_ms))
         if (told.at_ms, told.told_ms) < (held.at_ms, held.told_ms):
             return change
-        if (told.at_ms, told.told_ms) == (held.at_ms, held.told_ms):
-            if told.amount in held.seen:
-                # The same again, or back to what it was within a millisecond: nobody can say which.
-                change.is_doubtful = told.amount != held.amount
-                return change
+        if (told.at_ms, told.told_ms) > (held.at_ms, held.told_ms):
+            held.begin(told.amount, told.at_ms, told.told_ms)
+        elif told.amount in held.seen:
+            return change
         else:
-            held.seen = []
-        held.amount, held.at_ms, held.told_ms = told.amount, told.at_ms, told.told_ms
-        held.seen.append(told.amount)
-        held.cover()
+            held.amount = told.amount
+            held.seen.append(told.amount)
+            self._tied.add(told.key)
         change.positions[told.key[0]] = self._position(told.key[0])
         return change
 
@@ -207,15 +234,14 @@ class Picture:
         before_executed = ZERO if known is None else known.executed
         missed = step.executed - before_executed - step.traded
         held = self._held.setdefault(key, _Held(at_ms=self._floor_ms))
-        if last:
-            held.moves.append((step.at_ms, last))
         if missed:
             # Fills that were never told, or will be told late: what is held may show them already.
             change.is_doubtful = True
             before_ms = self._floor_ms if known is None else known.at_ms
             if held.at_ms <= before_ms:
-                held.moves.append((step.at_ms, total * missed / step.executed))
-        held.cover()
+                held.move(total * missed / step.executed, step.at_ms)
+        if last:
+            held.move(last, step.at_ms)
         if last or missed:
             change.positions[key[0]] = self._position(key[0])
 
@@ -285,8 +311,7 @@ class Picture:
             if _is_after(known, at_ms):
                 continue
             expected = known.present
-            known.moves = [move for move in known.moves if move[0] > at_ms]
-            known.amount, known.at_ms, known.told_ms, known.seen = found.amount, at_ms, 0, [found.amount]
+            known.begin(found.amount, at_ms, 0)
             if expected != known.present:
                 differences.append(
                     Difference("position", key[0], key[1].value, format(expected, "f"), format(known.present, "f"))
