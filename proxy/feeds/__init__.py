@@ -59,7 +59,10 @@ class Cadence:
     config_s: float = 60.0
     market_s: float = 2.0
     risk_s: float = 1.0
+    history_min_s: float = 5.0  # between two readings of a wallet's history
+    history_lag_s: float = 3.0  # how much later than a balance a history may know
     calm_s: float = 30.0  # orders and positions, while a stream tells them
+    poke_min_s: float = 2.0  # between two readings that something asked for
     time_s: float = 60.0
     ping_s: float = 2.0
     pong_s: float = 5.0
@@ -221,14 +224,14 @@ def _account_feed(
         )  # fmt: skip
         return SpotAccountFeed(
             venue, book, live, day_start, clock, exchange=exchange, snapshot_s=times.snapshot_s,
-            calm_s=times.calm_s, stream=told,
+            calm_s=times.calm_s, poke_min_s=times.poke_min_s, stream=told,
         )  # fmt: skip
     heard = None if origin is None else FuturesStream(
         f"account.{name}.futures.stream", live, venue, venue.server_time, origin, session, clock, book=book, **beats,
     )  # fmt: skip
     return FuturesAccountFeed(
         venue, book, live, day_start, clock, account_s=times.account_s, snapshot_s=times.snapshot_s,
-        calm_s=times.calm_s, config_s=times.config_s, stream=heard,
+        calm_s=times.calm_s, poke_min_s=times.poke_min_s, config_s=times.config_s, stream=heard,
     )  # fmt: skip
 
 
