@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 import time
 from datetime import UTC, datetime
@@ -14,8 +13,8 @@ from pathlib import Path
 
 from proxy.book import AccountPlace, Book, Quote, Working
 from proxy.clock import ManualClock
-from proxy.feeds import DayStart
 from proxy.gather import Gather
+from proxy.ledger import Ledger, Sample, VenueTime
 from proxy.reservations import Reservations
 from rules import (
     CLEAR,
@@ -89,9 +88,12 @@ def world(accounts: int, symbols: int, orders: int) -> tuple[Gather, Book, float
         book.apply_leverage(place.name, dict.fromkeys(names, D(5)), as_of=NOW)
     snapshot_ms = (time.perf_counter() - begun) * 1e3 / accounts
     clock = ManualClock(NOW)
-    day_start = DayStart(Path(tempfile.mkdtemp()) / "day_start.json")
-    asyncio.run(day_start.observe("a0", book.equity("a0", NOW)))
-    gather = Gather(book, Reservations(book, clock), Feeds(), Feeds(), clock=clock, losses=day_start)
+    ledger, venue_time = Ledger(Path(tempfile.mkdtemp()) / "day_start.json", clock), VenueTime(clock)
+    venue_time.note(NOW, 0.0, 0.0)
+    ledger.add("a0", (Market.LINEAR,), venue_time)
+    cash, prices = {"USDT": D(1000)}, {"USDT": D(1)}
+    ledger.take("a0", Market.LINEAR, Sample(D(1000), D(1000), cash, prices, sent=NOW, received=NOW, as_of=NOW))
+    gather = Gather(book, Reservations(book, clock), Feeds(), Feeds(), clock=clock, losses=ledger)
     return gather, book, snapshot_ms
 
 

@@ -11,7 +11,7 @@ import gc
 import os
 import ssl
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import structlog
 from aiohttp import web
@@ -31,7 +31,6 @@ from proxy.feeds import (
     FAMILY,
     AccountSource,
     Cadence,
-    DayStart,
     Feed,
     Feeds,
     GlobalRiskFeed,
@@ -44,7 +43,9 @@ from proxy.gather import Gather, RiskReader
 from proxy.global_risk import GlobalRisk, Method, RiskTrips, Series
 from proxy.handler import ProxyServer, ServerSettings
 from proxy.health import LoopWatch
-from proxy.identity import Account, Bot, Identities
+from proxy.identity import Account, Bot, Identities, strategies_by_account
+from proxy.ledger import DEFAULT_POLICY, Ledger
+from proxy.loss_watch import LossWatch
 from proxy.metrics import Metrics
 from proxy.pipeline import Parts, Pipeline
 from proxy.policy_file import read_policy_file
@@ -58,6 +59,7 @@ from proxy.stores.policies import Policies
 from proxy.tasks import Tasks
 from proxy.upstream import Upstream, UpstreamSettings, tls_context
 from rules import Market
+from rules.profile import LossPolicy
 
 log = structlog.get_logger("riskgate.app")
 
@@ -97,6 +99,9 @@ class App:
         self._server: ProxyServer
         self._logs: logs.Logs
         self._loop_watch: LoopWatch
+        self.ledger: Ledger
+        self.losses: LossWatch
+        self._loss_policies: dict[str, LossPolicy] = {}
         self._stack = AsyncExitStack()
 
     @classmethod
@@ -195,14 +200,15 @@ class App:
         # Feeds ask the same hosts as orders go to, and trust whom those trust.
         session = open_session(ssl_context=tls_context(_ca_file(settings)))
         self._stack.push_async_callback(session.close)
-        day_start = DayStart(settings.data_dir / DAY_START_FILE)
+        self.ledger = Ledger(settings.data_dir / DAY_START_FILE, self.clock, policy_of=self._loss_policy)
+        day_start = self.ledger
         sources = [self._source(name, one) for name, one in settings.accounts.items()]
         allowances = allowances_of(sources, self.clock)
         venues = {
             (exchange, market): Venue(session, settings.upstream.hosts[FAMILY[market]], self.clock, allowance=allowance)
             for (exchange, market), allowance in allowances.items()
         }
-        risk, risk_feed = self._risk(venues, day_start)
+        self.risk_signal, risk_feed = self._risk(venues, day_start)
         self.feeds = assemble(
             sources,
             settings.upstream.hosts,
@@ -222,13 +228,17 @@ class App:
         )
         self.feeds.start(self.tasks)
         self._stack.push_async_callback(self.feeds.close)
-        if risk is not None and settings.global_risk.trip == "by_tier":
-            trips = RiskTrips(risk, self.latch, self.audit, self.clock)
+        self.losses = LossWatch(
+            self.ledger, self.policies, self.latch, self.audit, self.metrics, self.clock, lambda: self.accounts
+        )
+        self.tasks.spawn(self.losses.watch(), name="losses.watch")
+        if self.risk_signal is not None and settings.global_risk.trip == "by_tier":
+            trips = RiskTrips(self.risk_signal, self.latch, self.audit, self.clock)
             self.tasks.spawn(trips.watch(every_s=settings.global_risk.interval), name="risk.trips")
-        return Gather(self.book, self.reservations, risk, self.latch, clock=self.clock, losses=day_start)
+        return Gather(self.book, self.reservations, self.risk_signal, self.latch, clock=self.clock, losses=day_start)
 
     def _risk(
-        self, venues: Mapping[tuple[str, Market], Venue], day_start: DayStart
+        self, venues: Mapping[tuple[str, Market], Venue], day_start: Ledger
     ) -> tuple[RiskReader | None, Feed | None]:
         """Where orders read the global risk signal, and the feed that keeps it new: the same object."""
         asked = self.settings.global_risk
@@ -279,6 +289,13 @@ class App:
         """A configured static equity takes the place of reading the account."""
         credentials = None if account.static_equity is not None else self.accounts[name].credentials
         return AccountSource(place=_place(name, account), credentials=credentials)
+
+    def _loss_policy(self, account: str) -> LossPolicy:
+        """How an account's losses are measured, by the last known policy."""
+        with suppress(StoreError):
+            if (own := self.policies.current.policy.accounts.get(account)) is not None:
+                self._loss_policies[account] = own.losses
+        return self._loss_policies.get(account, DEFAULT_POLICY)
 
     # -- listeners --------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
@@ -27,7 +28,7 @@ _BY_VERDICT = {
     Verdict.BLOCK: ("risk_gate_blocks", "Requests blocked"),
     Verdict.SCALE_DOWN: ("risk_gate_scale_downs", "Requests made smaller"),
 }
-ESS_SOURCES = frozenset({"api", "cli", "rule", "file", "signal", "start", "global_risk", "drawdown"})
+ESS_SOURCES = frozenset({"api", "cli", "rule", "file", "signal", "start", "global_risk", "drawdown", "loss"})
 
 
 class _Times:
@@ -120,6 +121,10 @@ class Metrics:
         self.reservations = Gauge(
             "riskgate_reservations", "Orders whose headroom is held", ["state"], registry=registry
         )
+        self.loss_limit_used = Gauge(
+            "riskgate_loss_limit_used", "Share of a loss limit that is used, 1 is reached", ["account", "window"],
+            registry=registry,
+        )  # fmt: skip
         self.loop_lag_seconds = Gauge(
             "riskgate_loop_lag_seconds", "How late the event loop ran last", registry=registry
         )
@@ -175,6 +180,10 @@ class Metrics:
         self.audit_healthy.set(1 if healthy else 0)
         self.audit_failures.inc(max(0, failures - self._audit_failures_seen))
         self._audit_failures_seen = failures
+
+    def loss_used(self, account: str, window: str, share: Decimal) -> None:
+        """Show how much of a loss limit is used."""
+        self.loss_limit_used.labels(account, window).set(float(share))
 
     def reserved(self, counts: Mapping[str, int]) -> None:
         """Show how many reservations are in each state."""

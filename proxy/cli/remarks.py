@@ -120,6 +120,7 @@ def _equity(settings: Settings, name: str) -> tuple[Decimal | None, str]:
     file: Path = settings.data_dir / DAY_START_FILE
     try:
         row = orjson.loads(file.read_bytes())["accounts"][name]
-        return Decimal(row["day_equity"]), f"start of {row['day']}"
+        start = row["marks"]["day"]
+        return Decimal(start["equity"]), f"at {start['at'][:16]} UTC"
     except (OSError, ValueError, KeyError, TypeError, ArithmeticError):
         return None, ""  # a remark only: the feed says what is wrong with the file

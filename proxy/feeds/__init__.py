@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import aiohttp
 
@@ -12,7 +14,7 @@ from proxy.clock import Clock
 from proxy.exchanges.base import Credentials
 from proxy.feeds.account import FuturesAccountFeed, SpotAccountFeed, StaticAccount
 from proxy.feeds.bypass import Bypass, BypassWatch, OnBypass, Recorded
-from proxy.feeds.day_start import DayStart
+from proxy.feeds.income import FuturesWalletFeed, SpotWalletFeed, WalletFeed
 from proxy.feeds.lookup import UnknownLookup
 from proxy.feeds.market import MarketFeed
 from proxy.feeds.polling import Cycle, Feed, Health
@@ -23,6 +25,7 @@ from proxy.feeds.stream import Stream
 from proxy.feeds.stream_account import Live
 from proxy.feeds.stream_binance import FuturesStream, SpotStream
 from proxy.feeds.venue import Allowance, FeedFailed, Venue, open_session
+from proxy.ledger import Ledger, VenueTime
 from proxy.reservations import Reservations
 from proxy.tasks import Tasks
 from rules import Market
@@ -34,9 +37,13 @@ FEEDS: Mapping[str, type] = {
     "market": MarketFeed,
     "risk.global": GlobalRiskFeed,
     "lookup": UnknownLookup,
+    "losses.futures": FuturesWalletFeed,
+    "losses.spot": SpotWalletFeed,
 }
 
 FAMILY = {Market.SPOT: "/api", Market.LINEAR: "/fapi"}
+WALLET_FAMILY = "/sapi"  # deposits, withdrawals and transfers, with a weight of its own
+WALLET_WEIGHT_MAX = 12_000
 WEIGHT_MAX = {Market.SPOT: 6000, Market.LINEAR: 2400}  # request weight per minute and address
 
 
@@ -143,7 +150,7 @@ def assemble(
     *,
     book: Book,
     reservations: Reservations,
-    day_start: DayStart,
+    day_start: Ledger,
     session: aiohttp.ClientSession,
     clock: Clock,
     cadence: Cadence | None = None,
@@ -195,10 +202,42 @@ def assemble(
             feed = _account_feed(source, market, venue, book, live, day_start, clock, times, streams, session)
             feeds.append(feed)
             pokes[place.name, market] = feed
+        feeds += _wallet_feeds(source, venues, hosts, session, book, day_start, clock, times)
     feeds.append(UnknownLookup(reservations, venues, clock))
     if risk is not None:
         feeds.append(risk)
     return Feeds(feeds, pokes, watch)
+
+
+def _wallet_feeds(
+    source: AccountSource,
+    venues: Mapping[tuple[str, Market], Venue],
+    hosts: Mapping[str, str],
+    session: aiohttp.ClientSession,
+    book: Book,
+    ledger: Ledger,
+    clock: Clock,
+    times: Cadence,
+) -> list[WalletFeed]:
+    """What losses are made of: every wallet of an account, and the history of each."""
+    place = source.place
+    venue_time = VenueTime(clock)
+    ledger.add(place.name, place.markets, venue_time)
+    found: list[WalletFeed] = []
+    for market in sorted(place.markets):
+        venue = venues[place.name, market]
+        shared = place.name, venue, book, ledger, venue_time, clock
+        lag = timedelta(seconds=times.history_lag_s)
+        asked: dict[str, Any] = {"exchange": place.exchange, "history_min_s": times.history_min_s, "lag": lag}
+        if market is Market.LINEAR:
+            found.append(FuturesWalletFeed(*shared, every_s=times.account_s, **asked))
+            continue
+        wallets = Venue(
+            session, hosts.get(WALLET_FAMILY, hosts[FAMILY[market]]), clock, credentials=source.credentials,
+            allowance=Allowance(clock, weight_max=WALLET_WEIGHT_MAX), server_time=venue.server_time,
+        )  # fmt: skip
+        found.append(SpotWalletFeed(*shared, wallets=wallets, every_s=times.snapshot_s, **asked))
+    return found
 
 
 def _account_feed(
@@ -207,7 +246,7 @@ def _account_feed(
     venue: Venue,
     book: Book,
     live: Live,
-    day_start: DayStart,
+    day_start: Ledger,
     clock: Clock,
     times: Cadence,
     streams: StreamOrigins,
@@ -237,7 +276,7 @@ def _account_feed(
 
 __all__ = [
     "AccountSource", "Allowance", "allowances_of", "assemble", "Bypass", "BypassWatch", "Cadence", "Cycle",
-    "DayStart", "Feed", "FeedFailed", "FEEDS", "Feeds", "FuturesAccountFeed", "GlobalRiskFeed", "Health",
+    "Feed", "FeedFailed", "FEEDS", "Feeds", "FuturesAccountFeed", "GlobalRiskFeed", "Health",
     "Live", "Malformed", "MarketFeed", "open_session", "ServerTime", "SpotAccountFeed", "StaticAccount",
     "Stream", "StreamOrigins", "UnknownLookup", "Venue",
 ]

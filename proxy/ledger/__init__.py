@@ -21,7 +21,7 @@ import structlog
 from proxy.clock import Clock
 from proxy.ledger import file
 from proxy.ledger.file import Kept
-from proxy.ledger.marks import Mark, Marks, advanced, begun, corrected, shown, started
+from proxy.ledger.marks import START_WITHIN, Mark, Marks, advanced, begun, corrected, shown, started
 from proxy.ledger.readings import ZERO, Flow, Realised, Sample, value_of
 from proxy.ledger.wallet import Wallet
 from proxy.ledger.windows import VenueTime, day_began, day_ends, week_began
@@ -63,6 +63,8 @@ class Ledger:
         self._markets: dict[str, frozenset[Market]] = {}
         self._times: dict[str, VenueTime] = {}
         self._starts: dict[tuple[str, Market, datetime], tuple[Decimal, Decimal]] = {}
+        # What wallets showed when this process began, and then before each pause of readings.
+        self._before: dict[tuple[str, Market], Sample] = {}
         self._joining: set[tuple[str, Market]] = set()
         self._shown: dict[str, _Shown] = {}
         self._writing = asyncio.Lock()
@@ -138,6 +140,11 @@ class Ledger:
             return None
         return shown(kept.marks, kept.marks.last, self.policy_of(account))
 
+    def before(self, account: str, market: Market, begins: datetime) -> Sample | None:
+        """The last reading of a wallet from before a window whose start nobody saw, as far as it is remembered."""
+        known = self._before.get((account, market))
+        return known if known is not None and known.sent < begins else None
+
     def missing_start(self, account: str, market: Market) -> datetime | None:
         """The beginning of a window whose start nobody saw and this wallet's history could tell."""
         marks = self.marks(account)
@@ -159,6 +166,8 @@ class Ledger:
         if first and (account, market) in self._joining:
             wallet.joins(sample.equity)
         wallet.take(sample)
+        if (known := wallet.placed) is not None and sample.sent - known.sent > START_WITHIN:
+            self._before[account, market] = known
         self._settle(account, wallet)
 
     def learn(self, account: str, market: Market, flows: Iterable[Flow], *, complete_to: datetime) -> None:
@@ -203,10 +212,18 @@ class Ledger:
         self._unsaved = True
         self._show(account)
 
-    def acted(self, account: str) -> dict[str, str]:
-        """Breaches that were acted upon, by window; whoever acts writes here and saves."""
+    def done(self, account: str, window: str) -> tuple[str, int] | None:
+        """What was done last about a window, of which one that was, and how far it went."""
+        return self._accounts[account].done.get(window)
+
+    def do(self, account: str, window: str, key: str, step: int) -> None:
+        """Remember what was done about a window, so that it is done once, also over a restart."""
+        self._accounts[account].done[window] = (key, step)
         self._unsaved = True
-        return self._accounts[account].acted
+
+    async def observe(self, account: str, equity: Fact[Decimal] | None) -> None:  # noqa: ARG002 - it reads for itself
+        """An account was read by another feed: a moment to write down what has changed."""
+        await self.save()
 
     async def save(self, *, now: bool = False) -> bool:
         """Write what has changed; a change of marks at once, mere readings now and then. Whether all is on disk."""
@@ -323,6 +340,6 @@ class Ledger:
 
 
 __all__ = [
-    "Flow", "Ledger", "Mark", "Marks", "Realised", "Sample", "VenueTime", "Wallet", "day_began",
+    "DEFAULT_POLICY", "Flow", "Ledger", "Mark", "Marks", "Realised", "Sample", "VenueTime", "Wallet", "day_began",
     "day_ends", "value_of", "week_began",
 ]

@@ -29,11 +29,11 @@ class Unreadable(Exception):
 
 @dataclass(slots=True)
 class Kept:
-    """What the file holds of one account. `acted` names the breaches that were acted upon, by window."""
+    """What the file holds of one account. `done` is what was done about each window, and about which of them."""
 
     marks: Marks | None = None
     wallets: dict[Market, Wallet] = field(default_factory=dict)
-    acted: dict[str, str] = field(default_factory=dict)
+    done: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
 def read(path: Path, skew: timedelta) -> dict[str, Kept]:
@@ -59,7 +59,7 @@ def read(path: Path, skew: timedelta) -> dict[str, Kept]:
 
 def document(accounts: Mapping[str, Kept]) -> bytes:
     """What is written."""
-    rows = {name: _row(kept) for name, kept in accounts.items() if kept.marks is not None or kept.acted}
+    rows = {name: _row(kept) for name, kept in accounts.items() if kept.marks is not None or kept.done}
     return json.dumps({"version": VERSION, "accounts": rows}, indent=1, sort_keys=True).encode()
 
 
@@ -87,7 +87,7 @@ def _row(kept: Kept) -> dict[str, Any]:
     return {
         "marks": None if marks is None else _marks_row(marks),
         "wallets": {market.value: _wallet_row(wallet) for market, wallet in kept.wallets.items()},
-        "acted": dict(kept.acted),
+        "done": {window: list(done) for window, done in kept.done.items()},
     }
 
 
@@ -164,7 +164,7 @@ def _account(row: Mapping[str, Any], skew: timedelta) -> Kept:
     return Kept(
         marks=None if marks is None else _marks(marks),
         wallets={Market(name): _wallet(found, skew) for name, found in row["wallets"].items()},
-        acted={_text(window): _text(level) for window, level in row["acted"].items()},
+        done={_text(window): (_text(key), int(step)) for window, (key, step) in row["done"].items()},
     )
 
 

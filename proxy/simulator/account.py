@@ -176,6 +176,14 @@ class SimAccount:
     lists: dict[int, SimOrderList] = field(default_factory=dict)
     trades: dict[str, list[SimTrade]] = field(default_factory=lambda: {"spot": [], "futures": []})
     income: list[dict[str, Any]] = field(default_factory=list)
+    futures_coins: dict[str, Decimal] = field(default_factory=dict)  # of the USDⓈ-M wallet, besides USDT
+    burns_bnb: bool = False  # pays the fees of fills in BNB, as far as there is some
+    is_sub_account: bool = False
+    deposits: list[dict[str, Any]] = field(default_factory=list)
+    withdrawals: list[dict[str, Any]] = field(default_factory=list)
+    transfers: list[dict[str, Any]] = field(default_factory=list)
+    sub_transfers: list[dict[str, Any]] = field(default_factory=list)
+    dust: list[dict[str, Any]] = field(default_factory=list)
     listen_key: str | None = None
     listen_key_until_ms: int = 0
     countdowns: dict[str, int] = field(default_factory=dict)  # symbol -> cancel all at (ms)

@@ -30,6 +30,7 @@ from proxy.simulator.server import Connection, Reply
 from proxy.simulator.spot import Spot
 from proxy.simulator.spot_lists import OrderLists
 from proxy.simulator.streams import Streams
+from proxy.simulator.treasury import Treasury
 from proxy.tasks import Tasks
 
 MALFORMED_MAX = 1000
@@ -77,9 +78,10 @@ class SimExchange:
         self.algos = Algos(self.futures)
         self.candles = Candles(self._prices)
         self.streams = Streams(self, self._prices)
+        self.treasury = Treasury(self._prices, self._next_id, self._now_ms)
         desks: list[Any] = [
             self.spot, OrderLists(self.spot), self.futures, self.algos, FuturesAccount(self.futures),
-            MarketData(self._prices), self.candles,
+            MarketData(self._prices), self.candles, self.treasury,
         ]
         self._endpoints: dict[tuple[str, bytes], Endpoint] = {
             (endpoint.method, endpoint.path.encode()): endpoint for desk in desks for endpoint in desk.endpoints()

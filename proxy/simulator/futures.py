@@ -221,11 +221,16 @@ class Futures:
         position = account.position(symbol.name, order.position_side)
         realised = position.trade(signed, price, now_ms)
         fee = quantity * price * self.fee_rate
-        account.wallet += realised - fee
+        fee_asset = symbol.quote
+        in_bnb = (fee / self.prices.mark("BNBUSDT")).quantize(Decimal("1e-8"))
+        if account.burns_bnb and account.futures_coins.get("BNB", ZERO) >= in_bnb:
+            fee, fee_asset = in_bnb, "BNB"
+            account.futures_coins["BNB"] -= in_bnb
+        account.wallet += realised if fee_asset == "BNB" else realised - fee
         self._settle_isolated(account, symbol, position)
         trade = SimTrade(
             trade_id=self.next_id(), order_id=order.order_id, symbol=symbol.name, side=order.side, price=price,
-            quantity=quantity, fee=fee, fee_asset=symbol.quote, at_ms=now_ms, is_maker=maker,
+            quantity=quantity, fee=fee, fee_asset=fee_asset, at_ms=now_ms, is_maker=maker,
             position_side=order.position_side, realised=realised,
         )
         order.trades.append(trade)
@@ -233,9 +238,9 @@ class Futures:
         order.executed += quantity
         order.quote_executed += quantity * price
         order.updated_ms = now_ms
-        for kind, amount in (("REALIZED_PNL", realised), ("COMMISSION", -fee)):
+        for kind, amount, asset in (("REALIZED_PNL", realised, symbol.quote), ("COMMISSION", -fee, fee_asset)):
             if amount:
-                account.income.append(shapes.income(kind, amount, symbol.name, trade))
+                account.income.append(shapes.income(kind, amount, asset, symbol.name, trade))
 
     def _settle_isolated(self, account: SimAccount, symbol: Symbol, position: SimPosition) -> None:
         if account.margin_type(symbol.name) == "ISOLATED":
@@ -443,11 +448,16 @@ class Futures:
         symbol = symbol_of(call.values)
         order_id = read.optional_integer(call.values, "orderId")
         limit = min(read.optional_integer(call.values, "limit") or 500, 1000)
+        since, until = (read.optional_integer(call.values, name) for name in ("startTime", "endTime"))
+        if since is not None and until is not None and until - since > 7 * 86_400_000:
+            raise Rejection(-4084, "The time between startTime and endTime is longer than 7 days.")
         found = [
             trade for trade in call.account.trades[BOOK]
             if trade.symbol == symbol.name and order_id in (None, trade.order_id)
+            and (since or 0) <= trade.at_ms and (until is None or trade.at_ms <= until)
         ]
-        return [shapes.trade(trade) for trade in found[-limit:]]
+        # From a time on, the oldest; without one, the newest.
+        return [shapes.trade(trade) for trade in (found[:limit] if since is not None else found[-limit:])]
 
 
 def _closes_leg(order: SimOrder) -> bool:

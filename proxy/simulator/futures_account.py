@@ -34,7 +34,6 @@ class FuturesAccount:
             Endpoint("GET", "/fapi/v3/positionRisk", self.get_positions_v3, weight=5),
             Endpoint("GET", "/fapi/v2/balance", self.get_balance, weight=5),
             Endpoint("GET", "/fapi/v3/balance", self.get_balance, weight=5),
-            Endpoint("GET", "/fapi/v1/income", self.get_income, weight=30),
             Endpoint("GET", "/fapi/v1/symbolConfig", self.get_symbol_config, weight=5),
             Endpoint("GET", "/fapi/v1/accountConfig", self.get_account_config, weight=5),
             Endpoint("GET", "/fapi/v1/leverageBracket", self.get_brackets),
@@ -155,7 +154,8 @@ class FuturesAccount:
         ]
         asset = self._asset(account, call.now_ms)
         del asset["marginAvailable"]
-        return {**self._totals(account), "assets": [asset], "positions": positions}
+        others = [_coin(coin, amount, call.now_ms) for coin, amount in sorted(account.futures_coins.items()) if amount]
+        return {**self._totals(account), "assets": [asset, *others], "positions": positions}
 
     def _shown(self, account: SimAccount) -> list[tuple[Symbol, str, SimPosition]]:
         waiting = {
@@ -219,19 +219,6 @@ class FuturesAccount:
             "availableBalance": totals["availableBalance"], "maxWithdrawAmount": totals["maxWithdrawAmount"],
             "marginAvailable": True, "updateTime": call.now_ms,
         }]
-
-    def get_income(self, call: Call) -> object:
-        """GET /fapi/v1/income."""
-        kind, symbol = call.values.get("incomeType"), call.values.get("symbol")
-        since = read.optional_integer(call.values, "startTime") or 0
-        until = read.optional_integer(call.values, "endTime")
-        limit = min(read.optional_integer(call.values, "limit") or 100, 1000)
-        found = [
-            line for line in call.account.income
-            if kind in (None, line["incomeType"]) and symbol in (None, line["symbol"])
-            and since <= line["time"] and (until is None or line["time"] <= until)
-        ]
-        return found[:limit]
 
     def get_symbol_config(self, call: Call) -> object:
         """GET /fapi/v1/symbolConfig."""
@@ -373,6 +360,17 @@ class FuturesAccount:
         """DELETE /fapi/v1/listenKey."""
         call.account.listen_key = None
         return {}
+
+
+def _coin(coin: str, amount: Decimal, now_ms: int) -> dict[str, Any]:
+    """A coin that lies in the wallet and is no margin: single-asset mode counts USDT alone."""
+    nothing, held = exact(ZERO), exact(amount)
+    return {
+        "asset": coin, "walletBalance": held, "unrealizedProfit": nothing, "marginBalance": held,
+        "maintMargin": nothing, "initialMargin": nothing, "positionInitialMargin": nothing,
+        "openOrderInitialMargin": nothing, "crossWalletBalance": held, "crossUnPnl": nothing,
+        "availableBalance": held, "maxWithdrawAmount": held, "updateTime": now_ms,
+    }
 
 
 def _amount(symbol: Symbol, position: SimPosition) -> str:

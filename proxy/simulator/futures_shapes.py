@@ -125,13 +125,13 @@ def trade(fill: SimTrade) -> dict[str, Any]:
     }
 
 
-def income(kind: str, amount: Decimal, symbol: str, fill: SimTrade) -> dict[str, Any]:
+def income(kind: str, amount: Decimal, asset: str, symbol: str, fill: SimTrade) -> dict[str, Any]:
     """One line of the income history."""
     return {
         "symbol": symbol,
         "incomeType": kind,
         "income": exact(amount),
-        "asset": fill.fee_asset,
+        "asset": asset,
         "info": kind,
         "time": fill.at_ms,
         "tranId": fill.trade_id,

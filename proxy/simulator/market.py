@@ -66,6 +66,7 @@ SPOT = {
         _spot("ETH", "BTC", "0.00001", "0.0001", "2300", notional="0.0001", price_max="922327",
               quantity_max="100000"),
         _spot("SOL", "USDT", "0.01", "0.001", "19000", notional="5", price_max="10000", quantity_max="90000"),
+        _spot("BNB", "USDT", "0.01", "0.001", "1800", notional="5", price_max="100000", quantity_max="900000"),
         _spot("DOGE", "USDT", "0.00001", "1", "3800000", notional="1", price_max="1000", quantity_max="9000000"),
     )
 }
@@ -78,6 +79,8 @@ FUTURES = {
                  market_quantity_max="2000", notional="20", precisions=(2, 3), leverage_max=100),
         _futures("SOL", "0.0100", "0.01", price_min="0.4200", price_max="6857", quantity_max="1000000",
                  market_quantity_max="8000", notional="5", precisions=(4, 2), leverage_max=100),
+        _futures("BNB", "0.010", "0.01", price_min="6.600", price_max="100000", quantity_max="100000",
+                 market_quantity_max="2000", notional="5", precisions=(3, 2), leverage_max=75),
         _futures("DOGE", "0.000010", "1", price_min="0.002440", price_max="30", quantity_max="50000000",
                  market_quantity_max="30000000", notional="5", precisions=(6, 0), leverage_max=75, band="0.1"),
     )
@@ -88,6 +91,7 @@ MARKS = {
     "ETHBTC": Decimal("0.05"),
     "SOLUSDT": Decimal(150),
     "DOGEUSDT": Decimal("0.15"),
+    "BNBUSDT": Decimal(600),
 }
 
 

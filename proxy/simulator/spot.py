@@ -236,16 +236,22 @@ class Spot:
             self.end(account, order, "EXPIRED", now_ms)
             return
         received = quantity if order.side == "BUY" else cost
-        fee = received * self._fee_rate
+        fee, fee_asset = received * self._fee_rate, symbol.base if order.side == "BUY" else symbol.quote
+        in_bnb = (cost * self._fee_rate / self.prices.mark("BNBUSDT")).quantize(Decimal("1e-8"))
+        if account.burns_bnb and account.balance("BNB").free >= in_bnb:
+            account.balance("BNB").free -= in_bnb
+            kept, fee, fee_asset = received, in_bnb, "BNB"
+        else:
+            kept = received - fee
         if order.side == "BUY":
             money.free -= cost
-            base.free += quantity - fee
+            base.free += kept
         else:
             base.free -= quantity
-            money.free += cost - fee
+            money.free += kept
         trade = SimTrade(
             trade_id=self.next_id(), order_id=order.order_id, symbol=symbol.name, side=order.side, price=price,
-            quantity=quantity, fee=fee, fee_asset=symbol.base if order.side == "BUY" else symbol.quote,
+            quantity=quantity, fee=fee, fee_asset=fee_asset,
             at_ms=now_ms, is_maker=maker,
         )
         order.trades.append(trade)

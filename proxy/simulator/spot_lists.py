@@ -247,7 +247,9 @@ class OrderLists:
         try:
             for leg in pending:
                 if group.pending_takes_received:
-                    received = sum((trade.quantity - trade.fee for trade in working.trades), ZERO)
+                    received = sum(
+                        (trade.quantity - (trade.fee if trade.fee_asset == leg.symbol.base else ZERO)
+                         for trade in working.trades), ZERO)
                     leg.quantity = on_step(received, leg.symbol.step)
                     if leg.quantity < leg.symbol.quantity_min:
                         raise filter_failure("LOT_SIZE")

@@ -89,6 +89,7 @@ class Streams:
         self.ping_every_s = 20.0
         self.lifetime_s = 24 * 3600.0
         self.opened = 0
+        self.swallowed = 0
 
     @property
     def is_listening(self) -> bool:
@@ -201,6 +202,7 @@ class Streams:
 
     def _deliver(self, socket: _Socket, message: Event, event: Event) -> None:
         if self.is_frozen or self._strikes("swallow"):
+            self.swallowed += 1
             return
         if self._strikes("garbage"):
             socket.push(GARBAGE[self._exchange.next_id() % len(GARBAGE)])

@@ -151,7 +151,7 @@ class FuturesChanges:
             signed = fill.quantity if order.side == "BUY" else -fill.quantity
             amount = self._positions.get(key, ZERO) + signed
             self._positions[key] = amount
-            self._wallet += fill.realised - fill.fee
+            self._wallet += fill.realised - (fill.fee if fill.fee_asset == "USDT" else ZERO)
             held = (*key, self._account.position(*key), amount, self._prices.mark(key[0]))
             events.append(shapes.account_update("ORDER", self._wallet, ZERO, [held], now_ms, fill.at_ms))
         events.append(

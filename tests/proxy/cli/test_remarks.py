@@ -98,7 +98,8 @@ def test_the_largest_order_is_told_in_money_where_equity_is_known(folder, capsys
     assert "account main: one order may be worth at most 0.2% of equity (capital_profiles.micro); " in out
 
     (folder / "data" / "day_start.json").write_text(
-        '{"version": 1, "accounts": {"main": {"day": "2026-01-05", "day_equity": "10000"}}}'
+        '{"version": 2, "accounts": {"main": {"marks": {"day": '
+        '{"at": "2026-01-05T00:00:01+00:00", "equity": "10000"}}}}}'
     )
     out = checked(folder, capsys)[1]
-    assert "(capital_profiles.micro), which is 20.00 at an equity of 10000.00 (start of 2026-01-05)" in out
+    assert "(capital_profiles.micro), which is 20.00 at an equity of 10000.00 (at 2026-01-05T00:00 UTC)" in out

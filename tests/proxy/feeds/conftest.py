@@ -6,6 +6,7 @@ import inspect
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from proxy.book import AccountPlace, Book
 from proxy.clock import SystemClock
 from proxy.exchanges.base import Credentials
 from proxy.exchanges.signing import hmac_sha256_hex
-from proxy.feeds import AccountSource, Cadence, DayStart, Venue, assemble, open_session
+from proxy.feeds import AccountSource, Cadence, Venue, assemble, open_session
+from proxy.ledger import Ledger
 from proxy.reservations import Reservations
 from proxy.simulator import SimExchange
 from rules import Market, SymbolFacts
@@ -105,10 +107,12 @@ class World:
         place = AccountPlace(name="main", exchange="binance", markets=frozenset(Market))
         self.book = Book([place])
         self.reservations = Reservations(self.book, self.clock)
-        self.day_start = DayStart(folder / "day_start.json")
+        self.day_start = Ledger(folder / "day_start.json", self.clock, skew=timedelta(0))
         hosts = {"/api": exchange.url, "/fapi": exchange.url}
         self.sources = [AccountSource(place=place, credentials=self.credentials)]
-        self.cadence = Cadence(account_s=0.05, snapshot_s=0.05, config_s=0.5, market_s=0.05)
+        self.cadence = Cadence(
+            account_s=0.05, snapshot_s=0.05, config_s=0.5, market_s=0.05, history_min_s=0.05, history_lag_s=0
+        )
         self.feeds = assemble(
             self.sources,
             hosts,

@@ -279,7 +279,7 @@ async def test_a_wallet_that_comes_to_an_account_is_no_gain_and_one_that_goes_no
         '{"version":1,"accounts":{"a":{"day":"05.01.2026","day_equity":"1","week":"w","week_equity":"1","high":"1"}}}',
         '{"version":1,"accounts":{"a":{"day":"2026-01-05","day_equity":"NaN","week":"2026-W02","week_equity":"1",'
         '"high":"1"}}}',
-        '{"version":2,"accounts":{"a":{"marks":null,"wallets":{"moon":{}},"acted":{}}}}',
+        '{"version":2,"accounts":{"a":{"marks":null,"wallets":{"moon":{}},"done":{}}}}',
     ],
 )  # fmt: skip
 async def test_a_file_that_cannot_be_trusted_makes_losses_unknown_and_is_kept(tmp_path, content):
@@ -338,7 +338,7 @@ async def test_what_was_acted_upon_is_kept(tmp_path):
     """A breach that was acted upon before a restart is not acted upon again."""
     desk = Desk(tmp_path)
     desk.read("1000", 1)
-    desk.ledger.acted("main")["day 2026-03-04"] = "reduce_only"
+    desk.ledger.do("main", "day", "2026-03-04", 2)
     await desk.ledger.save()
 
-    assert Desk(tmp_path).ledger.acted("main") == {"day 2026-03-04": "reduce_only"}
+    assert Desk(tmp_path).ledger.done("main", "day") == ("2026-03-04", 2)

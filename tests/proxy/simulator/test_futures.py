@@ -105,11 +105,11 @@ async def test_account_and_positions_show_equity(bot, sim):
     assert account["totalInitialMargin"] == "295.00000000"
     assert account["availableBalance"] == "9804.40000000"
     assert [position["symbol"] for position in account["positions"]] == ["BTCUSDT"]
-    assert len((await bot("GET", "/fapi/v2/account")).json["positions"]) == 4
+    assert len((await bot("GET", "/fapi/v2/account")).json["positions"]) == 5
     risk = (await bot("GET", "/fapi/v3/positionRisk")).json
     assert [(p["symbol"], p["positionAmt"], p["unRealizedProfit"]) for p in risk] == [
         ("BTCUSDT", "-0.100", "99.40000000")]
-    assert len((await bot("GET", "/fapi/v2/positionRisk")).json) == 4
+    assert len((await bot("GET", "/fapi/v2/positionRisk")).json) == 5
     assert (await bot("GET", "/fapi/v2/balance")).json[0]["balance"] == "10000.00000000"
 
 

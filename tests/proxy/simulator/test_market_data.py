@@ -32,7 +32,7 @@ async def test_all_symbols_at_once(sim):
     spot = {line["symbol"] for line in await _get(sim, "/api/v3/ticker/price")}
     futures = {line["symbol"] for line in await _get(sim, "/fapi/v1/premiumIndex")}
 
-    assert futures == {"BTCUSDT", "ETHUSDT", "SOLUSDT", "DOGEUSDT"}
+    assert futures == {"BTCUSDT", "ETHUSDT", "SOLUSDT", "DOGEUSDT", "BNBUSDT"}
     assert spot == futures | {"ETHBTC"}
     assert (await _get(sim, "/fapi/v1/premiumIndex?symbol=ETHBTC"))["code"] == -1121
 
