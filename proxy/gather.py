@@ -29,6 +29,7 @@ from rules import (
 )
 
 LIMITS_KEPT_MAX = 1024
+LINEAR = Market.LINEAR
 SETTINGS = (LeverageChange, MarginChange)  # about contracts only; every other instruction names its market
 
 
@@ -145,4 +146,4 @@ def market_of(instructions: Sequence[Instruction]) -> Market:
     for instruction in instructions:
         if not isinstance(instruction, SETTINGS):
             return instruction.market
-    return Market.LINEAR
+    return LINEAR

@@ -70,6 +70,11 @@ from rules import (
 
 log = structlog.get_logger("riskgate.pipeline")
 
+# Looked up once: on an enumeration class that costs more than what follows from it.
+ALLOW, BLOCK = Verdict.ALLOW, Verdict.BLOCK
+MARGIN, TEST = Verb.MARGIN, Verb.TEST
+OUTCOMES = {kind: kind.value for kind in AnswerKind}
+
 
 class Undecided(CallerError):
     """Something failed on our side before anything was sent. 403 like any block: a 5xx would mean "maybe sent"."""
@@ -284,7 +289,7 @@ class Pipeline:
 
         decision, facts, limits_lost = self._decide(caller, parsed.instructions, now)
         judged = Judged(self._next_id(), bot, caller, parsed, decision, started)
-        if decision.verdict is Verdict.BLOCK:
+        if decision.verdict is BLOCK:
             return self._block(judged)
         if not decision.reducing:
             if limits_lost:
@@ -294,9 +299,9 @@ class Pipeline:
                 return self._refuse_judged(judged, Reason.UPSTREAM_BACKOFF, sentence, status=429)
         signature = parsed.params.get("signature")
         parts.identities.claim(bot, signature, exchange.timestamp_window(parsed.params)[0])
-        if recognised.verb is not Verb.MARGIN:
+        if recognised.verb is not MARGIN:
             orders, quantities = _orders_of(parsed.instructions, decision.quantities)
-            test = recognised.verb is Verb.TEST
+            test = recognised.verb is TEST
             try:
                 parts.reservations.reserve(judged.decision_id, caller, bot.name, orders, quantities, facts, test=test)
             except FactMissing as missing:  # an order in quote currency, and no price to turn it into base units
@@ -382,7 +387,7 @@ class Pipeline:
         """The bytes to send. A scaled order is read back and compared before it may leave."""
         bot, parsed, decision = judged.bot, judged.parsed, judged.decision
         credentials = bot.account.credentials
-        if decision.verdict is Verdict.ALLOW:
+        if decision.verdict is ALLOW:
             return self._exchange.sign(request, credentials) if bot.in_custody and credentials else request
         if credentials is None:
             raise SigningError(
@@ -434,7 +439,7 @@ class Pipeline:
         self._settle(judged, answer)
         self._note_pause(judged.parsed.recognised.family, answer.retry_after_s)
         upstream_s = self._clock.monotonic() - gate_done
-        self._outcome(judged, answer.kind.value, response=response, answer=answer, upstream_s=upstream_s)
+        self._outcome(judged, OUTCOMES[answer.kind], response=response, answer=answer, upstream_s=upstream_s)
         headers = _decision_headers(judged)
         return WireResponse(response.status, response.headers + headers, response.body, response.reason)
 
@@ -469,16 +474,15 @@ class Pipeline:
 
     def _settle(self, judged: Judged, answer: Answer) -> None:
         try:
-            self._parts.reservations.settle(judged.decision_id, answer, at=self._clock.now())
+            at = self._clock.now()
+            self._parts.reservations.settle(judged.decision_id, answer, at)
             for change in judged.parsed.instructions:
                 if isinstance(change, LeverageChange):
-                    self._parts.reservations.settle_leverage(
-                        judged.caller.account, change, answer.kind, self._clock.now()
-                    )
+                    self._parts.reservations.settle_leverage(judged.caller.account, change, answer.kind, at)
         except Exception as error:  # the order is out and its answer must go on; its headroom stays taken
             log.exception("reservation.unsettled", decision_id=judged.decision_id, error=type(error).__name__)
         market = market_of(judged.parsed.instructions)
-        margin = judged.parsed.recognised.verb is Verb.MARGIN
+        margin = judged.parsed.recognised.verb is MARGIN
         self._parts.watcher.poke(judged.caller.account, market, config=margin)
 
     def _outcome(
@@ -623,7 +627,7 @@ def _decision_headers(judged: Judged) -> tuple[tuple[bytes, bytes], ...]:
     """What a bot may read of the decision; its own book would be wrong without the scaled quantity."""
     decision = judged.decision
     identifier = (b"X-Risk-Decision-Id", judged.decision_id.encode())
-    if decision.verdict is Verdict.ALLOW:
+    if decision.verdict is ALLOW:
         return _ALLOWED, identifier
     headers: list[tuple[bytes, bytes]] = [(b"X-Risk-Decision", decision.verdict.value.encode()), identifier]
     if decision.verdict is Verdict.SCALE_DOWN:

@@ -51,7 +51,6 @@ class Parsed:
     recognised: Recognised
     instructions: tuple[Instruction, ...]
     params: Params
-    client_order_ids: tuple[str | None, ...] = ()  # one per instruction
 
 
 class AnswerKind(StrEnum):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import ROUND_DOWN, Context, Decimal
+from functools import lru_cache
 from urllib.parse import quote
 
 from proxy.errors import NotAuthentic, OrderNotUnderstood, SigningError
@@ -101,14 +102,7 @@ class Binance:
             raise OrderNotUnderstood(_unknown_name(values.keys() - form.allowed, form.allowed, recognised))
         if "" in values.values():
             raise OrderNotUnderstood("a parameter was sent without a value")
-        instructions = form.read(values)
-        return Parsed(
-            recognised=recognised, instructions=instructions, params=params,
-            client_order_ids=tuple([
-                instruction.client_order_id if type(instruction) is Order else None
-                for instruction in instructions
-            ]),
-        )
+        return Parsed(recognised=recognised, instructions=form.read(values), params=params)
 
     def read_params(self, request: WireRequest) -> Params:
         """Read the parameters strictly, for requests that are not judged."""
@@ -144,13 +138,7 @@ class Binance:
             raise NotAuthentic(
                 Reason.TIMESTAMP_OUTSIDE_WINDOW, "timestamp is missing or not milliseconds or microseconds"
             )
-        window_ms = _RECEIVE_WINDOW_DEFAULT_MS
-        if window is not None:
-            if _RECEIVE_WINDOW.fullmatch(window) is None or not 0 < Decimal(window) <= _RECEIVE_WINDOW_MAX_MS:
-                raise NotAuthentic(
-                    Reason.TIMESTAMP_OUTSIDE_WINDOW, "recvWindow is not above 0 and at most 60000 milliseconds"
-                )
-            window_ms = Decimal(window)
+        window_ms = _RECEIVE_WINDOW_DEFAULT_MS if window is None else _receive_window_ms(window)
         return (int(stamp) if len(stamp) == 13 else int(stamp) // 1000), window_ms
 
     # --- rewriting ---------------------------------------------------------------------------
@@ -232,6 +220,16 @@ class Binance:
     def not_sent(self, sentence: str, decision_id: str) -> WireResponse:
         """The answer when the venue could not be reached and nothing was sent."""
         return binance_answers.not_sent(sentence, decision_id)
+
+
+@lru_cache(maxsize=64)
+def _receive_window_ms(window: str) -> Decimal:
+    """A recvWindow in milliseconds. Bots send the same one with every request, so it is kept."""
+    if _RECEIVE_WINDOW.fullmatch(window) is None or not 0 < Decimal(window) <= _RECEIVE_WINDOW_MAX_MS:
+        raise NotAuthentic(
+            Reason.TIMESTAMP_OUTSIDE_WINDOW, "recvWindow is not above 0 and at most 60000 milliseconds"
+        )
+    return Decimal(window)
 
 
 def _unknown_name(unknown: frozenset[str] | set[str], allowed: frozenset[str], recognised: Recognised) -> str:

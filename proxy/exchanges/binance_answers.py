@@ -50,7 +50,10 @@ _ONE_ORDER = frozenset({
 })
 _RETRY_AFTER = re.compile(rb"[0-9]{1,7}")
 
-_ACCEPTED = OrderState(kind=AnswerKind.ACCEPTED)
+# Looked up once: on an enumeration class that costs more than what follows from it.
+SAID_ACCEPTED = AnswerKind.ACCEPTED
+ZERO = Decimal(0)
+_ACCEPTED = OrderState(kind=SAID_ACCEPTED)
 _REJECTED = OrderState(kind=AnswerKind.REJECTED, finished=True)
 _UNKNOWN = OrderState(kind=AnswerKind.UNKNOWN)
 
@@ -62,7 +65,7 @@ def read_answer(parsed: Parsed, response: WireResponse) -> Answer:
     if count == 1 and response.status == 200 and parsed.recognised.endpoint in _ONE_ORDER:
         state = _taken(parsed.instructions[0], response.body)
         if state is not None:
-            return Answer(kind=AnswerKind.ACCEPTED, orders=(state,), retry_after_s=pause_s)
+            return Answer(kind=SAID_ACCEPTED, orders=(state,), retry_after_s=pause_s)
     if response.status in (418, 429):
         return Answer(kind=AnswerKind.REJECTED, orders=(_REJECTED,) * count, retry_after_s=pause_s)
     try:
@@ -92,7 +95,7 @@ def _taken(instruction: Instruction, body: bytes) -> OrderState | None:
         state = _of_order(instruction, report)
     except OrderNotUnderstood:
         return None
-    return state if state.kind is AnswerKind.ACCEPTED else None
+    return state if state.kind is SAID_ACCEPTED else None
 
 
 def _keys(report: _Json) -> int:
@@ -201,7 +204,7 @@ def _of_order(instruction: Instruction, body: object) -> OrderState:
     original = _amount(body, "origQty", "qty", "quantity")
     executed = _amount(body, "executedQty")
     return OrderState(
-        kind=AnswerKind.ACCEPTED, order_id=str(order_id),
+        kind=SAID_ACCEPTED, order_id=str(order_id),
         client_order_id=client_id if isinstance(client_id, str) else None,
         executed=executed, remaining=_remaining(instruction, original, executed, finished=finished),
         finished=finished,
@@ -220,13 +223,13 @@ def _remaining(
     instruction: Instruction, original: Decimal | None, executed: Decimal | None, *, finished: bool
 ) -> Decimal | None:
     if finished:
-        return Decimal(0)
+        return ZERO
     if original is None or (isinstance(instruction, Order) and instruction.close_position):
         return None
     if executed is None:
         # An untriggered conditional order has executed nothing and does not say so.
         return original
-    return max(original - executed, Decimal(0))
+    return max(original - executed, ZERO)
 
 
 def _of_list(instructions: Sequence[Instruction], body: _Json) -> tuple[OrderState, ...]:

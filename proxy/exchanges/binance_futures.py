@@ -51,6 +51,8 @@ _SHAPES = {
     "TRAILING_STOP_MARKET": Shape(OrderType.TRAILING_STOP, takes_price=False, takes_trigger=False),
 }
 _CONDITIONAL_SHAPES = {name: shape for name, shape in _SHAPES.items() if name not in {"LIMIT", "MARKET"}}
+# Looked up once: on an enumeration class that costs more than what follows from it.
+BOTH, LINEAR = Bucket.BOTH, Market.LINEAR
 _BUCKETS = {"BOTH": Bucket.BOTH, "LONG": Bucket.LONG, "SHORT": Bucket.SHORT}
 _PRICE_MATCHES = frozenset({
     "NONE", "OPPONENT", "OPPONENT_5", "OPPONENT_10", "OPPONENT_20", "QUEUE", "QUEUE_5", "QUEUE_10", "QUEUE_20",
@@ -77,7 +79,7 @@ def _read_order(values: Values, dialect: _Dialect) -> Order:
     shape = read_shape(dialect.shapes, venue_type, "type")
     side, bucket = read_side(values), _read_bucket(values)
     reduce_only = read_bool(values["reduceOnly"], "reduceOnly") if "reduceOnly" in values else False
-    if reduce_only and bucket is not Bucket.BOTH:
+    if reduce_only and bucket is not BOTH:
         raise OrderNotUnderstood("reduceOnly was sent with a positionSide; in hedge mode the venue takes only one")
     quantity = read_positive(values, "quantity")
     close_position = _read_close(values, venue_type, side, bucket)
@@ -86,7 +88,7 @@ def _read_order(values: Values, dialect: _Dialect) -> Order:
     matched = _read_match(values)
     activation, callback = _read_trailing(values, venue_type, dialect)
     return Order(
-        symbol=read_symbol(values), side=side, type=shape.type, market=Market.LINEAR, quantity=quantity,
+        symbol=read_symbol(values), side=side, type=shape.type, market=LINEAR, quantity=quantity,
         close_position=close_position, price=_read_price(values, venue_type, shape, matched=matched),
         trigger_price=_read_trigger(values, venue_type, shape, dialect), activation_price=activation,
         callback_rate=callback, price_follows_book=matched,
@@ -98,7 +100,7 @@ def _read_order(values: Values, dialect: _Dialect) -> Order:
 def _read_bucket(values: Values) -> Bucket:
     found = values.get("positionSide")
     if found is None:
-        return Bucket.BOTH
+        return BOTH
     bucket = _BUCKETS.get(found)
     if bucket is None:
         raise OrderNotUnderstood(f"positionSide is {found[:40]!a}, expected BOTH, LONG or SHORT")

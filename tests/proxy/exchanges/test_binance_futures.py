@@ -111,7 +111,7 @@ def test_a_batch_is_read_leg_by_leg():
     assert [(leg.quantity, leg.reduce_only) for leg in parsed.instructions] == [
         (2, False), (Decimal("0.125"), True), (2, False),
     ]
-    assert parsed.client_order_ids == (None, None, "c")
+    assert [order.client_order_id for order in parsed.instructions] == [None, None, "c"]
 
 
 def test_a_bad_leg_is_named_by_its_position():

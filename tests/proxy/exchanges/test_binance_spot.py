@@ -134,7 +134,7 @@ def test_an_oco_excludes_itself():
     """Both legs have one size and one group."""
     parsed = parse("POST /api/v3/orderList/oco", OCO, aboveClientOrderId="up")
     assert shape(parsed) == [("LIMIT", "SELL", 3, 0, None), ("STOP_LIMIT", "SELL", 3, 0, None)]
-    assert parsed.client_order_ids == ("up", None)
+    assert [order.client_order_id for order in parsed.instructions] == ["up", None]
 
 
 def test_an_oto_waits_for_its_working_order():
