@@ -91,7 +91,8 @@ class App:
             warm=families_traded(settings),
         )
         self.feeds: Feeds
-        self.risk: GlobalRisk | None = None
+        self.risk: GlobalRisk | None = None  # the embedded engine, where there is one
+        self.risk_signal: RiskReader | None = None  # what orders read
         self.latch: EssLatch
         self.store: PolicyStore
         self.policies: Policies

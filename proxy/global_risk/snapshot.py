@@ -275,14 +275,15 @@ def _results(
         if marks is None:
             return Results()
         day, week = marks.value.day_start_equity, marks.value.week_start_equity
+        present = equity.value if marks.value.equity is None else marks.value.equity
         if day is None:
             knows_day = False
         else:
-            daily += equity.value - day - marks.value.day_transfers
+            daily += present - day - marks.value.day_transfers
             started += day
         if week is None:
             knows_week = False
         else:
-            weekly += equity.value - week - marks.value.week_transfers
+            weekly += present - week - marks.value.week_transfers
     drawdown = float(max(ZERO, -daily) / started) if knows_day and started > 0 else None
     return Results(daily if knows_day else None, weekly if knows_week else None, drawdown)

@@ -43,6 +43,7 @@ class Marks:
     day: Decimal | None = None
     week: Decimal | None = None
     day_transfers: Decimal = Decimal(0)
+    equity: Decimal | None = None
 
     def losses(self, account, equity, now):
         """The same for every account."""
@@ -50,7 +51,7 @@ class Marks:
             return None
         marks = Losses(
             day_start_equity=self.day, week_start_equity=self.week, high_water_mark=None,
-            day_transfers=self.day_transfers,
+            day_transfers=self.day_transfers, equity=self.equity,
         )  # fmt: skip
         return Fact(marks, now)
 

@@ -149,6 +149,14 @@ def test_results_leave_transfers_out(desk):
     assert found.drawdown_pct == pytest.approx(500 / 9000)
 
 
+def test_results_are_measured_by_the_equity_that_losses_are_measured_by(desk):
+    """Where a transfer may explain a reading and no history does yet, the least that can be true counts."""
+    desk.marks = Marks(day=D(9000), equity=D(8000))
+
+    assert desk.taken().snapshot.daily_pnl == D(-1000)
+    assert desk.taken().snapshot.total_equity == D(10000)
+
+
 def test_a_gain_is_no_drawdown_and_an_unknown_start_is_unknown(desk):
     """Never negative, never zero for want of knowledge."""
     desk.marks = Marks(day=D(9000))
