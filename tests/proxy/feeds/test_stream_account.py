@@ -27,7 +27,7 @@ LIMIT = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "price": "50000", 
 # Readings so seldom that what the book shows within a test came from the stream, or from a gap's reading.
 SELDOM = Cadence(
     account_s=1.0, snapshot_s=0.5, config_s=60.0, market_s=0.5, calm_s=600.0, ping_s=0.05, pong_s=0.5, lag_ms=0,
-    poke_min_s=0.05,
+    poke_min_s=0.05, away_max_s=0.2,
 )  # fmt: skip
 
 
