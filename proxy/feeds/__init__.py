@@ -73,6 +73,7 @@ class Cadence:
     time_s: float = 60.0
     ping_s: float = 2.0
     pong_s: float = 5.0
+    away_max_s: float = 30.0  # between two tries to connect
     lag_ms: int = 250
 
 
@@ -255,7 +256,7 @@ def _account_feed(
     name, exchange = source.place.name, source.place.exchange
     origin = streams.account_of(market) if source.stream else None
     session = streams.session or session
-    beats = {"ping_s": times.ping_s, "pong_s": times.pong_s}
+    beats = {"ping_s": times.ping_s, "pong_s": times.pong_s, "backoff_max_s": times.away_max_s}
     if market is Market.SPOT:
         told = None if origin is None else SpotStream(
             f"account.{name}.spot.stream", live, venue, venue.server_time, origin, session, clock,
