@@ -1,16 +1,18 @@
 """One instruction before the gate, with the facts that hold for it and the arithmetic that rules share.
 
-Everything is computed when a rule first asks, and once. A fact that is missing or too old surfaces as
-`FactMissing` or `FactStale` from the accessor, so a rule that does not need it never trips over it.
+A case comes in two forms that answer the same questions with the same values. `Asking` computes what it is
+asked for when it is asked: a fact that is missing or too old surfaces as `FactMissing` or `FactStale`, so a
+rule that does not need it never trips over it. `Foreseen` is filled in before the first rule is run, by
+`rules/foresight.py`, which is several times faster; what could not be foreseen is not there, and a rule that
+wants it is asked again about the other form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Generic, TypeVar, overload
+from typing import TypeAlias, TypeVar
 
 from rules import exposure as sums
 from rules.facts import (
@@ -65,33 +67,118 @@ def seconds(span: timedelta) -> Decimal:
     return Decimal(span // MICROSECOND) / MICROSECONDS_PER_SECOND
 
 
-class Once(Generic[T]):
-    """A property computed when first asked and then kept on the instance.
+class Foreseen:
+    """An order with everything worked out that rules may ask; what is not known to be fresh is not set."""
 
-    Unlike functools.cached_property it takes no lock: a case lives in one call of one thread.
-    """
+    __slots__ = (
+        "added",
+        "amended",
+        "closing",
+        "covered",
+        "earlier",
+        "equity",
+        "exposure",
+        "exposure_delta",
+        "exposure_price",
+        "facts",
+        "filters",
+        "held",
+        "index",
+        "instruction",
+        "kept_from_opening",
+        "leverage",
+        "limits",
+        "losses",
+        "non_increasing",
+        "notional",
+        "notional_with_request",
+        "open_positions",
+        "order",
+        "position",
+        "price",
+        "price_highest",
+        "price_lowest",
+        "quantity_base",
+        "reducing",
+        "risk",
+        "symbol",
+        "valuation_price",
+        "waiting",
+        "warned",
+        "worst_after",
+        "worst_before",
+    )
 
-    def __init__(self, compute: Callable[[Any], T]) -> None:
-        self.compute = compute
-        self.name = compute.__name__
-        self.__doc__ = compute.__doc__
+    price: Price
+    position: Position
+    held: Decimal
+    leverage: Decimal
+    filters: Filters
+    equity: Decimal
+    losses: Losses
+    exposure: Exposure
+    open_positions: frozenset[tuple[str, Bucket]]
+    risk: GlobalRisk
+    reducing: bool
+    closing: bool
+    non_increasing: bool
+    kept_from_opening: bool
+    amended: WorkingOrder | None
+    valuation_price: Decimal
+    exposure_price: Decimal
+    quantity_base: Decimal
+    notional: Decimal
+    notional_with_request: Decimal
+    price_lowest: Decimal
+    price_highest: Decimal
+    waiting: Sides
+    covered: Decimal
+    added: Decimal
+    worst_before: Decimal
+    worst_after: Decimal
+    exposure_delta: Decimal
 
-    @overload
-    def __get__(self, case: None, owner: type) -> Once[T]: ...
+    def __init__(
+        self, order: Order, facts: Facts, limits: Limits, earlier: Running, index: int, symbol: SymbolFacts,
+        warned: bool,  # noqa: FBT001 - made for every order
+    ) -> None:
+        self.instruction: Instruction = order
+        self.order = order
+        self.facts = facts
+        self.limits = limits
+        self.earlier = earlier
+        self.index = index
+        self.symbol = symbol
+        self.warned = warned
 
-    @overload
-    def __get__(self, case: object, owner: type) -> T: ...
-
-    def __get__(self, case: object | None, owner: type) -> Once[T] | T:
-        """Compute, keep, answer; the kept value then hides this descriptor."""
-        if case is None:
-            return self
-        value = case.__dict__[self.name] = self.compute(case)
-        return value
+    def asking(self) -> Asking:
+        """The same order in the form that says what is missing."""
+        return Asking(self.order, self.facts, self.limits, self.earlier, index=self.index, warned=self.warned)
 
 
-class Case:
+class Asking:
     """One instruction, the facts and the limits; `earlier` is what its request has already taken."""
+
+    __slots__ = (
+        "_added",
+        "_closing",
+        "_covered",
+        "_exposure_delta",
+        "_quantity_base",
+        "_reducing",
+        "_valuation_price",
+        "_waiting",
+        "_worst_after",
+        "_worst_before",
+        "earlier",
+        "facts",
+        "index",
+        "instruction",
+        "limits",
+        "order",
+        "symbol",
+        "warned",
+    )
 
     def __init__(
         self,
@@ -112,6 +199,17 @@ class Case:
         self.index = index
         self.symbol: SymbolFacts = facts.symbols.get(instruction.symbol or "", UNKNOWN_SYMBOL)
         self.warned = warned  # the order was already scaled for a WARNING of the global risk signal
+        # What rests on more than one fact is computed once.
+        self._reducing: bool | None = None
+        self._closing: bool | None = None
+        self._valuation_price: Decimal | None = None
+        self._quantity_base: Decimal | None = None
+        self._waiting: Sides | None = None
+        self._covered: Decimal | None = None
+        self._added: Decimal | None = None
+        self._worst_before: Decimal | None = None
+        self._worst_after: Decimal | None = None
+        self._exposure_delta: Decimal | None = None
 
     # --- facts, each fresh or refused ---
 
@@ -123,7 +221,7 @@ class Case:
             return fact.value
         raise FactStale(name, seconds(age), age_max_s)
 
-    @Once
+    @property
     def price(self) -> Price:
         """What the symbol costs."""
         price = self._fresh("price", self.symbol.price, self.limits.ages.price_s)
@@ -131,67 +229,68 @@ class Case:
             return price
         raise FactMissing("price")
 
-    @Once
+    @property
     def position(self) -> Position:
         """What is held of the symbol."""
         return self._fresh("position", self.symbol.position, self.limits.ages.account_s)
 
-    @Once
+    @property
     def held(self) -> Decimal:
         """The signed position of the order's bucket."""
         return self.position.signed(self.order.bucket)
 
-    def fresh_position(self) -> Position:
-        """The same; for callers that only want to know whether it is fresh."""
-        return self.position
-
-    @Once
+    @property
     def leverage(self) -> Decimal:
         """The leverage set at the venue for the symbol."""
         return self._fresh("leverage", self.symbol.leverage, self.limits.ages.leverage_s)
 
-    @Once
+    @property
     def filters(self) -> Filters:
         """What sizes the venue accepts for the symbol."""
         return self._fresh("filters", self.symbol.filters, self.limits.ages.filters_s)
 
-    @Once
+    @property
     def equity(self) -> Decimal:
         """The account's equity."""
         return self._fresh("equity", self.facts.equity, self.limits.ages.account_s)
 
-    @Once
+    @property
     def losses(self) -> Losses:
         """The anchors of day, week and high-water mark."""
         return self._fresh("losses", self.facts.losses, self.limits.ages.account_s)
 
-    @Once
+    @property
     def exposure(self) -> Exposure:
         """Worst-case notional of account, strategy, exchange and everything."""
         return self._fresh("exposure", self.facts.exposure, self.limits.ages.account_s)
 
-    @Once
+    @property
     def open_positions(self) -> frozenset[tuple[str, Bucket]]:
         """The positions held or about to be opened."""
         return self._fresh("open_positions", self.facts.open_positions, self.limits.ages.account_s)
 
-    @Once
+    @property
     def hedge_mode(self) -> bool:
         """Whether the account holds long and short positions of a symbol side by side."""
         return self._fresh("hedge_mode", self.facts.hedge_mode, self.limits.ages.account_s)
 
-    @Once
+    @property
     def risk(self) -> GlobalRisk:
         """The global risk signal."""
         return self._fresh("global_risk", self.facts.risk, self.limits.ages.risk_s)
 
     # --- what the instruction does ---
 
-    @Once
+    @property
     def reducing(self) -> bool:
         """The instruction provably only lowers risk (for an order: strictly reduces)."""
+        if self._reducing is None:
+            self._reducing = self._only_lowers_risk()
+        return self._reducing
+
+    def _only_lowers_risk(self) -> bool:
         instruction = self.instruction
-        if type(instruction) is Order:
+        if isinstance(instruction, Order):
             return sums.strictly_reduces(self)
         if isinstance(instruction, LeverageChange):
             return self._lowers_leverage(instruction)
@@ -208,91 +307,112 @@ class Case:
         except (FactMissing, FactStale):
             return False
 
-    @Once
+    @property
     def closing(self) -> bool:
         """The order only closes what another order of the same request opens."""
-        return type(self.instruction) is Order and sums.closes_another(self)
+        if self._closing is None:
+            self._closing = isinstance(self.instruction, Order) and sums.closes_another(self)
+        return self._closing
 
-    @Once
+    @property
     def non_increasing(self) -> bool:
         """The order leaves the worst case of its position where it was."""
         return self.worst_after <= self.worst_before
 
-    @Once
+    @property
     def kept_from_opening(self) -> bool:
         """The venue itself keeps the order from opening anything."""
         return sums.kept_from_opening(self)
 
-    @Once
+    @property
     def amended(self) -> WorkingOrder | None:
         """The working order that this one changes in place."""
         return sums.amended(self)
 
     # --- what it is worth ---
 
-    @Once
+    @property
     def valuation_price(self) -> Decimal:
         """The worst price the order may trade at, quote currency per base unit."""
-        return sums.valuation_price(self)
+        if self._valuation_price is None:
+            self._valuation_price = sums.valuation_price(self)
+        return self._valuation_price
 
-    @Once
+    @property
     def exposure_price(self) -> Decimal:
         """What one base unit of new exposure weighs, in quote currency."""
         return sums.exposure_price(self)
 
-    @Once
+    @property
     def quantity_base(self) -> Decimal:
         """The order's size in base units."""
-        return sums.quantity_base(self)
+        if self._quantity_base is None:
+            self._quantity_base = sums.quantity_base(self)
+        return self._quantity_base
 
-    @Once
+    @property
     def notional(self) -> Decimal:
         """The order's own value in the account's currency."""
         return sums.notional(self)
 
-    @Once
-    def prices(self) -> tuple[Decimal, ...]:
-        """Every price that the order states; if none, the reference."""
-        order = self.order
-        stated = (order.price, order.trigger_price, order.activation_price)
-        return tuple([price for price in stated if price is not None and price > NOTHING]) or (self.price.mark,)
+    @property
+    def notional_with_request(self) -> Decimal:
+        """The order's value together with what its request has already asked for; a group counts its largest."""
+        return self.earlier.notional_with(self.order, self.notional)
+
+    @property
+    def price_lowest(self) -> Decimal:
+        """The lowest price that the order states; if none, the reference."""
+        return min(sums.prices(self))
+
+    @property
+    def price_highest(self) -> Decimal:
+        """The highest price that the order states; if none, the reference."""
+        return max(sums.prices(self))
 
     # --- what it could open ---
 
-    @Once
+    @property
     def waiting(self) -> Sides:
         """Working and reserved base quantity of the order's bucket, per side."""
-        return self.symbol.waiting(self.order.bucket)
+        if self._waiting is None:
+            self._waiting = self.symbol.waiting(self.order.bucket)
+        return self._waiting
 
-    @Once
+    @property
     def covered(self) -> Decimal:
         """How much of what waits this order stands in for."""
-        return sums.covered(self)
+        if self._covered is None:
+            self._covered = sums.covered(self)
+        return self._covered
 
-    @Once
+    @property
     def added(self) -> Decimal:
         """What the order adds (base units) to what waits on its side."""
-        return sums.added(self)
+        if self._added is None:
+            self._added = sums.added(self)
+        return self._added
 
-    @Once
+    @property
     def worst_before(self) -> Decimal:
         """The worst case (base units) of the order's position without the order."""
-        return sums.worst_before(self)
+        if self._worst_before is None:
+            self._worst_before = sums.worst_before(self)
+        return self._worst_before
 
-    @Once
+    @property
     def worst_after(self) -> Decimal:
         """The worst case (base units) of the order's position with the order."""
-        return sums.worst_after(self)
+        if self._worst_after is None:
+            self._worst_after = sums.worst_after(self)
+        return self._worst_after
 
-    @Once
+    @property
     def exposure_delta(self) -> Decimal:
         """How much worst-case notional the order adds, in the account's currency."""
-        return sums.exposure_delta(self)
+        if self._exposure_delta is None:
+            self._exposure_delta = sums.exposure_delta(self)
+        return self._exposure_delta
 
-    @Once
-    def notional_with_request(self) -> Decimal:
-        """The order's value together with what its request has already asked for; a group counts its largest."""
-        earlier = self.earlier
-        if not earlier.cases:
-            return self.notional
-        return earlier.notional_besides(self.order) + max(self.notional, earlier.group_notional(self.order))
+
+Case: TypeAlias = Foreseen | Asking

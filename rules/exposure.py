@@ -13,6 +13,7 @@ a short.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ ONE = Decimal(1)
 
 # Members looked up once: on an enumeration class a look-up costs more than the arithmetic around it.
 BUY, SELL = Side.BUY, Side.SELL
-BOTH, LONG = Bucket.BOTH, Bucket.LONG
+BOTH, LONG, SHORT = Bucket.BOTH, Bucket.LONG, Bucket.SHORT
 LINEAR, SPOT = Market.LINEAR, Market.SPOT
 MARKET, TRAILING_STOP = OrderType.MARKET, OrderType.TRAILING_STOP
 
@@ -52,19 +53,22 @@ def valuation_price(case: Case) -> Decimal:
     if order.quote_quantity is not None:
         return conversion_price(case)
     stated = order.price if order.price is not None and order.price > NOTHING else None
+    mark = price.mark
     if order.side is SELL:
-        bid = price.bid if price.bid is not None else NOTHING
-        named = stated or order.trigger_price or order.activation_price or NOTHING
-        return max(named, price.mark) if stated else max(named, bid, price.mark)
+        if stated is not None:
+            return max(stated, mark)
+        bid = price.bid if price.bid is not None and price.bid >= mark else mark
+        named = order.trigger_price or order.activation_price
+        return named if named is not None and named >= bid else bid
     if order.type is TRAILING_STOP:
         # It follows the price down and buys at the callback above the lowest, at worst from here.
-        start = max(order.activation_price or order.trigger_price or NOTHING, stated or NOTHING, price.mark)
+        start = max(order.activation_price or order.trigger_price or NOTHING, stated or NOTHING, mark)
         return start * (ONE + (order.callback_rate or NOTHING))
     if stated is not None and not order.price_follows_book and order.type is not MARKET:
         return stated
-    market = max(price.ask if price.ask is not None else NOTHING, price.mark)
-    if order.type in TRIGGERED_INTO_MARKET and order.trigger_price is not None:
-        market = max(order.trigger_price, market)
+    market = price.ask if price.ask is not None and price.ask >= mark else mark
+    if order.trigger_price is not None and order.trigger_price >= market and order.type in TRIGGERED_INTO_MARKET:
+        market = order.trigger_price
     return market * (ONE + case.limits.slippage)
 
 
@@ -103,6 +107,13 @@ def notional(case: Case) -> Decimal:
     if case.order.quote_quantity is not None:
         return case.order.quote_quantity * case.price.conversion
     return case.quantity_base * case.valuation_price * case.price.conversion
+
+
+def prices(case: Case) -> Sequence[Decimal]:
+    """Every price that the order states; if none, the reference."""
+    order = case.order
+    stated = (order.price, order.trigger_price, order.activation_price)
+    return [price for price in stated if price is not None and price > NOTHING] or (case.price.mark,)
 
 
 # --- what it provably only closes ---
@@ -184,13 +195,12 @@ def strictly_reduces(case: Case) -> bool:
     if case.kept_from_opening or (order.market is LINEAR and order.bucket is not BOTH):
         return True
     try:
-        case.fresh_position()
-        asked = case.quantity_base
+        left, asked = abs(case.held), case.quantity_base
     except (FactMissing, FactStale):
         return False
     # What closes may fill first: then a plain order finds less to close, and would open.
     closing = case.symbol.closing.of(order.side)
-    return asked + case.waiting.of(order.side) - case.covered + closing <= abs(held)
+    return asked + case.waiting.of(order.side) - case.covered + closing <= left
 
 
 def buys_quote(order: Order, symbol: SymbolFacts) -> bool:
@@ -252,13 +262,18 @@ def worst_case(
 
     What closes may fill before it: the rest of the position is all that the side can still be netted with.
     """
-    if bucket is BOTH:
-        if closing is NO_SIDES:
-            return max(held + buys, sells - held, NOTHING)
-        return max(closed(held, closing, BUY) + buys, sells - closed(held, closing, SELL), NOTHING)
     if bucket is LONG:
-        return max(held + buys, NOTHING)
-    return max(sells - held, NOTHING)
+        worst = held + buys
+    elif bucket is SHORT:
+        worst = sells - held
+    else:
+        if closing is NO_SIDES:
+            worst, short = held + buys, sells - held
+        else:
+            worst, short = closed(held, closing, BUY) + buys, sells - closed(held, closing, SELL)
+        if short > worst:
+            worst = short
+    return max(worst, NOTHING)
 
 
 def closed(held: Decimal, closing: Sides, side: Side) -> Decimal:
@@ -316,18 +331,15 @@ def worst_elsewhere(case: Case) -> Decimal:
     """The worst cases of the symbol's other buckets, added up (hedge mode holds both sides at once)."""
     symbol, position = case.symbol, case.position
     own = case.order.bucket
-    if own is BOTH and not position.long and not position.short and _only(own, symbol):
-        return NOTHING
+    if own is BOTH and not position.long and not position.short:
+        working, reserved = symbol.working, symbol.reserved
+        if len(working) == (BOTH in working) and len(reserved) == (BOTH in reserved):
+            return NOTHING
     total = NOTHING
     for bucket in OTHER_BUCKETS[own]:
         waiting = symbol.waiting(bucket)
         total += worst_case(position.signed(bucket), waiting.buy, waiting.sell, bucket, symbol.closing)
     return total
-
-
-def _only(bucket: Bucket, symbol: SymbolFacts) -> bool:
-    """Nothing of the symbol waits in another bucket."""
-    return len(symbol.working) == (bucket in symbol.working) and len(symbol.reserved) == (bucket in symbol.reserved)
 
 
 def exposure_delta(case: Case) -> Decimal:

@@ -73,6 +73,8 @@ class RiskLevel(StrEnum):
     WARNING = "WARNING"
     CRITICAL = "CRITICAL"
 
+    __hash__ = str.__hash__  # the same number as the enumeration's own, which is worked out in Python
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GlobalRisk:

@@ -6,11 +6,10 @@ It always reaches one. What a rule raises ends as a block; so does whatever goes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from decimal import Context, Decimal, getcontext, setcontext
 
 from rules import scaling
-from rules.case import Case, believable
+from rules.case import FUTURE_MAX, Asking, Case, Foreseen
 from rules.decision import Breach, Decision, Finding, Hold, Reason, Verdict
 from rules.ess import EssLevel
 from rules.exposure import misfit, placed
@@ -19,7 +18,7 @@ from rules.foresight import foresee
 from rules.limits import Limits, RiskSource
 from rules.order import Instruction, LeverageChange, MarginChange, Order, QuantityCut
 from rules.plan import Prepared, plan_of, prepared
-from rules.record import Runs, Stretch
+from rules.record import Plan, Runs, Stretch
 from rules.rulebook import RULEBOOK, Rule
 from rules.running import NOTHING_EARLIER, Running, hold_of
 from rules.scaling import Cap, amount
@@ -39,19 +38,23 @@ NO_SIGNAL = RiskSource.NONE
 # Set for the length of one call and put back: the context belongs to whoever calls us.
 EXACT = Context(prec=120)
 
+HELD = frozenset({tuple, type(None)})  # how a rule answers that held, or did not apply
+
 NO_RUNS = Runs(())
 
 
-@dataclass(slots=True)
 class Walk:
     """One walk over the rulebook: what every rule found, and what follows."""
 
-    stretches: list[Stretch] = field(default_factory=list)
-    breach: Breach | None = None  # ends the walk
-    caps: list[Cap] = field(default_factory=list)  # breaches that a smaller order may cure
-    cases: list[Case] = field(default_factory=list)
-    holds: list[Hold | None] = field(default_factory=list)
-    reducing: bool = True
+    __slots__ = ("breach", "caps", "cases", "holds", "reducing", "stretches")
+
+    def __init__(self) -> None:
+        self.stretches: list[Stretch] = []
+        self.breach: Breach | None = None  # ends the walk
+        self.caps: list[Cap] = []  # breaches that a smaller order may cure
+        self.cases: list[Case] = []
+        self.holds: list[Hold | None] = []
+        self.reducing = True
 
 
 def evaluate(
@@ -66,11 +69,11 @@ def evaluate(
     setcontext(EXACT)
     try:
         asked = (instructions,) if isinstance(instructions, KINDS_IN_ORDER) else tuple(instructions)
-        if not asked or not KINDS.issuperset(map(type, asked)):
-            found = ", ".join(type(instruction).__name__ for instruction in asked) or "nothing"
-            breach = Breach(Reason.ORDER_NOT_UNDERSTOOD, found, "at least one instruction that the gate knows")
-            return _blocked(breach, (), NO_RUNS, facts, limits, reducing=False)
-        return _judge(asked, facts, limits, rules)
+        if asked and KINDS.issuperset(map(type, asked)):
+            return _judge(asked, facts, limits, rules)
+        found = ", ".join([type(instruction).__name__ for instruction in asked]) or "nothing"
+        breach = Breach(Reason.ORDER_NOT_UNDERSTOOD, found, "at least one instruction that the gate knows")
+        return _blocked(breach, (), NO_RUNS, facts, limits, reducing=False)
     except Exception as error:  # noqa: BLE001 - whatever went wrong, no decision was reached: the request is blocked
         breach = Breach(Reason.RULE_FAILED, "gate", None, None, type(error).__name__)
         return _blocked(breach, (), NO_RUNS, facts, limits, reducing=False)
@@ -79,19 +82,35 @@ def evaluate(
 
 
 def _judge(asked: tuple[Instruction, ...], facts: Facts, limits: Limits, rules: Sequence[Rule]) -> Decision:
-    """Walk; where only size is wrong, make it smaller and walk again, until everything holds."""
-    asked, odd = _placed(asked, facts)
-    if odd is not None:
-        return _blocked(odd, asked, NO_RUNS, facts, limits, reducing=False)
+    """Walk; most requests hold to every rule at once."""
+    for leg in asked:
+        if type(leg) is Order and leg.replaces is not None:
+            asked, odd = _placed(asked, facts)
+            if odd is not None:
+                return _blocked(odd, asked, NO_RUNS, facts, limits, reducing=False)
+            break
+    walk = _walk(asked, facts, limits, rules, warned=False)
+    notionals = tuple([_notional(case) for case in walk.cases])
+    if walk.breach is None and not walk.caps:
+        return _passed(asked, asked, None, walk, Runs(walk.stretches), facts, limits, notionals)
+    notionals += _notionals_of_rest(asked[len(notionals):], facts, limits)
+    return _cured(asked, walk, facts, limits, rules, notionals)
+
+
+def _cured(
+    asked: tuple[Instruction, ...],
+    walk: Walk,
+    facts: Facts,
+    limits: Limits,
+    rules: Sequence[Rule],
+    notionals: tuple[Decimal | None, ...],
+) -> Decision:
+    """Where only size is wrong, made smaller and walked again, until everything holds; else blocked."""
     candidate = asked
     binding: Cap | None = None
     scaled: tuple[Stretch, ...] = ()
-    notionals: tuple[Decimal | None, ...] = ()
-    for attempt in range(ROUNDS_MAX):
-        walk = _walk(candidate, facts, limits, rules, warned=attempt > 0)
+    for _ in range(ROUNDS_MAX):
         runs = Runs((*scaled, *walk.stretches), walk.breach)
-        if attempt == 0:
-            notionals = _notionals(asked, walk.cases, facts, limits)
         if walk.breach is not None:
             return _blocked(walk.breach, asked, runs, facts, limits, reducing=walk.reducing, notionals=notionals)
         if not walk.caps:
@@ -105,7 +124,8 @@ def _judge(asked: tuple[Instruction, ...], facts: Facts, limits: Limits, rules: 
         if isinstance(smaller, Breach):
             return _blocked(smaller, asked, runs, facts, limits, reducing=False, notionals=notionals)
         candidate = smaller
-        scaled = (*scaled, *(stretch.only_scaled() for stretch in walk.stretches))
+        scaled = (*scaled, *[stretch.only_scaled() for stretch in walk.stretches])
+        walk = _walk(candidate, facts, limits, rules, warned=True)
     assert binding is not None
     return _blocked(binding.breach, asked, Runs(scaled), facts, limits, reducing=False, notionals=notionals)
 
@@ -114,28 +134,22 @@ def _placed(
     asked: tuple[Instruction, ...], facts: Facts
 ) -> tuple[tuple[Instruction, ...], Breach | None]:
     """Every amendment on the position of the order that it amends; or why one of them cannot be judged."""
-    for leg in asked:
-        if type(leg) is Order and leg.replaces is not None:
-            break
-    else:
-        return asked, None
     found = tuple([placed(leg, facts.of(leg.symbol)) if isinstance(leg, Order) else leg for leg in asked])
     odd = (misfit(leg, facts) for leg in found if isinstance(leg, Order))
     return found, next((breach for breach in odd if breach is not None), None)
 
 
-def _notionals(
-    asked: tuple[Instruction, ...], judged: Sequence[Case], facts: Facts, limits: Limits
+def _notionals_of_rest(
+    unjudged: tuple[Instruction, ...], facts: Facts, limits: Limits
 ) -> tuple[Decimal | None, ...]:
-    """What every instruction is worth as it was asked for, also those that the walk did not get to."""
-    cases = list(judged)
-    for index in range(len(cases), len(asked)):
-        instruction = asked[index]
-        cases.append(Case(instruction, facts, limits.of(instruction.symbol or ""), index=index))
-    return tuple([_notional(case) for case in cases])
+    """What the instructions are worth that the walk did not get to."""
+    return tuple([_notional(Asking(leg, facts, limits.of(leg.symbol or ""))) for leg in unjudged])
 
 
 def _notional(case: Case) -> Decimal | None:
+    """What an instruction is worth as it was asked for."""
+    if type(case) is Foreseen:
+        return case.notional
     if type(case.instruction) is not Order:
         return None
     try:
@@ -150,66 +164,79 @@ def _walk(
     """Judge one instruction after another, each as if those before it had been accepted."""
     walk = Walk()
     last = len(instructions) - 1
-    running = NOTHING_EARLIER if last == 0 else Running(instructions=instructions)
+    running = Running(instructions=instructions) if last else NOTHING_EARLIER
     for index, instruction in enumerate(instructions):
-        symbol = instruction.symbol
-        own_limits = limits.of(symbol) if symbol is not None else limits
-        case = Case(instruction, facts, own_limits, running, index=index, warned=warned)
+        own = limits.of(instruction.symbol or "") if limits.by_symbol else limits
+        ready = prepared(own)
+        case = _case(instruction, facts, ready, running, index, warned)
+        spared = case.reducing if type(case) is Foreseen else _is_spared(case)
+        walk.reducing = walk.reducing and spared
+        kind = type(instruction)
+        plan = ready.plan(kind, spared) if rules is RULEBOOK else plan_of(rules, kind, own, spared=spared)
+        found = _findings(plan, case)
         walk.cases.append(case)
-        _walk_rules(walk, case, rules, instructions)
-        if walk.breach is not None:
-            return walk
+        walk.stretches.append(Stretch(index, plan, found))
+        if not HELD.issuperset(map(type, found)):
+            _break(walk, case, plan, found, instructions)
+            if walk.breach is not None:
+                return walk
         hold = hold_of(case)
         walk.holds.append(hold)
         if index < last:
-            facts = running.take(case, hold, facts)
+            facts = running.take(case.asking() if isinstance(case, Foreseen) else case, hold, facts)
     return walk
 
 
-def _walk_rules(walk: Walk, case: Case, rules: Sequence[Rule], request: tuple[Instruction, ...]) -> None:
-    """Every rule over one instruction, in order; ends at the first breach that no smaller order would cure."""
-    kind = type(case.instruction)
-    spared = _is_spared(case)
-    walk.reducing = walk.reducing and spared
-    ready = prepared(case.limits)
-    if kind is Order and not spared:
-        _foresee(case, ready)
-    if rules is RULEBOOK:
-        plan = ready.plan(kind, spared=spared)
-    else:
-        plan = plan_of(rules, kind, case.limits, spared=spared)
-    found: list[Finding] = []
-    keep = found.append
-    walk.stretches.append(Stretch(case.index, plan, found))
-    for rule, check in plan:
-        if check is None:
-            keep(None)
-            continue
+def _case(
+    instruction: Instruction, facts: Facts, ready: Prepared, running: Running, index: int, warned: bool  # noqa: FBT001 - handed on
+) -> Case:
+    """The instruction with everything worked out in one go, where that can be done."""
+    if type(instruction) is Order:
         try:
-            finding = check(case)
-        except (FactMissing, FactStale) as error:
-            finding = _breach_of(error)
-        except Exception as error:  # noqa: BLE001 - a rule that raises ends here, and blocks
-            finding = Breach(Reason.RULE_FAILED, rule.name, None, None, type(error).__name__)
+            case = foresee(instruction, facts, ready.limits, ready.spans, running, index, warned)
+            if case is not None:
+                return case
+        except Exception:  # noqa: BLE001, S110 - an odd number; the rule that asks for it meets it by itself, and blocks
+            pass
+    return Asking(instruction, facts, ready.limits, running, index=index, warned=warned)
+
+
+def _findings(plan: Plan, case: Case) -> list[Finding]:
+    """What every rule finds. Where one raises they are asked singly, about the case that says what is missing."""
+    try:
+        return [check(case) for check in plan.checks]
+    except Exception:  # noqa: BLE001 - each rule is asked again, and the one that raised blocks
+        asking = case.asking() if isinstance(case, Foreseen) else case
+        return [_finding(rule, asking) for rule in plan.asked]
+
+
+def _finding(rule: Rule, case: Asking) -> Finding:
+    """What one rule finds; what it raises is a breach."""
+    try:
+        return rule.check(case)
+    except (FactMissing, FactStale) as error:
+        return _breach_of(error)
+    except Exception as error:  # noqa: BLE001 - a rule that raises ends here, and blocks
+        return Breach(Reason.RULE_FAILED, rule.name, None, None, type(error).__name__)
+
+
+def _break(
+    walk: Walk, case: Case, plan: Plan, found: list[Finding], request: tuple[Instruction, ...]
+) -> None:
+    """The breaches among the findings; what follows the first that no smaller order would cure is left out."""
+    for place, finding in enumerate(found):
         if type(finding) is tuple or finding is None:
-            keep(finding)
             continue
+        rule = plan.asked[place]
         if not isinstance(finding, Breach):
             finding = Breach(Reason.RULE_FAILED, rule.name, None, None, f"answered {type(finding).__name__}")
-        keep(finding)
+            found[place] = finding
         cap = _cap(rule, finding, case, request)
         if cap is None:
             walk.breach = finding
+            del found[place + 1:]
             return
         walk.caps.append(cap)
-
-
-def _foresee(case: Case, ready: Prepared) -> None:
-    """Work out what can be, in one go."""
-    try:
-        foresee(case, ready.spans)
-    except Exception:  # noqa: BLE001 - an odd number; the rule that asks for it meets it by itself, and blocks
-        return
 
 
 def _is_spared(case: Case) -> bool:
@@ -259,20 +286,8 @@ def _passed(
         factor = _smallest_share(asked, quantities)
         text = f"Scaled down from {described(before)} to {described(after)}: {sentence(breach)}"
     return Decision(
-        verdict=verdict,
-        reason=reason,
-        sentence=text,
-        breach=breach,
-        quantities=quantities,
-        scale_factor=factor,
-        risk_level=_risk_level(facts, limits),
-        ess_active=facts.stop.level != CLEAR,
-        timestamp=facts.now,
-        policy_revision=limits.policy_revision,
-        rules_run=runs,
-        reducing=walk.reducing,
-        holds=tuple(walk.holds),
-        notionals=notionals,
+        verdict, reason, text, breach, quantities, factor, _risk_level(facts, limits), facts.stop.level is not CLEAR,
+        facts.now, limits.policy_revision, runs, walk.reducing, tuple(walk.holds), notionals,
     )
 
 
@@ -318,6 +333,6 @@ def _risk_level(facts: Facts, limits: Limits) -> str:
     if limits.risk_source is NO_SIGNAL:
         return "NONE"
     signal = facts.risk
-    if signal is None or not believable(facts.now - signal.as_of, limits.ages.risk_s):
+    if signal is None or not FUTURE_MAX <= facts.now - signal.as_of <= prepared(limits).spans.risk:
         return "UNKNOWN"
     return str(signal.value.level)

@@ -69,10 +69,9 @@ def headroom(order: Order, facts: Facts, limits: Limits) -> Headroom:
 
     largest, breach = within(RULEBOOK)
     found = []
-    for rule, check in plan_of(RULEBOOK, Order, whole, spared=False):
-        if check is not None:
-            count, stops = within((rule,))
-            found.append(RuleHeadroom(rule.name, None if stops is None else step * count, stops))
+    for rule in plan_of(RULEBOOK, Order, whole, spared=False).asked:
+        count, stops = within((rule,))
+        found.append(RuleHeadroom(rule.name, None if stops is None else step * count, stops))
     # The first breach wins: of the rules that stop one step more, the first in the rulebook.
     stopping = (one.rule for one in found if one.quantity is not None and one.quantity <= step * largest)
     return Headroom(

@@ -53,6 +53,8 @@ class Bucket(StrEnum):
     LONG = "LONG"
     SHORT = "SHORT"
 
+    __hash__ = str.__hash__  # the same number as the enumeration's own, which is worked out in Python
+
 
 class ReplaceMode(StrEnum):
     """What happens to the working order that a new one replaces."""

@@ -8,10 +8,8 @@ and judges thousands of orders by each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import NamedTuple
 
-from rules.case import span
+from rules.foresight import spans_of
 from rules.limits import Limits
 from rules.order import Instruction
 from rules.record import Plan
@@ -20,44 +18,29 @@ from rules.rulebook import RULEBOOK, Rule
 PREPARED_MAX = 1024
 
 
-class Spans(NamedTuple):
-    """The oldest that facts may be, as time spans."""
-
-    price: timedelta
-    account: timedelta
-    leverage: timedelta
-    risk: timedelta
-
-
 class Prepared:
-    """One set of limits, with the plans and spans that follow from it, each worked out when first needed."""
+    """One set of limits, with the spans and plans that follow from it, each plan worked out when first needed."""
 
-    __slots__ = ("_plans", "_spans", "limits")
+    __slots__ = ("_plans", "_spared_plans", "limits", "spans")
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self._plans: dict[tuple[type[Instruction], bool], Plan] = {}
-        self._spans: Spans | None = None
+        self.spans = spans_of(limits.ages)
+        self._plans: dict[type[Instruction], Plan] = {}
+        self._spared_plans: dict[type[Instruction], Plan] = {}
 
-    def plan(self, kind: type[Instruction], *, spared: bool) -> Plan:
-        """Every rule of the rulebook with the check to run on a kind of instruction."""
-        plan = self._plans.get((kind, spared))
+    def plan(self, kind: type[Instruction], spared: bool) -> Plan:  # noqa: FBT001 - asked for every order
+        """The rules of the rulebook to run on a kind of instruction."""
+        plans = self._spared_plans if spared else self._plans
+        plan = plans.get(kind)
         if plan is None:
-            plan = self._plans[kind, spared] = plan_of(RULEBOOK, kind, self.limits, spared=spared)
+            plan = plans[kind] = plan_of(RULEBOOK, kind, self.limits, spared=spared)
         return plan
-
-    @property
-    def spans(self) -> Spans:
-        """The maximum ages of facts; raises if the limits state no sensible number."""
-        if self._spans is None:
-            ages = self.limits.ages
-            self._spans = Spans(span(ages.price_s), span(ages.account_s), span(ages.leverage_s), span(ages.risk_s))
-        return self._spans
 
 
 def plan_of(rules: Sequence[Rule], kind: type[Instruction], limits: Limits, *, spared: bool) -> Plan:
-    """Every rule with the check to run, None where it has nothing to say to the instruction under the limits."""
-    return tuple((rule, rule.check if _concerns(rule, kind, limits, spared=spared) else None) for rule in rules)
+    """The rules, and those of them that have something to say to the instruction under the limits."""
+    return Plan(rules, [rule for rule in rules if _concerns(rule, kind, limits, spared=spared)])
 
 
 def _concerns(rule: Rule, kind: type[Instruction], limits: Limits, *, spared: bool) -> bool:

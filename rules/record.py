@@ -7,84 +7,134 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, overload
+from typing import TYPE_CHECKING, TypeAlias, overload
 
 from rules.decision import Breach, Finding, RuleRun
 from rules.sentences import described
 
 if TYPE_CHECKING:
-    from rules.rulebook import Check, Rule
+    from rules.rulebook import Rule
 
 DIGITS_MAX = 42  # the most that an order can state: twenty before the point, twenty behind it
 
-Plan: TypeAlias = "tuple[tuple[Rule, Check | None], ...]"
+Row: TypeAlias = tuple[str, int, str, object, object]  # rule, instruction, outcome, observed, limit
 
 
-class Stretch(NamedTuple):
-    """The findings over one instruction, rule by rule; shorter than the plan where a breach ended the walk."""
+class Plan:
+    """The rules that stand over an instruction, and those of them that are run on it."""
 
-    instruction: int
-    plan: Plan
-    found: Sequence[Finding]
+    __slots__ = ("asked", "checks", "rules", "texts")
+
+    def __init__(self, rules: Sequence[Rule], asked: Sequence[Rule]) -> None:
+        self.rules = rules
+        self.asked = asked
+        self.checks = tuple([rule.check for rule in asked])
+        self.texts = [Text(rule.name) for rule in asked]
+
+    def only(self, places: Sequence[int]) -> Plan:
+        """The plan of some of the rules that were run."""
+        rules = [self.asked[place] for place in places]
+        return Plan(rules, rules)
+
+
+class Text:
+    """A rule's name, and the texts of what it found last: as long as it finds the same objects, they stay."""
+
+    __slots__ = ("limit", "limit_text", "observed", "observed_text", "rule")
+
+    def __init__(self, rule: str) -> None:
+        self.rule = rule
+        self.observed: object = None
+        self.observed_text: object = described(None)
+        self.limit: object = None
+        self.limit_text: object = described(None)
+
+    def row(self, instruction: int, outcome: str, observed: object, limit: object) -> Row:
+        """A row of the record; what is observed differs with every order only where it is a number."""
+        if type(observed) is Decimal:
+            text: object = _digits(observed)
+        elif type(observed) is str or type(observed) is int:
+            text = observed
+        else:
+            if observed is not self.observed:
+                self.observed, self.observed_text = observed, described(observed)
+            text = self.observed_text
+        if limit is not self.limit:
+            self.limit, self.limit_text = limit, _limit_text(limit)
+        return self.rule, instruction, outcome, text, self.limit_text
+
+
+def _digits(value: Decimal) -> str:
+    """All digits of a number; of one that was divided, which has as many as the context, what can be read."""
+    text = str(value)
+    if "E" in text:
+        text = format(value, "f")
+    return text if len(text) <= DIGITS_MAX else described(value)
+
+
+def _limit_text(limit: object) -> object:
+    if type(limit) is Decimal:
+        return format(limit, "f")
+    return limit if type(limit) is int or type(limit) is str else described(limit)
+
+
+class Stretch:
+    """The findings over one instruction, one for each rule asked; fewer where a breach ended the walk."""
+
+    __slots__ = ("found", "instruction", "plan")
+
+    def __init__(self, instruction: int, plan: Plan, found: Sequence[Finding]) -> None:
+        self.instruction = instruction
+        self.plan = plan
+        self.found = found
 
     def only_scaled(self) -> Stretch:
         """The breaches that a smaller order was to cure."""
-        pairs = [
-            (step, finding)
-            for step, finding in zip(self.plan, self.found, strict=False)
-            if isinstance(finding, Breach)
-        ]
-        return Stretch(self.instruction, tuple(step for step, _ in pairs), [finding for _, finding in pairs])
+        places = [place for place, finding in enumerate(self.found) if isinstance(finding, Breach)]
+        return Stretch(self.instruction, self.plan.only(places), [self.found[place] for place in places])
 
     def runs(self, ending: Breach | None) -> Iterator[RuleRun]:
-        """The findings in words; `ending` is the breach that blocked the request."""
-        for (rule, _), finding in zip(self.plan, self.found, strict=False):
-            if finding is None:
-                yield RuleRun(rule.name, self.instruction, "not_applicable", "", "")
-                continue
-            outcome = "within"
-            if isinstance(finding, Breach):
-                outcome = "breach" if finding is ending else "scaled"
-                observed, limit = finding.observed, finding.limit
-            else:
-                observed, limit = finding
-            yield RuleRun(rule.name, self.instruction, outcome, described(observed), described(limit))
+        """The findings in words, with a line for every rule; `ending` is the breach that blocked the request."""
+        place = 0
+        for rule in self.plan.rules:
+            finding: Finding = None
+            if place < len(self.plan.asked) and self.plan.asked[place] is rule:
+                if place == len(self.found):
+                    return
+                finding = self.found[place]
+                place += 1
+            yield _run(rule.name, self.instruction, finding, ending)
+            if ending is not None and finding is ending:
+                return
 
-
-    def rows(self, ending: Breach | None, into: list[list[object]]) -> None:
+    def rows(self, ending: Breach | None) -> list[Row]:
         """The rules that ran, as rows for a record: rule, instruction, outcome, observed, limit."""
         instruction = self.instruction
-        for (rule, _), finding in zip(self.plan, self.found, strict=False):
+        rows = []
+        for text, finding in zip(self.plan.texts, self.found, strict=False):
             if finding is None:
                 continue
-            observed, limit = finding[0], finding[1]
-            outcome = "within"
-            if len(finding) > 2:  # a Breach has more to say than a Within
-                outcome = "breach" if finding is ending else "scaled"
-                observed, limit = finding[1], finding[2]
-            if type(observed) is Decimal:
-                text = format(observed, "f")
-                # What was divided has as many digits as the context: nobody needs more than can be read.
-                observed = text if len(text) <= DIGITS_MAX else described(observed)
-            elif type(observed) is not str and type(observed) is not int:
-                observed = described(observed)
-            into.append([rule.name, instruction, outcome, observed, _limit_text(rule.name, limit)])
+            if isinstance(finding, Breach):
+                rows.append(text.row(instruction, _outcome(finding, ending), finding.observed, finding.limit))
+            else:
+                observed, limit = finding
+                rows.append(text.row(instruction, "within", observed, limit))
+        return rows
 
 
-# A rule compares with the same object as long as the same limits apply: its text is made once for them.
-_limit_texts: dict[str, tuple[object, object]] = {}
+def _outcome(breach: Breach, ending: Breach | None) -> str:
+    return "breach" if breach is ending else "scaled"
 
 
-def _limit_text(rule: str, limit: object) -> object:
-    known = _limit_texts.get(rule)
-    if known is not None and known[0] is limit:
-        return known[1]
-    if type(limit) is Decimal:
-        text: object = format(limit, "f")
+def _run(rule: str, instruction: int, finding: Finding, ending: Breach | None) -> RuleRun:
+    """One line in words."""
+    if finding is None:
+        return RuleRun(rule, instruction, "not_applicable", "", "")
+    if isinstance(finding, Breach):
+        outcome, observed, limit = _outcome(finding, ending), finding.observed, finding.limit
     else:
-        text = limit if type(limit) is int or type(limit) is str else described(limit)
-    _limit_texts[rule] = (limit, text)
-    return text
+        outcome, (observed, limit) = "within", finding
+    return RuleRun(rule, instruction, outcome, described(observed), described(limit))
 
 
 class Runs(Sequence[RuleRun]):
@@ -102,12 +152,11 @@ class Runs(Sequence[RuleRun]):
             self._lines = tuple([run for stretch in self._stretches for run in stretch.runs(self._ending)])
         return self._lines
 
-    def rows(self) -> list[list[object]]:
+    def rows(self) -> list[Row]:
         """The same for a machine: only the rules that ran, numbers with all their digits."""
-        rows: list[list[object]] = []
-        for stretch in self._stretches:
-            stretch.rows(self._ending, rows)
-        return rows
+        if len(self._stretches) == 1:
+            return self._stretches[0].rows(self._ending)
+        return [row for stretch in self._stretches for row in stretch.rows(self._ending)]
 
     @overload
     def __getitem__(self, index: int) -> RuleRun: ...
@@ -120,7 +169,7 @@ class Runs(Sequence[RuleRun]):
         return self._read()[index]
 
     def __len__(self) -> int:
-        return sum(len(stretch.found) for stretch in self._stretches)
+        return len(self._read())
 
     def __iter__(self) -> Iterator[RuleRun]:
         return iter(self._read())
@@ -135,6 +184,6 @@ class Runs(Sequence[RuleRun]):
         return repr(self._read())
 
 
-def rows_of(runs: Sequence[RuleRun]) -> list[list[object]]:
+def rows_of(runs: Sequence[RuleRun]) -> Sequence[Sequence[object]]:
     """The rules that ran, as rows for a record: rule, instruction, outcome, observed, limit."""
     return runs.rows() if isinstance(runs, Runs) else [list(run) for run in runs]

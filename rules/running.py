@@ -48,6 +48,12 @@ class Running:
         """The value of everything judged so far but the order's own group."""
         return self.notional - self.group_notional(order)
 
+    def notional_with(self, order: Order, notional: Decimal) -> Decimal:
+        """The value of the request with this order in it; a group counts its largest."""
+        if not self.cases:
+            return notional
+        return self.notional_besides(order) + max(notional, self.group_notional(order))
+
     def closing_taken(self, opener: int, *, besides: int | None) -> Decimal:
         """How much of an opening order's fill earlier pending orders already close; a group counts its largest."""
         total = NOTHING
@@ -65,7 +71,7 @@ class Running:
     def identical(self, order: Order) -> int:
         """How many orders of the request so far ask for the very same thing."""
         asked = replace(order, client_order_id=None)
-        return sum(replace(case.order, client_order_id=None) == asked for case in self._orders())
+        return sum([replace(case.order, client_order_id=None) == asked for case in self._orders()])
 
     def has_client_order_id(self, client_order_id: str | None) -> bool:
         """An order of the request so far bears this client id."""
@@ -109,7 +115,7 @@ def hold_of(case: Case) -> Hold | None:
     except (FactMissing, FactStale):
         # Only what the venue itself keeps from opening passes without a price for its size.
         return None
-    if quantity == NOTHING:
+    if not quantity:
         return None
     order = case.order
     return Hold(order.symbol, order.bucket, order.side, quantity, _value(case), coin_bought(case))

@@ -12,7 +12,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import NamedTuple
 
-from rules.case import Case
+from rules.case import Asking
 from rules.decision import Breach, Reason
 from rules.facts import Facts, Filters
 from rules.limits import Limits
@@ -85,7 +85,7 @@ def scaled(
         assert asked is not None
         # Multiplied before divided: the binding leg comes out exactly at what fits.
         target = cap.fits if index == cap.at else asked * cap.fits / cap.asked
-        case = Case(leg, facts, limits.of(leg.symbol), index=index)
+        case = Asking(leg, facts, limits.of(leg.symbol), index=index)
         result = _shrunk(case, asked, target)
         if isinstance(result, Breach):
             return result
@@ -93,7 +93,7 @@ def scaled(
     return tuple(smaller)
 
 
-def _shrunk(case: Case, asked: Decimal, target: Decimal) -> Order | Breach:
+def _shrunk(case: Asking, asked: Decimal, target: Decimal) -> Order | Breach:
     """One leg at the target, floored to its step; raises if the venue's filters are not known."""
     order, filters = case.order, case.filters
     if order.quote_quantity is not None:
@@ -113,7 +113,7 @@ def _shrunk(case: Case, asked: Decimal, target: Decimal) -> Order | Breach:
     return replace(order, quantity=sent)
 
 
-def _below(case: Case, observed: Decimal, limit: Decimal) -> Breach:
+def _below(case: Asking, observed: Decimal, limit: Decimal) -> Breach:
     return Breach(Reason.SCALED_BELOW_MINIMUM, observed, limit, None, case.order.symbol)
 
 
@@ -143,7 +143,7 @@ def quantity_min(order: Order, filters: Filters) -> Decimal:
     return filters.quantity_min
 
 
-def _filter_price(case: Case) -> Decimal:
+def _filter_price(case: Asking) -> Decimal:
     """The price by which the venue's minimum value is judged: the order's own, else the market's."""
     price = case.order.price
     return price if price is not None and price > NOTHING else case.price.mark

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from rules import (
     CLEAR,
+    NO_SIDES,
     AccountSums,
     Activity,
     Bucket,
@@ -104,7 +105,7 @@ def symbol_facts(
         working={Bucket.BOTH: waiting} if isinstance(waiting, Sides) else waiting or {},
         reserved={Bucket.BOTH: reserved} if isinstance(reserved, Sides) else reserved or {},
         orders_by_id={one.order_id: one for one in orders},
-        closing=closing or sides(),
+        closing=closing or NO_SIDES,
         leverage=known(number(leverage), leverage_age),
         filters=known((rules_of_venue or filters()) if filters_known else None, filters_age),
     )

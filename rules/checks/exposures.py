@@ -23,8 +23,8 @@ def symbol(case: Case) -> Finding:
     limit = case.limits.exposure_symbol_max
     if limit is None:
         return None
-    base = case.worst_before + exposure.worst_elsewhere(case)
-    before = base * case.price.mark * case.price.conversion
+    base, price = case.worst_before + exposure.worst_elsewhere(case), case.price
+    before = base * price.mark * price.conversion
     after = before + case.exposure_delta
     return (after, limit) if after <= limit else _breach(case, SYMBOL, before, limit)
 

@@ -12,12 +12,13 @@ from rules.decision import Breach, Finding, Reason
 from rules.order import LeverageChange, Market
 
 LINEAR = Market.LINEAR
+NOTHING = Decimal(0)
 INFINITE = Decimal("Infinity")
 
 
 def share_of_equity(amount: Decimal, equity: Decimal) -> Decimal:
     """An amount as a fraction of equity; without equity any amount is infinitely much."""
-    return amount / equity if equity > 0 else INFINITE
+    return amount / equity if equity > NOTHING else INFINITE
 
 
 def at_venue(case: Case) -> Finding:

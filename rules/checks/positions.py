@@ -19,12 +19,13 @@ def count(case: Case) -> Finding:
     limit = case.limits.open_positions_max
     if limit is None:
         return None
-    held = case.open_positions
-    place = (exposure.coin_bought(case) or case.order.symbol, case.order.bucket)
-    after = len(held) + (place not in held)
+    held, order = case.open_positions, case.order
+    after = len(held)
     # An account already over its limit may still work on the positions it has.
-    if after > limit and after > len(held):
-        return Breach(Reason.OPEN_POSITIONS_EXCEED_LIMIT, after, limit)
+    if (exposure.coin_bought(case) or order.symbol, order.bucket) not in held:
+        after += 1
+        if after > limit:
+            return Breach(Reason.OPEN_POSITIONS_EXCEED_LIMIT, after, limit)
     return after, limit
 
 
@@ -33,7 +34,8 @@ def size(case: Case) -> Finding:
     limit = case.limits.position_notional_max
     if limit is None:
         return None
-    before = case.worst_before * case.price.mark * case.price.conversion
+    held, price = case.worst_before, case.price
+    before = held * price.mark * price.conversion
     after = before + case.exposure_delta
     # A position already over its cap must still be able to come back towards zero.
     if after > limit and not case.non_increasing:

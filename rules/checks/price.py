@@ -10,7 +10,7 @@ from rules.order import Order, OrderType, Side
 
 BUY = Side.BUY
 STOPS = frozenset({OrderType.STOP_LIMIT, OrderType.STOP_MARKET})
-ONE = Decimal(1)
+NOTHING = Decimal(0)
 
 
 def reference(case: Case) -> Finding:
@@ -23,7 +23,7 @@ def floor(case: Case) -> Finding:
     limit = case.limits.price_floor
     if limit is None:
         return None
-    lowest = min(case.prices)
+    lowest = case.price_lowest
     return Breach(Reason.PRICE_BELOW_FLOOR, lowest, limit) if lowest < limit else (lowest, limit)
 
 
@@ -32,26 +32,22 @@ def ceiling(case: Case) -> Finding:
     limit = case.limits.price_ceiling
     if limit is None:
         return None
-    highest = max(case.prices)
+    highest = case.price_highest
     return Breach(Reason.PRICE_ABOVE_CEILING, highest, limit) if highest > limit else (highest, limit)
 
 
 def collar(case: Case) -> Finding:
     """A buy may not be priced too far above the reference, nor a sell too far below it."""
     order = case.order
-    share = case.limits.collar_up if order.side is BUY else case.limits.collar_down
-    if share is None or order.price is None or order.price <= 0 or order.price_follows_book:
+    price, is_buy = order.price, order.side is BUY
+    share = case.limits.collar_up if is_buy else case.limits.collar_down
+    if share is None or price is None or price <= NOTHING or order.price_follows_book:
         return None
-    start = _collar_reference(case, order)
-    if order.side is BUY:
-        limit = start * (ONE + share)
-        is_outside = order.price > limit
-    else:
-        limit = start * (ONE - share)
-        is_outside = order.price < limit
-    if is_outside:
-        return Breach(Reason.PRICE_OUTSIDE_COLLAR, order.price, limit)
-    return order.price, limit
+    start = case.price.mark if order.trigger_price is None else _collar_reference(case, order)
+    limit = start + start * share if is_buy else start - start * share
+    if price > limit if is_buy else price < limit:
+        return Breach(Reason.PRICE_OUTSIDE_COLLAR, price, limit)
+    return price, limit
 
 
 def _collar_reference(case: Case, order: Order) -> Decimal:
@@ -62,7 +58,7 @@ def _collar_reference(case: Case, order: Order) -> Decimal:
     the other two for a fall.
     """
     mark = case.price.mark
-    if order.trigger_price is None or order.trigger_price <= 0:
+    if order.trigger_price is None or order.trigger_price <= NOTHING:
         return mark
     waits_for_rise = (order.type in STOPS) is (order.side is BUY)
     return max(mark, order.trigger_price) if waits_for_rise else min(mark, order.trigger_price)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from rules import RULEBOOK, Bucket, Case, EssLevel, Fact, Order, Reason, RiskLevel, Rule, Verdict, evaluate
+from rules import RULEBOOK, Bucket, EssLevel, Fact, Order, Reason, RiskLevel, Rule, Verdict, evaluate
+from rules.case import Asking
 from rules.order import OrderType
 from tests import strategies as some
 from tests.given import limits as no_limits
@@ -194,7 +195,7 @@ def test_a_reduction_is_blocked_only_by_halt_critical_or_its_client_id(length):
     @check(length, order=some.orders(), facts=some.some_facts(), limits=some.some_limits())
     def judge(order, facts, limits):
         decision = evaluate(order, facts, limits)
-        if not Case(order, facts, limits).reducing:
+        if not Asking(order, facts, limits).reducing:
             return
         assert decision.reducing
         if decision.verdict is Verdict.BLOCK:
@@ -214,7 +215,7 @@ def test_a_reduction_brings_the_position_towards_zero(length):
 
     @check(length, order=some.orders(), facts=some.some_facts(always=True))
     def judge(order, facts):
-        case = Case(order, facts, no_limits())
+        case = Asking(order, facts, no_limits())
         if order.bucket is not Bucket.BOTH or order.replaces or case.kept_from_opening or not case.reducing:
             return
         held = case.position.signed(order.bucket)
@@ -266,7 +267,7 @@ def test_odd_numbers_get_a_decision(length):
         broken = replace(order)
         object.__setattr__(broken, "quantity", Decimal(odd))
         evaluate(broken, facts, no_limits())
-        if odd not in ("-1", "0") and not Case(order, facts, no_limits()).kept_from_opening:
+        if odd not in ("-1", "0") and not Asking(order, facts, no_limits()).kept_from_opening:
             capped = no_limits(order_quantity_max="5", position_notional_max="5")
             decision = evaluate(broken, facts, capped)
             assert decision.verdict is Verdict.BLOCK or decision.reducing

@@ -20,7 +20,6 @@ from proxy.reservations import Outcome, names_of
 from proxy.wire import WireRequest
 from rules import (
     Bucket,
-    Case,
     EssLevel,
     LeverageChange,
     Market,
@@ -37,6 +36,7 @@ from rules import (
     Verdict,
     evaluate,
 )
+from rules.case import Asking
 from tests import given
 from tests.house import open_house
 
@@ -53,13 +53,13 @@ def judge(asked, known=None, **limits):
 
 def worst(asked, known):
     """The worst case without and with the order, in base units."""
-    case = Case(asked, known, given.limits())
+    case = Asking(asked, known, given.limits())
     return case.worst_before, case.worst_after
 
 
 def predicates(asked, known):
     """Whether the order strictly reduces, and whether it leaves the worst case where it was."""
-    case = Case(asked, known, given.limits())
+    case = Asking(asked, known, given.limits())
     return case.reducing, case.non_increasing
 
 

@@ -7,8 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from rules import Case, FactMissing, FactStale, LeverageChange, MarginChange, MarginKind, QuantityCut, Side
-from rules.case import believable, seconds, span
+from rules import FactMissing, FactStale, LeverageChange, MarginChange, MarginKind, QuantityCut, Side
+from rules.case import Asking, believable, seconds, span
 from rules.order import Market, Replaced, ReplaceMode
 from tests import given
 
@@ -34,7 +34,7 @@ MISSING = {
 
 def case(order=None, limits=None, **facts):
     """An order among facts."""
-    return Case(order or given.order(), given.facts(**facts), limits or given.limits())
+    return Asking(order or given.order(), given.facts(**facts), limits or given.limits())
 
 
 @pytest.mark.parametrize(("name", "age", "age_max"), AGES)
@@ -105,7 +105,7 @@ def test_what_a_rule_does_not_need_never_trips_it():
 )
 def test_what_provably_lowers_risk(instruction, expected):
     """With a leverage of 3 and a position of 1: what is known to lower risk, and what is not."""
-    asked = Case(instruction, given.facts(held="1", leverage="3"), given.limits())
+    asked = Asking(instruction, given.facts(held="1", leverage="3"), given.limits())
 
     assert asked.reducing is expected
 
@@ -115,20 +115,22 @@ def test_lowering_an_unknown_leverage_is_not_proven(unknown):
     """Against a leverage that is missing or old, nothing is lower."""
     change = LeverageChange(symbol=given.SYMBOL, leverage=Decimal("0.1"))
 
-    assert Case(change, given.facts(**unknown), given.limits()).reducing is False
+    assert Asking(change, given.facts(**unknown), given.limits()).reducing is False
 
 
 @pytest.mark.parametrize(
     ("stated", "expected"),
     [
-        ({"price": "90"}, (90,)),
+        ({"price": "90"}, (90, 90)),
         ({"price": "90", "trigger_price": "95"}, (90, 95)),
-        ({"price": "0", "trigger_price": "0"}, (100,)),
+        ({"price": "0", "trigger_price": "0"}, (100, 100)),
     ],
 )
 def test_every_stated_price_counts(stated, expected):
-    """All prices that an order states; where it states none, the reference."""
-    assert case(given.order(**stated)).prices == expected
+    """The lowest and the highest of all prices that an order states; where it states none, the reference."""
+    asked = case(given.order(**stated))
+
+    assert (asked.price_lowest, asked.price_highest) == expected
 
 
 def test_spans_and_seconds_are_exact():

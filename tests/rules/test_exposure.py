@@ -9,7 +9,6 @@ import pytest
 
 from rules import (
     Bucket,
-    Case,
     EssLevel,
     FactMissing,
     FactStale,
@@ -23,6 +22,7 @@ from rules import (
     Verdict,
     evaluate,
 )
+from rules.case import Asking
 from rules.exposure import opening_quantity, worst_elsewhere
 from tests import given
 
@@ -31,7 +31,7 @@ ONE_SYMBOL = given.SYMBOL
 
 def case(asked, known=None, **limits):
     """A case as the gate would build it for a single order."""
-    return Case(asked, known or given.facts(), given.limits(**limits))
+    return Asking(asked, known or given.facts(), given.limits(**limits))
 
 
 # --- worst case ---

@@ -6,7 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from rules import Bracket, Case, Market, Side
+from rules import Bracket, Market, Side
+from rules.case import Asking
 from rules.growth import after, maintenance_of
 from rules.running import hold_of
 from tests import given
@@ -25,7 +26,7 @@ def test_maintenance_follows_the_brackets(notional, margin):
 
 def grown(asked, known, **sums):
     """The sums after the order."""
-    case = Case(asked, given.facts(**known), given.limits())
+    case = Asking(asked, given.facts(**known), given.limits())
     return after(given.account_sums(**sums), case, hold_of(case))
 
 

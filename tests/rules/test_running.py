@@ -6,7 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from rules import Bucket, Case, Hold, LeverageChange, Reason, Side, Sides, Verdict, after, evaluate
+from rules import Bucket, Hold, LeverageChange, Reason, Side, Sides, Verdict, after, evaluate
+from rules.case import Asking
 from rules.running import Running, hold_of
 from tests import given
 
@@ -15,7 +16,7 @@ def running(*orders, facts=None):
     """What is left behind by orders that all passed, and the facts that the next one finds."""
     state, facts = Running(instructions=orders), facts or given.facts()
     for index, order in enumerate(orders):
-        case = Case(order, facts, given.limits(), state, index=index)
+        case = Asking(order, facts, given.limits(), state, index=index)
         facts = state.take(case, hold_of(case), facts)
     return state, facts
 
@@ -55,7 +56,7 @@ def test_pending_orders_close_no_more_than_their_opener_opens():
 
     def closes(quantity, **changed):
         order = given.order(quantity=quantity, side=Side.SELL, pending_on=0, **changed)
-        return Case(order, facts, given.limits(), state, index=2).closing
+        return Asking(order, facts, given.limits(), state, index=2).closing
 
     assert state.closing_taken(0, besides=None) == Decimal("1.5")
     assert closes("0.5")
@@ -70,7 +71,7 @@ def test_pending_legs_of_one_group_close_the_same_fill():
 
     assert state.closing_taken(0, besides=1) == 0
     assert state.closing_taken(0, besides=None) == 2
-    assert Case(stop, facts, given.limits(), state, index=2).closing
+    assert Asking(stop, facts, given.limits(), state, index=2).closing
 
 
 def test_only_another_client_id_does_not_make_an_order_different():
@@ -94,7 +95,7 @@ def test_settings_take_nothing():
     facts = given.facts()
     state, left = running(change, facts=facts)
 
-    assert hold_of(Case(change, facts, given.limits())) is None
+    assert hold_of(Asking(change, facts, given.limits())) is None
     assert left is facts
     assert state.notional == 0
 
@@ -122,7 +123,7 @@ def test_what_was_unknown_stays_unknown():
 def test_an_order_without_a_hold_is_still_one_more_order():
     """What the venue keeps from opening reserves nothing, and counts towards the rate."""
     facts = given.facts(held="1")
-    counted = after(facts, hold_of(Case(given.order(side=Side.SELL, reduce_only=True), facts, given.limits())))
+    counted = after(facts, hold_of(Asking(given.order(side=Side.SELL, reduce_only=True), facts, given.limits())))
 
     assert counted.symbols == facts.symbols
     assert counted.activity.orders_in_window == 1
