@@ -22,7 +22,7 @@ from proxy.global_risk import judgement, measures, systemic
 from proxy.global_risk.history import Aligned, History, Series, day_of
 from proxy.global_risk.measures import Method
 from proxy.global_risk.models import DIGITS, GlobalRiskSignal, Tier
-from proxy.global_risk.snapshot import Collected, LossReader, NotReady, build, collect
+from proxy.global_risk.snapshot import Collected, LossReader, NotReady, build, collect_in_parts
 from rules import Fact, GlobalRisk, Market, RiskLevel
 from rules.profile import RiskLimitsPolicy
 
@@ -30,7 +30,7 @@ log = structlog.get_logger("riskgate.risk")
 
 EVERY_S = 1.0
 AGE_MAX_S = 60  # as old as another account may be for the sums of the book
-THREAD_FROM = 60  # positions: with more of them the arithmetic takes longer than an order should wait
+THREAD_FROM = 40  # positions: from there the arithmetic takes milliseconds, and orders should not wait for it
 
 
 class GlobalRiskEngine(Cycles):
@@ -80,7 +80,9 @@ class GlobalRiskEngine(Cycles):
         async with self._evaluating:
             try:
                 limits = self._limits()
-                collected = collect(self._book, self._losses, now=self._clock.now(), age_max=self._age_max)
+                collected = await collect_in_parts(
+                    self._book, self._losses, now=self._clock.now(), age_max=self._age_max
+                )
             except (NotReady, StoreError) as error:
                 raise FeedFailed(str(error)) from None
             if len(collected.rows) >= THREAD_FROM:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 from typing import NamedTuple, Protocol
@@ -63,7 +64,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """Everything read from the book, in one step of the loop; `build` makes sense of it anywhere."""
+    """Everything read from the book; `build` makes sense of it anywhere, also in a thread."""
 
     now: datetime
     age_max: timedelta
@@ -86,15 +87,26 @@ class Results(NamedTuple):
 
 
 def collect(book: Book, losses: LossReader | None, *, now: datetime, age_max: timedelta) -> Collected:
-    """Read the book; raises NotReady while an account has never been read, or no exchange is fresh.
+    """Read the book in one go; raises NotReady while an account has never been read, or no exchange is fresh.
 
     An account that is older than `age_max` counts with what was last known of it, and is named.
     """
-    with localcontext(EXACT):
-        return _collect(book, losses, now, age_max)
+    found = _frame(book, losses, now, age_max)
+    return replace(found, rows=tuple(row for place in found.read for row in _rows(book, place, now)))
 
 
-def _collect(book: Book, losses: LossReader | None, now: datetime, age_max: timedelta) -> Collected:
+async def collect_in_parts(book: Book, losses: LossReader | None, *, now: datetime, age_max: timedelta) -> Collected:
+    """The same, one account at a time: between them the loop serves orders."""
+    found = _frame(book, losses, now, age_max)
+    rows: list[Row] = []
+    for place in found.read:
+        rows += _rows(book, place, now)
+        await asyncio.sleep(0)
+    return replace(found, rows=tuple(rows))
+
+
+def _frame(book: Book, losses: LossReader | None, now: datetime, age_max: timedelta) -> Collected:
+    """Everything but the rows."""
     # A configured equity takes the place of reading such an account: it can open nothing here, and nobody
     # knows what it holds.
     read = tuple(place for place in book.accounts if place.equity_static is None)
@@ -111,27 +123,32 @@ def _collect(book: Book, losses: LossReader | None, now: datetime, age_max: time
     old = tuple(place for place in read if now - ages[place.name] > age_max)
     if read and not {place.exchange for place in read if place not in old}:
         raise NotReady(f"every account's reading is older than {age_max.total_seconds():.0f} s")
-    strategies: dict[str, Decimal] = defaultdict(Decimal)
-    for place in read:
-        for strategy, notional in book.strategy_notional(place.name).items():
-            strategies[strategy or NOBODY] += notional
-    return Collected(
-        now=now,
-        age_max=age_max,
-        read=read,
-        unread=unread,
-        old=old,
-        oldest=min(ages.values(), default=None),
-        equity=sum((fact.value for fact in equities.values()), ZERO),
-        results=_results(losses, read, equities, now),
-        rows=tuple(
-            _row(book, place, holding, equities[place.name].value, now)
-            for place in read
-            for holding in book.holdings(place.name)
-            if holding.position.both or holding.position.long or holding.position.short
-        ),
-        strategies=strategies,
-    )
+    with localcontext(EXACT):
+        strategies: dict[str, Decimal] = defaultdict(Decimal)
+        for place in read:
+            for strategy, notional in book.strategy_notional(place.name).items():
+                strategies[strategy or NOBODY] += notional
+        return Collected(
+            now=now,
+            age_max=age_max,
+            read=read,
+            unread=unread,
+            old=old,
+            oldest=min(ages.values(), default=None),
+            equity=sum((fact.value for fact in equities.values()), ZERO),
+            results=_results(losses, read, equities, now),
+            rows=(),
+            strategies=strategies,
+        )
+
+
+def _rows(book: Book, place: AccountPlace, now: datetime) -> list[Row]:
+    equity = book.equity(place.name, now)
+    return [
+        _row(book, place, holding, ZERO if equity is None else equity.value, now)
+        for holding in book.holdings(place.name)
+        if holding.position.both or holding.position.long or holding.position.short
+    ]
 
 
 def _row(book: Book, place: AccountPlace, holding: Holding, equity: Decimal, now: datetime) -> Row:

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from proxy.book import AccountPlace, Quote
-from proxy.global_risk.snapshot import NOBODY, NotReady
+from proxy.global_risk.snapshot import NOBODY, NotReady, collect, collect_in_parts
 from rules import Market, Position
 from tests.proxy.global_risk.conftest import LINEAR, NOW, SPOT, D, Marks, open_desk, place, series
 
@@ -166,6 +166,16 @@ def test_a_gain_is_no_drawdown_and_an_unknown_start_is_unknown(desk):
     found = desk.taken().snapshot
 
     assert (found.daily_pnl, found.drawdown_pct, found.weekly_pnl) == (None, None, D(1000))
+
+
+async def test_reading_in_parts_comes_to_the_same():
+    """Account by account with the loop between them, or in one go."""
+    desk = open_desk(place("main"), place("other", "elsewhere"))
+    desk.hold("main", BTCUSDT="0.2", ETHUSDT="-2")
+    desk.hold("other", SOLUSDT="7")
+    asked = {"now": NOW, "age_max": timedelta(seconds=60)}
+
+    assert await collect_in_parts(desk.book, desk.marks, **asked) == collect(desk.book, desk.marks, **asked)
 
 
 def test_spreads_come_from_bid_and_ask(desk):
