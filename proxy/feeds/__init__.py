@@ -24,6 +24,7 @@ from proxy.feeds.server_time import ServerTime
 from proxy.feeds.stream import Stream
 from proxy.feeds.stream_account import Live
 from proxy.feeds.stream_binance import FuturesStream, SpotStream
+from proxy.feeds.stream_prices import PriceStream
 from proxy.feeds.venue import Allowance, FeedFailed, Venue, open_session
 from proxy.ledger import Ledger, VenueTime
 from proxy.reservations import Reservations
@@ -75,6 +76,11 @@ class Cadence:
     pong_s: float = 5.0
     away_max_s: float = 30.0  # between two tries to connect
     lag_ms: int = 250
+
+    @property
+    def beats(self) -> dict[str, float]:
+        """How a stream is kept."""
+        return {"ping_s": self.ping_s, "pong_s": self.pong_s, "backoff_max_s": self.away_max_s}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +189,14 @@ def assemble(
         markets[exchange, market] = MarketFeed(
             market, venue, book, clock, exchange=exchange, prices_s=times.market_s, time_s=times.time_s,
         )  # fmt: skip
+        told_at = streams.prices_of(market)
+        if told_at is not None:
+            markets[exchange, market].listen(
+                PriceStream(
+                    f"market.{exchange}.{market.value}.stream", market, told_at, venue.server_time,
+                    streams.session or session, clock, markets[exchange, market].take_marks, **times.beats,
+                )
+            )  # fmt: skip
     feeds: list[Feed] = [*markets.values()]
     for source in sources:
         place = source.place
@@ -256,18 +270,18 @@ def _account_feed(
     name, exchange = source.place.name, source.place.exchange
     origin = streams.account_of(market) if source.stream else None
     session = streams.session or session
-    beats = {"ping_s": times.ping_s, "pong_s": times.pong_s, "backoff_max_s": times.away_max_s}
     if market is Market.SPOT:
         told = None if origin is None else SpotStream(
             f"account.{name}.spot.stream", live, venue, venue.server_time, origin, session, clock,
-            book=book, exchange=exchange, **beats,
+            book=book, exchange=exchange, **times.beats,
         )  # fmt: skip
         return SpotAccountFeed(
             venue, book, live, day_start, clock, exchange=exchange, snapshot_s=times.snapshot_s,
             calm_s=times.calm_s, poke_min_s=times.poke_min_s, stream=told,
         )  # fmt: skip
     heard = None if origin is None else FuturesStream(
-        f"account.{name}.futures.stream", live, venue, venue.server_time, origin, session, clock, book=book, **beats,
+        f"account.{name}.futures.stream", live, venue, venue.server_time, origin, session, clock, book=book,
+        **times.beats,
     )  # fmt: skip
     return FuturesAccountFeed(
         venue, book, live, day_start, clock, account_s=times.account_s, snapshot_s=times.snapshot_s,

@@ -1,18 +1,21 @@
-"""Prices and filters of a market, read by polling: one request each for all symbols."""
+"""Prices and filters of a market: one request each for all symbols, and marks from a stream where there is one.
+
+Bids and asks are always read. While a stream tells marks they are not; when it falls silent they are again.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from proxy.book import DOLLAR_COINS, Book, Quote
 from proxy.clock import Clock
-from proxy.feeds.polling import Cycle, Cycles
+from proxy.feeds.polling import Cycle, Cycles, Streaming
 from proxy.feeds.reading import Malformed, flag, number, price, record, rows, size, stamp_ms, text
-from proxy.feeds.venue import FeedFailed, Venue
+from proxy.feeds.venue import FeedFailed, Reply, Venue
 from rules import Filters, Market
 
 INFO_BYTES_MAX = 64 * 1024 * 1024
@@ -21,6 +24,9 @@ FILTERS_S = 3600.0
 TIME_S = 60.0
 FILTERS_WAIT_S = 1.0  # at the start both are asked for at once
 TWO = Decimal(2)
+NEAR_AGE = timedelta(seconds=3)  # how old a book or a told mark may be beside the other
+MARK_AGE_MAX = timedelta(seconds=10)
+NO_BOOK: tuple[Decimal | None, Decimal | None] = (None, None)
 
 
 class MarketFeed(Cycles):
@@ -38,6 +44,9 @@ class MarketFeed(Cycles):
         filters_s: float = FILTERS_S,
         time_s: float = TIME_S,
     ) -> None:
+        self._marks: dict[str, tuple[Decimal, datetime]] = {}  # as a stream told them
+        self._books: Mapping[str, tuple[Decimal | None, Decimal | None]] = {}
+        self._books_at: datetime | None = None
         self._market = market
         self._venue = venue
         self._book = book
@@ -56,6 +65,38 @@ class MarketFeed(Cycles):
                 self._time,
             ),
         )
+
+    def listen(self, stream: Streaming) -> None:
+        """Have prices told as well; before the feed is started."""
+        self.streams = (*self.streams, stream)
+
+    async def take_marks(self, marks: Mapping[str, Decimal], as_of: datetime) -> None:
+        """Take what a stream told: all contracts, or those pairs that traded."""
+        for symbol, mark in marks.items():
+            self._marks[symbol] = (mark, as_of)
+        await self._filters_first()
+        is_near = self._books_at is not None and as_of - self._books_at <= NEAR_AGE
+        quotes = {symbol: self._quote(symbol, mark, is_near=is_near) for symbol, mark in marks.items()}
+        oldest = min(as_of, self._books_at) if is_near and self._books_at is not None else as_of
+        await self._put(quotes, oldest)
+        if self._market is Market.LINEAR:
+            self._close(as_of, oldest)
+
+    def _quote(self, symbol: str, mark: Decimal, *, is_near: bool) -> Quote:
+        bid, ask = self._books.get(symbol, NO_BOOK) if is_near else NO_BOOK
+        if self._market is Market.SPOT and bid is not None and ask is not None:
+            mark = min(max(mark, bid), ask)  # the last trade may be long ago: its price lies where one can trade now
+        return Quote(mark, bid, ask)
+
+    def _close(self, now: datetime, as_of: datetime) -> None:
+        """Every contract is told every second: one that is not told any more has no price."""
+        self._marks = {symbol: told for symbol, told in self._marks.items() if now - told[1] <= MARK_AGE_MAX}
+        oldest = min((told_at for _, told_at in self._marks.values()), default=as_of)
+        self._book.close_prices(self._exchange, self._market, self._marks, as_of=min(oldest, as_of))
+
+    def _hears_marks(self) -> bool:
+        newest = max((told_at for _, told_at in self._marks.values()), default=None)
+        return newest is not None and self._clock.now() - newest <= NEAR_AGE
 
     def read_time_early(self) -> None:
         """Something does not fit the venue's time as it was measured."""
@@ -90,9 +131,13 @@ class MarketFeed(Cycles):
 
     async def _read_futures_prices(self) -> None:
         await self._filters_first()
+        if self._hears_marks():
+            self._keep_books(await self._venue.get("/fapi/v1/ticker/bookTicker"))
+            return  # the marks that are told next, a moment from now, are put beside them
         marks, books = await asyncio.gather(
             self._venue.get("/fapi/v1/premiumIndex"), self._venue.get("/fapi/v1/ticker/bookTicker")
         )
+        self._keep_books(books)
         near = {text(row, "symbol"): row for row in rows(books.found)}
         quotes: dict[str, Quote] = {}
         for row in rows(marks.found):
@@ -105,6 +150,7 @@ class MarketFeed(Cycles):
     async def _read_spot_prices(self) -> None:
         await self._filters_first()
         reply = await self._venue.get("/api/v3/ticker/bookTicker")
+        self._keep_books(reply)
         quotes: dict[str, Quote] = {}
         for row in rows(reply.found):
             bid, ask = price(row, "bidPrice"), price(row, "askPrice")
@@ -112,14 +158,23 @@ class MarketFeed(Cycles):
                 quotes[text(row, "symbol")] = Quote((bid + ask) / TWO, bid, ask)
         await self._apply(quotes, reply.as_of)
 
+    def _keep_books(self, reply: Reply) -> None:
+        self._books = {
+            text(row, "symbol"): (price(row, "bidPrice"), price(row, "askPrice")) for row in rows(reply.found)
+        }
+        self._books_at = reply.as_of
+
     async def _apply(self, quotes: Mapping[str, Quote], as_of: datetime) -> None:
+        await self._put(quotes, as_of)
+        self._book.close_prices(self._exchange, self._market, quotes, as_of=as_of)
+
+    async def _put(self, quotes: Mapping[str, Quote], as_of: datetime) -> None:
         # What is quoted in dollars first: the others are valued by those.
         names = sorted(quotes, key=lambda symbol: not symbol.endswith(DOLLAR_COINS))
         for begin in range(0, len(names), SYMBOLS_AT_ONCE):
             part = {symbol: quotes[symbol] for symbol in names[begin : begin + SYMBOLS_AT_ONCE]}
             self._book.apply_prices(self._exchange, self._market, part, as_of=as_of)
             await asyncio.sleep(0)
-        self._book.close_prices(self._exchange, self._market, quotes, as_of=as_of)
 
 
 def read_symbols(
