@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from proxy.clock import SystemClock
 from proxy.handler import ProxyServer
 from proxy.tasks import Tasks
 from proxy.upstream import Upstream, UpstreamSettings
@@ -31,7 +30,7 @@ class Forward:
 async def serve(upstream_port: int) -> None:
     tasks = Tasks()
     origin = f"http://127.0.0.1:{upstream_port}"
-    upstream = Upstream({"/fapi": origin}, UpstreamSettings(), tasks=tasks, clock=SystemClock())
+    upstream = Upstream({"/fapi": origin}, UpstreamSettings(), tasks=tasks)
     await upstream.start()
     server = ProxyServer(Forward(upstream))
     _, port = await server.start("127.0.0.1", 0)

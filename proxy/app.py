@@ -87,7 +87,6 @@ class App:
             settings.upstream.hosts,
             _upstream_settings(settings),
             tasks=self.tasks,
-            clock=self.clock,
             warm=families_traded(settings),
         )
         self.feeds: Feeds

@@ -17,11 +17,10 @@ import termios
 from collections import deque
 from dataclasses import field
 from math import inf
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import httptools
 
-from proxy.clock import Clock
 from proxy.errors import UpstreamSilent
 from proxy.upstream.framing import CONNECTION, LENGTH, PASSES, classify, connection_options
 from proxy.upstream.settings import RESPONSE_HEAD_MAX_BYTES, UpstreamSettings
@@ -39,7 +38,7 @@ _PLAIN_OPTIONS = frozenset({b"close", b"keep-alive"})
 
 @value_type(kw_only=False)
 class TimedResponse(WireResponse):
-    """A venue's answer with the moments of its journey, in the clock's monotonic seconds."""
+    """A venue's answer with the moments of its journey, in the event loop's seconds."""
 
     sent_at: float = field(default=0.0, compare=False)
     first_byte_at: float = field(default=0.0, compare=False)
@@ -169,8 +168,8 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_body",
         "_body_size",
+        "_body_timed",
         "_busy",
-        "_clock",
         "_closing",
         "_complete",
         "_content_length",
@@ -221,6 +220,7 @@ class Connection(asyncio.Protocol):
     _body_size: int
     _received_head: int
     _interim: int
+    _body_timed: bool
     _head_complete: bool
     _complete: bool
     _reusable: bool
@@ -233,13 +233,11 @@ class Connection(asyncio.Protocol):
         self,
         keeper: Keeper,
         settings: UpstreamSettings,
-        clock: Clock,
         loop: asyncio.AbstractEventLoop,
         label: str,
     ) -> None:
         self._keeper = keeper
         self._settings = settings
-        self._clock = clock
         self._loop = loop
         self.label = label
         self._raw: asyncio.Transport | None = None
@@ -275,8 +273,11 @@ class Connection(asyncio.Protocol):
 
     def ask(
         self, request: bytes, *, tracked: bool = False, streamed: bool = False, head_only: bool = False
-    ) -> asyncio.Future[TimedResponse | StreamedResponse]:
-        """Write a request, all of it, once. From here on its outcome is unknown until it answers."""
+    ) -> asyncio.Future[Any]:
+        """Write a request, all of it, once. From here on its outcome is unknown until it answers.
+
+        The answer is a `StreamedResponse` if that was asked for, else a `TimedResponse`.
+        """
         if self._transport is None or self._busy:
             raise RuntimeError("a connection takes one request at a time")
         self.sequence += 1
@@ -287,7 +288,7 @@ class Connection(asyncio.Protocol):
         now = self._loop.time()
         self._total_deadline = inf if streamed else now + self._settings.total_timeout_s
         self._set_deadline(min(now + self._settings.head_timeout_s, self._total_deadline))
-        self._sent_at = self._clock.monotonic()
+        self._sent_at = now
         self._transport.write(request)
         return answer
 
@@ -353,8 +354,9 @@ class Connection(asyncio.Protocol):
         if not self._busy:
             self.abort()
             return
+        now = self._loop.time()
         if not self._first_byte_at:
-            self._first_byte_at = self._clock.monotonic()
+            self._first_byte_at = now
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -365,19 +367,22 @@ class Connection(asyncio.Protocol):
                 return
             self._reusable = False  # the answer stands; what follows it is not ours
         if self._complete:
-            self._finish()
+            self._finish(now)
         elif not self._head_complete:
             self._received_head += len(data)
             if self._received_head > RESPONSE_HEAD_MAX_BYTES:
                 self.drop(f"answer head over {RESPONSE_HEAD_MAX_BYTES} bytes")
         elif self._stream is not None:
             self._hold_back()
+        elif not self._body_timed:
+            self._body_timed = True
+            self._set_deadline(min(now + self._settings.body_timeout_s, self._total_deadline))
 
     def eof_received(self) -> bool:
         """The peer has finished speaking: the end of an unframed body, otherwise of everything."""
         if self._busy and self._ends_with_connection():
             self._reusable = False
-            self._finish()
+            self._finish(self._loop.time())
         elif self._busy:
             self.drop("closed the connection before its answer was complete")
         else:
@@ -394,7 +399,7 @@ class Connection(asyncio.Protocol):
         if self._busy:
             if exc is None and self._ends_with_connection():
                 self._reusable = False
-                self._finish()
+                self._finish(self._loop.time())
             else:
                 self.drop(f"connection lost ({type(exc).__name__ if exc else 'closed'})")
         self._keeper.lost(self)
@@ -444,9 +449,6 @@ class Connection(asyncio.Protocol):
             # llhttp cannot be told that no body follows; the connection is not used again.
             self._complete = True
             self._reusable = False
-        self._set_deadline(
-            min(self._loop.time() + self._settings.body_timeout_s, self._total_deadline)
-        )
         if self._streamed:
             self._stream = StreamedResponse(
                 status, tuple(self._headers), self._reason, self._content_length, self
@@ -491,6 +493,7 @@ class Connection(asyncio.Protocol):
         self._body_size = 0
         self._received_head = 0
         self._interim = 0
+        self._body_timed = False
         self._head_complete = False
         self._complete = False
         self._reusable = False
@@ -504,17 +507,18 @@ class Connection(asyncio.Protocol):
         crossing = []
         for name, value in self._headers:
             kind = classify(name)
-            lower = name.lower()
-            if kind is LENGTH:
+            if kind is PASSES:
+                crossing.append((name, value))
+            elif kind is LENGTH:
                 self._content_length = int(value)
                 self._framed = True
             elif kind is CONNECTION:
                 self._options = connection_options(tuple(self._headers))
-            elif lower == b"transfer-encoding":
+            elif (lower := name.lower()) == b"transfer-encoding":
                 if value.lower() != b"chunked" or self._framed:
                     raise _Unusable("transfer coding other than chunked")
                 self._framed = True
-            elif kind is PASSES or lower == b"via":
+            elif lower == b"via":
                 crossing.append((name, value))
         if self._options - _PLAIN_OPTIONS:
             crossing = [item for item in crossing if item[0].lower() not in self._options]
@@ -524,11 +528,11 @@ class Connection(asyncio.Protocol):
         """Whether the end of the connection is the proper end of this answer."""
         return self._head_complete and not self._framed
 
-    def _finish(self) -> None:
+    def _finish(self, now: float) -> None:
         """The answer is complete: hand it out and give the connection back, or close it."""
         self._busy = False
         self.tracked = False
-        self.idle_since = self._loop.time()
+        self.idle_since = now
         stream, self._stream = self._stream, None
         if stream is not None:
             stream.end()
@@ -542,7 +546,7 @@ class Connection(asyncio.Protocol):
                     self._reason,
                     self._sent_at,
                     self._first_byte_at,
-                    self._clock.monotonic(),
+                    now,
                 )
             )
         if self._paused and self._transport is not None and not self._closing:

@@ -6,12 +6,10 @@ import asyncio
 import ssl
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import cast
 
-from proxy.clock import Clock
 from proxy.errors import ConfigError, UpstreamUnreachable
 from proxy.tasks import Tasks
-from proxy.upstream.connection import Connection, StreamedResponse, TimedResponse
+from proxy.upstream.connection import StreamedResponse, TimedResponse
 from proxy.upstream.framing import Origin, request_bytes
 from proxy.upstream.pool import Pool
 from proxy.upstream.settings import UpstreamSettings
@@ -42,7 +40,6 @@ class Upstream:
         settings: UpstreamSettings,
         *,
         tasks: Tasks,
-        clock: Clock,
         warm: Collection[str] | None = None,
     ) -> None:
         self._origins = {family: Origin.parse(text) for family, text in origins.items()}
@@ -51,7 +48,6 @@ class Upstream:
         self._warm = {origin for family, origin in self._origins.items() if warm is None or family in warm}
         self._settings = settings
         self._tasks = tasks
-        self._clock = clock
         self._in_flight = 0
         self._orders: dict[Origin, Pool] = {}
         self._cancels: dict[Origin, Pool] = {}
@@ -111,8 +107,15 @@ class Upstream:
                 except BaseException:
                     pool.give_back(connection)
                     raise
-            answer = connection.ask(payload, tracked=tracked, head_only=request.method == "HEAD")
-            return cast(TimedResponse, await self._wait(connection, answer))
+            answered = connection.ask(payload, tracked=tracked, head_only=request.method == "HEAD")
+            sequence = connection.sequence
+            try:
+                answer: TimedResponse = await answered
+            except asyncio.CancelledError:
+                # Nobody reads on: a half-read connection must not meet the next request.
+                connection.drop("the sender was cancelled", sequence)
+                raise
+            return answer
         finally:
             self._in_flight -= 1
 
@@ -123,8 +126,14 @@ class Upstream:
         self._in_flight += 1
         try:
             connection = pool.take_idle() or await pool.acquire()
-            answer = connection.ask(payload, streamed=True, head_only=request.method == "HEAD")
-            return cast(StreamedResponse, await self._wait(connection, answer))
+            answered = connection.ask(payload, streamed=True, head_only=request.method == "HEAD")
+            sequence = connection.sequence
+            try:
+                answer: StreamedResponse = await answered
+            except asyncio.CancelledError:
+                connection.drop("the sender was cancelled", sequence)
+                raise
+            return answer
         finally:
             self._in_flight -= 1
 
@@ -180,19 +189,6 @@ class Upstream:
                 f"no upstream is configured for family {family!r}; nothing was sent"
             ) from None
 
-    async def _wait(
-        self,
-        connection: Connection,
-        answer: asyncio.Future[TimedResponse | StreamedResponse],
-    ) -> TimedResponse | StreamedResponse:
-        sequence = connection.sequence
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            # Nobody reads on: a half-read connection must not meet the next request.
-            connection.drop("the sender was cancelled", sequence)
-            raise
-
     def _pool(self, origin: Origin, warm: int) -> Pool:
         return Pool(
             origin,
@@ -200,7 +196,6 @@ class Upstream:
             warm=warm,
             context=self._context if origin.scheme == "https" else None,
             tasks=self._tasks,
-            clock=self._clock,
         )
 
 

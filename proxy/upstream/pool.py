@@ -12,7 +12,6 @@ from typing import cast
 
 import structlog
 
-from proxy.clock import Clock
 from proxy.errors import UpstreamUnreachable
 from proxy.tasks import Tasks
 from proxy.upstream.connection import Connection
@@ -36,14 +35,12 @@ class Pool:
         warm: int,
         context: ssl.SSLContext | None,
         tasks: Tasks,
-        clock: Clock,
     ) -> None:
         self.origin = origin
         self._settings = settings
         self._warm = min(warm, settings.connections_max)
         self._context = context
         self._tasks = tasks
-        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._open: set[Connection] = set()
         self._idle: list[Connection] = []  # the last one used is the first one taken
@@ -197,7 +194,7 @@ class Pool:
 
     async def _connect(self) -> Connection:
         """A new connection, TLS done and checked. Raises UpstreamUnreachable."""
-        connection = Connection(self, self._settings, self._clock, self._loop, str(self.origin))
+        connection = Connection(self, self._settings, self._loop, str(self.origin))
         try:
             async with asyncio.timeout(self._settings.connect_timeout_s):
                 raw, _ = await self._loop.create_connection(

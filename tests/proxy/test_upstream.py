@@ -23,7 +23,6 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.clock import SystemClock
 from proxy.errors import (
     ConfigError,
     LastLookRefused,
@@ -53,7 +52,7 @@ async def lane(origin: str, *, start: bool = True, **numbers: Any) -> AsyncItera
     """An Upstream for family /fapi that is closed at the end."""
     numbers.setdefault("connections_warm", 0)
     tasks = Tasks()
-    upstream = Upstream({"/fapi": origin}, UpstreamSettings(**numbers), tasks=tasks, clock=SystemClock())
+    upstream = Upstream({"/fapi": origin}, UpstreamSettings(**numbers), tasks=tasks)
     if start:
         await upstream.start()
     try:
@@ -457,7 +456,6 @@ async def test_only_the_families_that_are_named_are_warmed() -> None:
             {"/fapi": used.origin, "/dapi": unused.origin},
             UpstreamSettings(connections_warm=2),
             tasks=tasks,
-            clock=SystemClock(),
             warm={"/fapi"},
         )
         await upstream.start()
@@ -687,7 +685,7 @@ def read_pieces(pieces: list[bytes], numbers: UpstreamSettings) -> tuple[TimedRe
     loop = asyncio.new_event_loop()
     try:
         keeper = NoKeeper()
-        connection = Connection(keeper, numbers, SystemClock(), loop, "fuzz")
+        connection = Connection(keeper, numbers, loop, "fuzz")
         connection.connection_made(FakeTransport())  # type: ignore[arg-type]
         answer = connection.ask(b"x")
         for piece in pieces:
@@ -1033,7 +1031,6 @@ def test_a_missing_ca_file_stops_the_start() -> None:
             {"/api": "https://x"},
             UpstreamSettings(ca_file="/nonexistent.pem"),
             tasks=Tasks(),
-            clock=SystemClock(),
         )
 
 
