@@ -17,6 +17,7 @@ import structlog
 from aiohttp import web
 
 from proxy import __version__, logs
+from proxy.accounts import Accounts
 from proxy.admin import AdminParts, build_admin, load_or_create_token
 from proxy.audit import Audit
 from proxy.book import AccountPlace, Book
@@ -96,6 +97,7 @@ class App:
         self.store: PolicyStore
         self.policies: Policies
         self.status: Status
+        self.account_views: Accounts
         self._server: ProxyServer
         self._logs: logs.Logs
         self._loop_watch: LoopWatch
@@ -148,6 +150,16 @@ class App:
         gather = await self._start_feeds()
         await self.upstream.start()
         stack.push_async_callback(self.upstream.close)
+        self.account_views = Accounts(
+            book=self.book,
+            reservations=self.reservations,
+            gather=gather,
+            policies=self.policies,
+            latch=self.latch,
+            accounts=self.accounts,
+            strategies=strategies_by_account(_bots(self.settings, self.accounts)),
+            clock=self.clock,
+        )
         self.status = Status(
             audit=self.audit,
             latch=self.latch,
@@ -353,6 +365,7 @@ class App:
             accounts=tuple(self.accounts),
             registry=self.metrics.registry,
             refresh_metrics=self._refresh_metrics,
+            account_views=self.account_views,
             risk=self.risk,
         )
         token = load_or_create_token(self.settings.admin_token_path)

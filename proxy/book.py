@@ -433,11 +433,12 @@ class Book:
         return Fact(sums, as_of)
 
     def account_sums(
-        self, account: str, market: Market, symbols: Iterable[str], now: datetime
+        self, account: str, market: Market, symbols: Iterable[str], now: datetime, *, keep: bool = True
     ) -> Fact[AccountSums] | None:
         """Sums of the account that only some policies limit, with what of them concerns these symbols.
 
         Missing while the account's exposure is. Orders are those the venue has; what is in flight is not here.
+        Whoever only looks does not `keep`: then they are made afresh, with every coin, where nobody keeps them.
         """
         exposure = self.exposure(account, "", now)
         if exposure is None:
@@ -445,7 +446,8 @@ class Book:
         known = self._accounts[account]
         sums = known.sums
         if sums is None:
-            sums = known.sums = self._summed(known)
+            sums = self._summed(known)
+            known.sums = sums if keep else None
         wallet, contracts = known.wallets.get(market), known.wallets.get(Market.LINEAR)
         named = [] if wallet is None else [(symbol, wallet.venue.filters.get(symbol)) for symbol in symbols]
         assets = {
@@ -453,7 +455,7 @@ class Book:
             for _, filters in named
             if filters is not None
             for coin in (filters.base_asset, filters.quote_asset)
-        }
+        } if keep else dict(sums.assets)
         equity = None if contracts is None else contracts.equity
         static = known.place.equity_static
         return Fact(

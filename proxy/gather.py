@@ -109,6 +109,28 @@ class Gather:
         )
 
 
+    def account(self, caller: Caller, now: datetime) -> Facts:
+        """What is known of an account as a whole, without an order: for whoever looks."""
+        book, account = self._book, caller.account
+        equity = book.equity(account, now)
+        found = book.account_sums(account, Market.LINEAR, (), now, keep=False)
+        if found is not None:
+            resting = sum(self._reservations.resting(account, one) for one in Market)
+            found = Fact(found.value._replace(orders=found.value.orders + resting), found.as_of)
+        return Facts(
+            now=now,
+            caller=caller,
+            stop=self._latch.governing(account),
+            symbols={},
+            risk=None if self._risk_feed is None else self._risk_feed.latest(),
+            equity=equity,
+            losses=None if self._losses is None else self._losses.losses(account, equity, now),
+            hedge_mode=book.hedge_mode(account, Market.LINEAR, now),
+            exposure=book.exposure(account, caller.strategy, now),
+            open_positions=book.open_positions(account, Market.LINEAR, ()),
+            sums=found,
+        )
+
     def _sums(
         self, account: str, market: Market, symbols: Collection[str], now: datetime
     ) -> Fact[AccountSums] | None:

@@ -407,6 +407,10 @@ class Reservations:
             for leg in reservation.legs
         )
 
+    def of_account(self, account: str) -> list[Reservation]:
+        """Everything of an account that is in flight, of unknown fate, or taken and not yet seen."""
+        return list(self._by_account.get(account, {}).values())
+
     def get(self, decision_id: str) -> Reservation | None:
         """A reservation that has not ended."""
         return self._open.get(decision_id)

@@ -63,6 +63,7 @@ from rules.record import rows_of
 from rules.rulebook import RULEBOOK, Rule
 from rules.running import after
 from rules.sentences import described, sentence
+from rules.utilisation import Level, SymbolUse, Use, utilisation
 from rules.values import value_type
 
 __all__ = [
@@ -76,6 +77,6 @@ __all__ = [
     "after", "amended_order", "closed", "described", "evaluate", "placed", "sentence", "strictest", "value_type",
     "written",
     "AccountSums", "Bracket", "asks_for_sums", "maintenance_of", "rests",
-    "Headroom", "RuleHeadroom", "headroom",
+    "Headroom", "RuleHeadroom", "headroom", "Level", "SymbolUse", "Use", "utilisation",
     "PolicyGap", "effective", "effective_with_sources", "looser", "no_looser",
 ]

@@ -11,7 +11,7 @@ import typer
 from prometheus_client import CollectorRegistry
 
 from proxy.admin import build_admin
-from proxy.admin.bodies import AliasBody, EngageBody, ModeBody, PolicyBody, ReleaseBody
+from proxy.admin.bodies import AliasBody, EngageBody, ModeBody, PolicyBody, ReleaseBody, SettleBody
 from proxy.cli.main import app
 from proxy.cli.snippets import SNIPPETS
 from proxy.clock import SystemClock
@@ -108,6 +108,7 @@ def test_every_route_of_the_admin_api_stands_in_its_page_and_no_other():
         ("PUT /api/v2/policy", PolicyBody),
         ("POST /api/v2/policy/risk-mode", ModeBody),
         ("POST /api/policy/risk_mode/{mode}", AliasBody),
+        ("POST /admin/v1/accounts/{name}/settle", SettleBody),
     ],
 )
 def test_every_field_of_an_admin_body_stands_under_its_route(route, body):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
+from proxy.admin.accounts import AccountRoutes
 from proxy.admin.answers import answer
 from proxy.admin.bodies import POLICY_BYTES_MAX
 from proxy.admin.guard import Guard, Handler
@@ -26,6 +27,7 @@ def build_admin(parts: AdminParts, *, token: bytes) -> web.Application:
     app = web.Application(middlewares=[guarded], client_max_size=POLICY_BYTES_MAX)
     app.add_routes([*_probes(parts), *Stopping(parts).routes(), *PolicyRoutes(parts).routes()])
     app.add_routes(Records(parts).routes())
+    app.add_routes(AccountRoutes(parts).routes())
     app.add_routes(RiskRoutes(parts).routes())
     return app
 

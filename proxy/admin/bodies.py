@@ -69,6 +69,15 @@ class EmptyBody(_Body):
     """Nothing to say: an empty object."""
 
 
+class SettleBody(_Body):
+    """Saying what became of a decision's orders of unknown fate: only a person who looked at the exchange can."""
+
+    decision_id: Stated
+    outcome: Literal["accepted", "failed"]
+    actor: Stated
+    reason: Stated
+
+
 class AliasBody(_Body):
     """The v1 alias names the mode in its path; who and why stand in the body."""
 

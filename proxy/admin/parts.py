@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
+from proxy.accounts import Accounts
 from proxy.audit import Audit
 from proxy.clock import Clock
 from proxy.ess import EssLatch
@@ -46,5 +47,6 @@ class AdminParts:
     refresh_metrics: Callable[[], None] = lambda: None
     metrics_open: bool = True
     hosts: Collection[str] = ()
+    account_views: Accounts | None = None
     risk: GlobalRisk | None = None  # the embedded engine, where there is one
 

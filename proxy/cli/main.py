@@ -150,15 +150,75 @@ def snippet(
 
 @app.command()
 def status(
-    config: Config = None, admin_url: AdminUrl = "", token_file: TokenFile = None, as_json: AsJson = False
+    account: Annotated[str, typer.Argument(help="Everything of this account alone.")] = "",
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say how the running proxy does.
 
-    The emergency stop comes first. --json has everything.
+    The emergency stop comes first. Of one account: positions, orders, every limit's use, facts that are old.
+    --json has everything.
     """
-    from proxy.cli import stopping
+    from proxy.cli import accounts, stopping
 
-    stopping.status(stopping.client(config, admin_url, token_file), as_json=as_json)
+    client = stopping.client(config, admin_url, token_file)
+    if account:
+        accounts.show(client, account, as_json=as_json)
+    else:
+        stopping.status(client, as_json=as_json)
+
+
+@app.command()
+def headroom(
+    account: Annotated[str, typer.Argument(help="The account.")],
+    symbol: Annotated[str, typer.Argument(help="The symbol, as the exchange writes it.")],
+    side: Annotated[str, typer.Argument(help="buy or sell.")],
+    strategy: Annotated[str, typer.Option(help="The strategy; needed where the account has several.")] = "",
+    price: Annotated[str, typer.Option(help="Of a limit order; else at the market.")] = "",
+    market: Annotated[str, typer.Option(help="linear or spot, where the account trades both.")] = "",
+    bucket: Annotated[str, typer.Option(help="long or short, in hedge mode; else the leg that opens.")] = "",
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how large an order could be now.
+
+    By every rule, and which of them binds. Exit 3 if none could be sent at all.
+    """
+    from proxy.cli import accounts, stopping
+
+    asked = {"account": account, "symbol": symbol, "side": side, "strategy": strategy, "price": price,
+             "market": market, "bucket": bucket}  # fmt: skip
+    finish(accounts.headroom(stopping.client(config, admin_url, token_file), asked, as_json=as_json))
+
+
+@app.command()
+def settle(
+    account: Annotated[str, typer.Argument(help="The account.")],
+    decision_id: Annotated[str, typer.Argument(help="The decision, as `status ACCOUNT` names it.")],
+    outcome: Annotated[str, typer.Option("--outcome", help="accepted or failed, as the exchange shows it.")],
+    reason: Reason,
+    yes: Annotated[bool, typer.Option("--yes", help="Yes, I have looked at the exchange.")] = False,
+    actor: Actor = "",
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    token_file: TokenFile = None,
+) -> None:
+    """Say what became of an order whose answer was lost.
+
+    Only what nobody could find out by itself. A failed order gives its headroom back; needs a reason and --yes.
+    """
+    from proxy.cli import accounts, stopping
+
+    client = stopping.client(config, admin_url, token_file)
+    finish(
+        accounts.settle(
+            client, account, decision_id, outcome=outcome, reason=reason, actor=actor, confirmed=yes
+        )
+    )
 
 
 @app.command()

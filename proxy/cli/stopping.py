@@ -73,15 +73,18 @@ def stops_of(answer: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def status(admin: AdminClient, *, as_json: bool) -> None:
-    """Print the emergency stop, then the rest."""
+    """Print the emergency stop, then the rest, then the accounts with the limits that are near."""
+    from proxy.cli import accounts  # which needs this module itself
+
     stop = admin.get("/admin/v1/ess")
     rest = admin.get("/admin/v1/status")
+    held = admin.get("/admin/v1/accounts")
     if as_json:
-        say_json({"ess": stop, "status": rest})
+        say_json({"ess": stop, "status": rest, "accounts": held.get("accounts", [])})
         return
     for one in stops_of(stop):
         say(f"emergency stop: {describe(one)}")
-    for line in status_lines(rest):
+    for line in (*status_lines(rest), *accounts.overview_lines(held)):
         say(line)
 
 

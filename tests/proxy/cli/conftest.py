@@ -36,6 +36,7 @@ class FakeAdmin:
         self.asked_match: str | None = None
         self.audited = True
         self.url = ""
+        self.more: dict[str, object] = {}  # what it answers under further paths
 
     def answer(self, method: str, path: str, body: dict[str, object] | None) -> tuple[int, object]:
         """Act as the real one does, as far as the commands can tell."""
@@ -50,6 +51,8 @@ class FakeAdmin:
             return (200 if self.healthy else 503), {"ready": self.healthy, "parts": parts}
         if self.refuse_with:
             return self.refuse_with, {"detail": "not you"}
+        if path in self.more:
+            return 200, self.more[path]
         if path == "/admin/v1/status":
             return 200, {"version": "0", "accounts": ["main"]}
         if path == "/admin/v1/ess/engage":
