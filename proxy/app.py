@@ -41,7 +41,7 @@ from proxy.feeds import (
     open_session,
 )
 from proxy.gather import Gather, RiskReader
-from proxy.global_risk import GlobalRisk, Method, RiskTrips, Series
+from proxy.global_risk import GlobalRisk, Method, RiskMetrics, RiskTrips, Series
 from proxy.handler import ProxyServer, ServerSettings
 from proxy.health import LoopWatch
 from proxy.identity import Account, Bot, Identities, strategies_by_account
@@ -244,6 +244,9 @@ class App:
             self.ledger, self.policies, self.latch, self.audit, self.metrics, self.clock, lambda: self.accounts
         )
         self.tasks.spawn(self.losses.watch(), name="losses.watch")
+        if self.risk_signal is not None:
+            engine = None if self.risk is None else self.risk.engine
+            self.metrics.registry.register(RiskMetrics(self.risk_signal, engine, self.clock))
         if self.risk_signal is not None and settings.global_risk.trip == "by_tier":
             trips = RiskTrips(self.risk_signal, self.latch, self.audit, self.clock)
             self.tasks.spawn(trips.watch(every_s=settings.global_risk.interval), name="risk.trips")

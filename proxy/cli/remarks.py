@@ -25,6 +25,7 @@ DAY_START_FILE = "day_start.json"
 def remarks(settings: Settings) -> list[str]:
     """Every remark on settings and policy; raises SettingsInvalid for a policy file that cannot be used."""
     found = [line for name, account in settings.accounts.items() for line in of_account(name, account)]
+    found += [line for name, account in settings.accounts.items() for line in of_streams(settings, name, account)]
     try:
         stored = stored_policy(settings)
     except StoreError as error:
@@ -71,6 +72,23 @@ def of_account(name: str, account: Account) -> Iterator[str]:
     )
 
 
+def of_streams(settings: Settings, name: str, account: Account) -> Iterator[str]:
+    """An account that should be heard, at a host of which nobody said where it pushes."""
+    if account.stream == "off" or account.credentials is None or account.static_equity is not None:
+        return
+    pushes = settings.upstream.pushes
+    missing = []
+    if "futures" in account.markets and pushes.fapi is None:
+        missing.append("upstream.streams.fapi")
+    if "spot" in account.markets and pushes.ws_api is None:
+        missing.append("upstream.streams.ws_api")
+    if missing:
+        yield (
+            f"account {name} is read, not heard: where the exchange pushes is not known. Set {' and '.join(missing)}, "
+            f"or accounts.{name}.stream: off"
+        )
+
+
 def of_policy(settings: Settings, policy: GlobalPolicy) -> Iterator[str]:
     """Accounts that only one of the two documents knows, and what the limits mean in money."""
     for name in settings.accounts:
@@ -82,6 +100,12 @@ def of_policy(settings: Settings, policy: GlobalPolicy) -> Iterator[str]:
             yield f"the policy's account {name} is not in the settings{near}: it limits nobody"
     if policy.risk_source.kind != "none" and settings.global_risk.source == "none":
         yield "the policy requires a global risk signal, and global_risk.source is none: new exposure is blocked"
+    interval, age_max = settings.global_risk.interval, policy.ages.risk_s
+    if policy.risk_source.kind == "required" and Decimal(str(interval)) * 2 > age_max:
+        yield (
+            f"global_risk.interval is {interval:g} s and a signal may be at most {age_max:f} s old: one that comes "
+            "late blocks new exposure; half of that age leaves room"
+        )
     for name in settings.accounts:
         yield from _order_in_money(settings, policy, name)
 

@@ -43,7 +43,8 @@ audit:
   sync: power                   # power: on disk before an order leaves; process: survives a crash, not a power cut
 
 global_risk:
-  source: none                  # remote + url: fail closed on a signal that is missing, stale or CRITICAL
+  source: embedded              # measured here from all accounts; remote + url: by another service; none
+  # trip: by_tier               # a signal that demands action engages the emergency stop, instead of only blocking
 
 accounts:
   main:

@@ -8,11 +8,12 @@ from proxy.global_risk.by_var import ByVar, Portfolio, VarLimits, largest_quanti
 from proxy.global_risk.engine import GlobalRiskEngine
 from proxy.global_risk.history import Series
 from proxy.global_risk.measures import Method
+from proxy.global_risk.metrics import RiskMetrics
 from proxy.global_risk.models import GlobalRiskSignal
 from proxy.global_risk.service import GlobalRisk
 from proxy.global_risk.trips import RiskTrips
 
 __all__ = [
-    "ByVar", "GlobalRisk", "GlobalRiskEngine", "GlobalRiskSignal", "Method", "Portfolio", "RiskTrips", "Series",
-    "VarLimits", "largest_quantity",
+    "ByVar", "GlobalRisk", "GlobalRiskEngine", "GlobalRiskSignal", "Method", "Portfolio", "RiskMetrics",
+    "RiskTrips", "Series", "VarLimits", "largest_quantity",
 ]

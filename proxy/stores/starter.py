@@ -31,7 +31,11 @@ accounts:
     #       order_quantity_max: "0.05"
 
 risk_source:
-  kind: none                   # required: without a fresh global risk signal new exposure is blocked
+  kind: required               # without a fresh global risk signal new exposure is blocked; none: it binds nobody
+
+# risk_limits:                 # what the whole book is measured against; docs/global-risk.md lists them all
+#   leverage_max: "5"
+#   var_99_max: "20%"          # of the equity of all accounts
 """
 
 

@@ -56,11 +56,27 @@ def test_check_finds_an_account_without_limits(folder, capsys):
 
 def test_check_finds_a_signal_that_is_required_and_not_there(folder, capsys):
     """A policy that requires the risk signal beside settings without one would block all new exposure."""
-    text = (folder / "policy.yaml").read_text().replace("kind: none", "kind: required")
-    (folder / "policy.yaml").write_text(text)
+    settings = (folder / "riskgate.yaml").read_text()
+    assert "source: embedded" in settings
+    assert "kind: required" in (folder / "policy.yaml").read_text()
+    assert run(["check", "--config", str(folder / "riskgate.yaml")]) == 0
+    assert "global risk signal: embedded" in (said := capsys.readouterr().out)
+    assert "requires a global risk signal" not in said
+    (folder / "riskgate.yaml").write_text(settings.replace("source: embedded", "source: none"))
 
     assert run(["check", "--config", str(folder / "riskgate.yaml")]) == 0
     assert "requires a global risk signal" in capsys.readouterr().out
+
+
+def test_check_finds_a_signal_that_is_read_too_seldom(folder, capsys):
+    """A signal read every four seconds and believed for five is often too old; half of its age is the most."""
+    settings = (folder / "riskgate.yaml").read_text()
+    for interval, told in (("4s", True), ("2500ms", False)):
+        (folder / "riskgate.yaml").write_text(
+            settings.replace("source: embedded", f"source: embedded\n  interval: {interval}")
+        )
+        assert run(["check", "--config", str(folder / "riskgate.yaml")]) == 0
+        assert ("global_risk.interval" in capsys.readouterr().out) is told
 
 
 def test_the_settings_file_is_option_then_variable_then_usual_name(tmp_path, monkeypatch):
