@@ -1,4 +1,9 @@
-"""The order every subject is asked to carry: a signed-looking futures order, different each time."""
+"""The order every subject is asked to carry: a signed-looking futures order, different each time.
+
+A limit order, immediate or cancel, that finds nobody: its answer ends it. Orders that rest or fill would
+pile up until the account is read again, thousands of them at a rate that no venue admits for one account
+(Binance: 300 orders in 10 seconds, 200 open ones a symbol), and what is measured would be that pile.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +13,11 @@ KEY = "benchbenchbenchbenchbenchbenchbenchbenchbenchbenchbenchbenchbe64"
 SECRET = "bench-secret"
 
 ACCEPTED_BODY = (
-    b'{"orderId":283194212,"symbol":"BTCUSDT","status":"FILLED","clientOrderId":"bench","price":"0.00",'
-    b'"avgPrice":"64000.00","origQty":"0.001","executedQty":"0.001","cumQty":"0.001","cumQuote":"64.0",'
-    b'"timeInForce":"GTC","type":"MARKET","reduceOnly":false,"closePosition":false,"side":"BUY",'
+    b'{"orderId":283194212,"symbol":"BTCUSDT","status":"EXPIRED","clientOrderId":"bench","price":"59990.00",'
+    b'"avgPrice":"0.00","origQty":"0.001","executedQty":"0.000","cumQty":"0.000","cumQuote":"0.00",'
+    b'"timeInForce":"IOC","type":"LIMIT","reduceOnly":false,"closePosition":false,"side":"BUY",'
     b'"positionSide":"BOTH","stopPrice":"0","workingType":"CONTRACT_PRICE","priceProtect":false,'
-    b'"origType":"MARKET","updateTime":1762000000000}'
+    b'"origType":"LIMIT","updateTime":1762000000000}'
 )
 ACCEPTED = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-MBX-USED-WEIGHT-1M: 1\r\n"
@@ -22,10 +27,11 @@ ACCEPTED = (
 
 def order_bytes(host: str, number: int) -> bytes:
     """One request; buys and sells alternate, so that the account stays where it is."""
-    side = b"SELL" if number & 1 else b"BUY"
+    side, price = (b"SELL", b"60010.0") if number & 1 else (b"BUY", b"59990.0")
     body = (
-        b"symbol=BTCUSDT&side=%b&type=MARKET&quantity=0.001&newClientOrderId=bench-%012d&recvWindow=5000"
-        b"&timestamp=%d&signature=%016x%048x" % (side, number, int(time.time() * 1000), number, number)
+        b"symbol=BTCUSDT&side=%b&type=LIMIT&timeInForce=IOC&quantity=0.001&price=%b&newClientOrderId=bench-%012d"
+        b"&recvWindow=5000&timestamp=%d&signature=%016x%048x"
+        % (side, price, number, int(time.time() * 1000), number, number)
     )
     return (
         b"POST /fapi/v1/order HTTP/1.1\r\nHost: %b\r\nAccept: application/json\r\n"
