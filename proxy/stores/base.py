@@ -42,6 +42,7 @@ DOCUMENT_CHARACTERS_MAX = 8_000_000
 MERGE_DEPTH_MAX = 12
 HISTORY_MAX = 200  # entries that one question is answered with
 TIMEOUT_S = 5.0  # what a backend may take for one step
+EVENT_TEXT_MAX = 200  # characters of a name or a reason that other programs are told
 TURN_WAIT_S = 10.0  # what a writer waits for the writers before it
 _THREADED_CHARACTERS = 50_000  # reading a longer document would hold up orders: it is read in a thread
 
@@ -170,6 +171,7 @@ class VersionedStore(ABC):
         self._tasks = Tasks()
         self._watching = Tasks()
         self._watches = False
+        self._hints_come = True  # until they were found lost
         self._told_revision = 0
         self._last: tuple[Row, StoredPolicy] | None = None  # what was read last, so that it is parsed once
 
@@ -182,8 +184,11 @@ class VersionedStore(ABC):
         """The kept rows of these revisions, both included."""
 
     @abstractmethod
-    async def _write(self, row: Row) -> None:
-        """Keep `row` durably if the revision before it is the current one, else RevisionConflict."""
+    async def _write(self, row: Row, events: tuple[str, ...]) -> None:
+        """Keep `row` durably if the revision before it is the current one, else RevisionConflict.
+
+        `events` are for whoever else listens, where the backend has a way to tell them.
+        """
 
     async def _watch(self) -> None:
         """Call `_heard` whenever somebody else may have changed the policy; ends where nobody else can."""
@@ -212,9 +217,16 @@ class VersionedStore(ABC):
         self, policy: GlobalPolicy, *, expected_revision: int, updated_by: str, reason: str
     ) -> StoredPolicy:
         """Replace the policy if nobody did since `expected_revision`."""
+        # Whoever built it may have built it around its checks.
+        policy = validated(policy.model_dump(mode="json", exclude_none=True))
+        return await self._put(policy, expected_revision=expected_revision, updated_by=updated_by, reason=reason)
+
+    async def _put(
+        self, policy: GlobalPolicy, *, expected_revision: int, updated_by: str, reason: str
+    ) -> StoredPolicy:
         _named(updated_by, reason)
         stored = StoredPolicy(
-            policy=validated(policy.model_dump(mode="json", exclude_none=True)),
+            policy=policy,
             revision=expected_revision + 1,
             updated_at=self._clock.now(),
             updated_by=updated_by,
@@ -233,7 +245,7 @@ class VersionedStore(ABC):
         except StoreUnavailable as error:
             return error
         try:
-            await self._write(Row.of(stored))
+            await self._write(Row.of(stored), self._events(stored))
             log.info(
                 "policy.changed",
                 revision=stored.revision,
@@ -252,13 +264,31 @@ class VersionedStore(ABC):
             self._turn.release()
         return None
 
+    def _events(self, stored: StoredPolicy) -> tuple[str, ...]:
+        """What happened, as JSON for other programs: the change, and a change of mode where it is known to be one."""
+        told: dict[str, Any] = {
+            "event": "policy.updated",
+            "revision": stored.revision,
+            "mode": stored.policy.active_mode,
+            "updated_at": stored.updated_at,
+            "updated_by": stored.updated_by[:EVENT_TEXT_MAX],
+            "reason": stored.reason[:EVENT_TEXT_MAX],
+        }
+        before = None if self._last is None else self._last[1]
+        events = [told]
+        if before is not None and before.revision == stored.revision - 1:
+            told["previous_mode"] = before.policy.active_mode
+            if before.policy.active_mode != stored.policy.active_mode:
+                events.append(told | {"event": "policy.mode.changed"})
+        return tuple(orjson.dumps(event).decode() for event in events)
+
     async def patch(
         self, changes: Mapping[str, Any], *, expected_revision: int, updated_by: str, reason: str
     ) -> StoredPolicy:
         """Merge `changes` into the document; None removes a key."""
         current = await self._seen(expected_revision)
         document = merged(current.policy.model_dump(mode="json", exclude_none=True), changes)
-        return await self.put(
+        return await self._put(
             validated(document), expected_revision=expected_revision, updated_by=updated_by, reason=reason
         )
 
@@ -294,7 +324,7 @@ class VersionedStore(ABC):
     async def rollback(self, to: int, *, expected_revision: int, updated_by: str, reason: str) -> StoredPolicy:
         """Bring an older revision's policy back, as a new revision."""
         older = await self.get_revision(to)
-        return await self.put(
+        return await self._put(
             older.policy, expected_revision=expected_revision, updated_by=updated_by, reason=reason
         )
 
@@ -310,7 +340,7 @@ class VersionedStore(ABC):
                 raise ProfileNotFound(f"no risk profile {mode[:64]!r}, expected one of {known}")
             document = current.policy.model_dump(mode="json", exclude_none=True) | {"active_mode": name}
             try:
-                return await self.put(
+                return await self._put(
                     validated(document), expected_revision=current.revision, updated_by=updated_by, reason=reason
                 )
             except RevisionConflict:
@@ -360,6 +390,16 @@ class VersionedStore(ABC):
                 change_reason=stored.reason,
             )
             self._tell(stored)
+
+    def _hints_lost(self, error: BaseException) -> None:
+        if self._hints_come:
+            log.warning("policy.hints_lost", error=f"{type(error).__name__}: {error}")
+        self._hints_come = False
+
+    def _hints_found(self) -> None:
+        if not self._hints_come:
+            log.info("policy.hints_found")
+        self._hints_come = True
 
     def _tell(self, stored: StoredPolicy) -> None:
         if stored.revision <= self._told_revision:
@@ -446,3 +486,13 @@ def digest(revision: int, updated_at: str, updated_by: str, reason: str, documen
 def _named(updated_by: str, reason: str) -> None:
     if not updated_by.strip() or not reason.strip():
         raise PolicyInvalid("found a change without a name or a reason, expected both")
+    if "\x00" in updated_by + reason or not _encodes(updated_by + reason):
+        raise PolicyInvalid("found a name or a reason that is no text, expected one without NUL and half characters")
+
+
+def _encodes(told: str) -> bool:
+    try:
+        told.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -28,7 +28,7 @@ class MemoryStore(VersionedStore):
     async def _rows(self, first: int, last: int) -> list[Row]:
         return self._open()[max(0, first - 1) : last]
 
-    async def _write(self, row: Row) -> None:
+    async def _write(self, row: Row, _events: tuple[str, ...]) -> None:
         kept = self._open()
         if kept[-1].revision != row.revision - 1:
             raise conflict(expected=row.revision - 1, found=kept[-1].revision)

@@ -1,8 +1,9 @@
 """The policy as the order path reads it: from memory, with a bound on how old it may be.
 
-A change made through the store arrives in the same step; one made elsewhere arrives with the
-next poll. When the store cannot be read the last known policy serves until its maximum age,
-then new exposure is refused. No looser value ever takes its place.
+A change made through the store arrives in the same step; one made elsewhere when the store hears
+of it, which takes milliseconds, or with the next poll. When the store cannot be read the last
+known policy serves until its maximum age, then new exposure is refused. No looser value ever
+takes its place.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from rules.profile import GlobalPolicy, RiskProfile
 log = structlog.get_logger("riskgate.policies")
 
 CACHED_LIMITS_MAX = 4096
+POLL_S = 1.0
+AGE_MAX_S = 60.0
+TIMEOUT_S = 2.0
 _NO_DEFAULT = object()
 
 
@@ -49,7 +53,13 @@ class Policies:
     """Answers from memory; `start` reads the store and keeps reading it."""
 
     def __init__(
-        self, store: PolicyStore, *, clock: Clock, poll_s: float = 5.0, age_max_s: float = 60.0, timeout_s: float = 2.0
+        self,
+        store: PolicyStore,
+        *,
+        clock: Clock,
+        poll_s: float = POLL_S,
+        age_max_s: float = AGE_MAX_S,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -61,7 +71,7 @@ class Policies:
         self._invalid: StoredDataInvalid | None = None
         self._lapses_at: datetime | None = None  # when the degraded risk source ends by itself
         self._limits: LRUCache[tuple[int, str, str, bool], Limits] = LRUCache(CACHED_LIMITS_MAX)
-        self._unsubscribe = store.subscribe(self._take)
+        self._unsubscribe = store.subscribe(self._told)
         self._tasks = Tasks()
 
     async def start(self) -> None:
@@ -98,7 +108,11 @@ class Policies:
             except Exception as error:  # noqa: BLE001 - one failed read must not end the polling; its age shows it
                 log.error("store.failed", error=repr(error), age_s=round(self.age_s, 3))
 
-    def _take(self, stored: StoredPolicy, as_of: float | None = None) -> None:
+    def _told(self, stored: StoredPolicy) -> None:
+        # News, and no sign of how long ago the store was seen to have it: the age counts from the last poll.
+        self._take(stored, as_of=self._read_at)
+
+    def _take(self, stored: StoredPolicy, *, as_of: float) -> None:
         """Use `stored` from now on, unless it is not newer than what is known."""
         known = self._stored
         if known is not None and stored.revision < known.revision:
@@ -113,7 +127,7 @@ class Policies:
             self._lapses_at = stored.policy.risk_source.until
             self._limits.clear()
         self._invalid = None
-        self._read_at = max(self._read_at, self._clock.monotonic() if as_of is None else as_of)
+        self._read_at = max(self._read_at, as_of)
 
     @property
     def age_s(self) -> float:

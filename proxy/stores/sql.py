@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from sqlalchemy import Select, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -21,6 +21,7 @@ class SqlStore(VersionedStore):
     """The document in two tables: the current revision, and every revision there was."""
 
     may_keep_unanswered = True
+    driver_errors: ClassVar[tuple[type[Exception], ...]] = ()  # what the driver raises past SQLAlchemy
 
     def __init__(self, engine: AsyncEngine, tables: Tables, name: str, clock: Clock) -> None:
         super().__init__(clock)
@@ -37,8 +38,9 @@ class SqlStore(VersionedStore):
     def _outage(self, error: BaseException) -> str | None:
         """What passes, or is the machine's to mend, in a driver's words; None for damage."""
 
-    async def _hint(self, connection: AsyncConnection, row: Row) -> None:
-        """Tell other processes with the transaction that there is something to read."""
+    async def _hint(self, _connection: AsyncConnection, _events: tuple[str, ...]) -> None:
+        """Tell other processes, with the transaction, that there is something to read."""
+        return
 
     async def _current(self) -> Row:
         rows = await self._asked(self._tables.current_row())
@@ -53,13 +55,13 @@ class SqlStore(VersionedStore):
         async with self._reached() as engine, engine.connect() as connection:
             return [Row(*row) for row in await connection.execute(query)]
 
-    async def _write(self, row: Row) -> None:
+    async def _write(self, row: Row, events: tuple[str, ...]) -> None:
         async with self._reached(), self._transaction() as connection:
             replaced = await connection.execute(self._tables.replace_current(row))
             if replaced.rowcount != 1:
                 await self._refuse(connection, row)
             await connection.execute(self._tables.into_history(row))
-            await self._hint(connection, row)
+            await self._hint(connection, events)
 
     async def _refuse(self, connection: AsyncConnection, row: Row) -> NoReturn:
         found = (await connection.execute(select(self._tables.current.c.revision))).scalars().all()
@@ -83,6 +85,8 @@ class SqlStore(VersionedStore):
         except TimeoutError:
             raise  # the bound around it says so
         except (SQLAlchemyError, OSError) as error:
+            raise self._in_our_words(error) from error
+        except self.driver_errors as error:
             raise self._in_our_words(error) from error
 
     def _in_our_words(self, error: BaseException) -> StoreUnavailable | StoredDataInvalid:
