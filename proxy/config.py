@@ -148,6 +148,17 @@ def parse_origin(value: object) -> str:
     return text.lower()
 
 
+def parse_stream_origin(value: object) -> str:
+    """Read `wss://host[:port]`: where a venue pushes."""
+    text = str(value)
+    scheme, separator, rest = text.partition("://")
+    try:
+        origin = parse_origin({"ws": "http", "wss": "https"}[scheme.lower()] + separator + rest)
+    except (KeyError, ValueError):
+        raise ValueError("an origin such as wss://fstream.binance.com, without path or user") from None
+    return origin.replace("http", "ws", 1)
+
+
 def _parse_url(value: object) -> str:
     parts = urlsplit(str(value))
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
@@ -204,6 +215,7 @@ Duration = Annotated[
     WithJsonSchema({**_TEXT, "pattern": "^[0-9.]+(ms|s|m|h|d)$"}),
 ]
 Origin = Annotated[str, BeforeValidator(parse_origin), WithJsonSchema({**_TEXT, "format": "uri"})]
+StreamOrigin = Annotated[str, BeforeValidator(parse_stream_origin), WithJsonSchema({**_TEXT, "format": "uri"})]
 Url = Annotated[str, BeforeValidator(_parse_url), WithJsonSchema({**_TEXT, "format": "uri"})]
 Amount = Annotated[Decimal, BeforeValidator(_parse_amount), WithJsonSchema({**_TEXT, "examples": ["10000"]})]
 Family = Annotated[str, BeforeValidator(_parse_family)]
@@ -249,6 +261,28 @@ class Admin(Strict):
     allow_public: bool = False
 
 
+# Where Binance pushes for each of its own hosts; a host that is not here pushes nowhere unless it is said where.
+_SPOT_STREAMS = ("wss://stream.binance.com", "wss://ws-api.binance.com")
+_SPOT_PUSHES = {
+    **{f"https://{host}.binance.com": _SPOT_STREAMS for host in ("api", "api-gcp", "api1", "api2", "api3", "api4")},
+    "https://demo-api.binance.com": ("wss://demo-stream.binance.com", "wss://demo-ws-api.binance.com"),
+    "https://testnet.binance.vision": ("wss://stream.testnet.binance.vision", "wss://ws-api.testnet.binance.vision"),
+}
+_FUTURES_PUSHES = {
+    "https://fapi.binance.com": "wss://fstream.binance.com",
+    "https://demo-fapi.binance.com": "wss://fstream.binancefuture.com",
+    "https://testnet.binancefuture.com": "wss://fstream.binancefuture.com",
+}
+
+
+class UpstreamStreams(Strict):
+    """Where the exchange pushes: futures events and prices, spot prices, and spot events (its WebSocket API)."""
+
+    fapi: StreamOrigin | None = None
+    api: StreamOrigin | None = None
+    ws_api: StreamOrigin | None = None
+
+
 class Upstream(Strict):
     """The exchange's own hosts, one per API family, and how long to wait for them."""
 
@@ -258,6 +292,7 @@ class Upstream(Strict):
     dapi: Origin = "https://dapi.binance.com"
     papi: Origin = "https://papi.binance.com"
     eapi: Origin = "https://eapi.binance.com"
+    streams: UpstreamStreams = UpstreamStreams()
     ca_file: Path | None = None
     allow_plain_http: bool = False
     allow_private: bool = False
@@ -270,6 +305,15 @@ class Upstream(Strict):
     def hosts(self) -> dict[str, str]:
         """Family prefix (`/fapi`) to upstream origin."""
         return {f"/{family}": str(getattr(self, family)) for family in FAMILIES}
+
+    @property
+    def pushes(self) -> UpstreamStreams:
+        """Where each API pushes: as set, else as known of its host; None where neither says."""
+        set_to = self.streams
+        prices, events = _SPOT_PUSHES.get(self.api, (None, None))
+        return UpstreamStreams(
+            fapi=set_to.fapi or _FUTURES_PUSHES.get(self.fapi), api=set_to.api or prices, ws_api=set_to.ws_api or events
+        )
 
 
 class Audit(Strict):
@@ -323,6 +367,8 @@ class Account(Strict):
     credentials: VenueCredentials | None = None
     markets: tuple[Literal["spot", "futures"], ...] = ("spot", "futures")
     static_equity: Amount | None = None
+    stream: Literal["on", "off"] = "on"
+    bypass: Literal["alert", "reduce_only"] = "alert"
     transfers_allowed: bool = False
     bots: dict[Name, Bot] = {}
 
@@ -332,6 +378,7 @@ class FeedTimes(Strict):
 
     account_interval: Duration = 2.0
     snapshot_interval: Duration = 5.0
+    reconcile_interval: Duration = 30.0
     market_interval: Duration = 2.0
 
 
@@ -739,6 +786,13 @@ def _check_upstream(settings: Settings) -> Iterator[Refusal]:
             yield f"upstream.{prefix[1:]}", "plain http to another machine", (
                 "https, or upstream.allow_plain_http: true"
             )
+    for name in ("fapi", "api", "ws_api"):
+        origin = getattr(upstream.streams, name)
+        if origin is None:
+            continue
+        parts = urlsplit(origin)
+        if parts.scheme == "ws" and not (_is_loopback(parts.hostname or "") or upstream.allow_plain_http):
+            yield f"upstream.streams.{name}", "plain ws to another machine", "wss, or upstream.allow_plain_http: true"
     if upstream.connections_warm > upstream.connections_max:
         yield "upstream.connections_warm", str(upstream.connections_warm), (
             f"at most upstream.connections_max ({upstream.connections_max})"
@@ -775,6 +829,7 @@ def _check_store_and_risk(settings: Settings) -> Iterator[Refusal]:
         ("global_risk.interval", risk.interval),
         ("feeds.account_interval", settings.feeds.account_interval),
         ("feeds.snapshot_interval", settings.feeds.snapshot_interval),
+        ("feeds.reconcile_interval", settings.feeds.reconcile_interval),
         ("feeds.market_interval", settings.feeds.market_interval),
     ):
         if value < 0.05:

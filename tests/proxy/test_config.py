@@ -306,3 +306,33 @@ def test_any_text_is_read_or_refused_with_a_sentence(text):
         found = {problem.key: problem.expected for problem in invalid.problems}
     assert isinstance(found, dict)
     assert "" not in found.values()
+
+
+@pytest.mark.parametrize(
+    ("tree", "pushes"),
+    [
+        ({}, ("wss://fstream.binance.com", "wss://stream.binance.com", "wss://ws-api.binance.com")),
+        ({"fapi": "https://demo-fapi.binance.com"}, ("wss://fstream.binancefuture.com", ..., ...)),
+        ({"fapi": "http://127.0.0.1:9", "api": "http://127.0.0.1:9"}, (None, None, None)),
+        ({"fapi": "http://127.0.0.1:9", "streams": {"fapi": "ws://127.0.0.1:8"}}, ("ws://127.0.0.1:8", ..., ...)),
+        ({"api": "https://api2.binance.com", "streams": {"ws_api": "wss://a.example"}}, (..., ..., "wss://a.example")),
+    ],
+)
+def test_where_the_exchange_pushes_is_known_of_its_own_hosts_only(tree, pushes):
+    """Set, else known of the host; of a host that nobody knows, nowhere: never somebody else's."""
+    found = from_mapping({"upstream": tree}, base=Path()).upstream.pushes
+    for name, expected in zip((found.fapi, found.api, found.ws_api), pushes, strict=True):
+        assert expected is ... or name == expected
+
+
+@pytest.mark.parametrize("origin", ["https://fstream.binance.com", "wss://fstream.binance.com/ws", "fstream", "wss://"])
+def test_a_stream_origin_is_a_websocket_origin(origin):
+    """Another scheme or a path is refused."""
+    with pytest.raises(SettingsInvalid, match=r"upstream\.streams\.fapi"):
+        from_mapping({"upstream": {"streams": {"fapi": origin}}}, base=Path())
+
+
+def test_a_plain_stream_to_another_machine_is_refused():
+    """Account events would travel in the open, and anybody could make some up."""
+    with pytest.raises(SettingsInvalid, match="plain ws"):
+        from_mapping({"upstream": {"streams": {"fapi": "ws://fstream.binance.com"}}}, base=Path())
