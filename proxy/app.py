@@ -21,6 +21,7 @@ from proxy.accounts import Accounts
 from proxy.admin import AdminParts, build_admin, load_or_create_token
 from proxy.audit import Audit
 from proxy.book import AccountPlace, Book
+from proxy.bypasses import Bypasses
 from proxy.clock import Clock, SystemClock
 from proxy.config import Account as AccountSettings
 from proxy.config import Settings, Tls
@@ -35,6 +36,7 @@ from proxy.feeds import (
     Feed,
     Feeds,
     GlobalRiskFeed,
+    StreamOrigins,
     Venue,
     allowances_of,
     assemble,
@@ -221,6 +223,16 @@ class App:
             for (exchange, market), allowance in allowances.items()
         }
         self.risk_signal, risk_feed = self._risk(venues, day_start)
+        told = open_session(connections_max=0, ssl_context=tls_context(_ca_file(settings)))
+        self._stack.push_async_callback(told.close)
+        pushes = settings.upstream.pushes
+        bypasses = Bypasses(
+            self.latch,
+            self.audit,
+            settings.audit_dir,
+            self.tasks,
+            {name: one.bypass for name, one in settings.accounts.items()},
+        )
         self.feeds = assemble(
             sources,
             settings.upstream.hosts,
@@ -233,10 +245,16 @@ class App:
                 account_s=settings.feeds.account_interval,
                 snapshot_s=settings.feeds.snapshot_interval,
                 market_s=settings.feeds.market_interval,
+                calm_s=settings.feeds.reconcile_interval,
                 risk_s=settings.global_risk.interval,
             ),
             risk=risk_feed,
             allowances=allowances,
+            streams=StreamOrigins(
+                futures=pushes.fapi, spot=pushes.api, spot_account=pushes.ws_api, session=told
+            ),
+            on_bypass=bypasses.found,
+            recorded=bypasses.recorded,
         )
         self.feeds.start(self.tasks)
         self._stack.push_async_callback(self.feeds.close)
@@ -303,7 +321,7 @@ class App:
     def _source(self, name: str, account: AccountSettings) -> AccountSource:
         """A configured static equity takes the place of reading the account."""
         credentials = None if account.static_equity is not None else self.accounts[name].credentials
-        return AccountSource(place=_place(name, account), credentials=credentials)
+        return AccountSource(place=_place(name, account), credentials=credentials, stream=account.stream == "on")
 
     def _loss_policy(self, account: str) -> LossPolicy:
         """How an account's losses are measured, by the last known policy."""
