@@ -12,6 +12,7 @@ import os
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -55,7 +56,7 @@ from proxy.policy_file import read_policy_file
 from proxy.recall import recall
 from proxy.reservations import Reservations
 from proxy.status import Status
-from proxy.stores import Place, create_store, open_store
+from proxy.stores import create_store, open_store, store_exists
 from proxy.stores.base import PolicyStore
 from proxy.stores.legacy_env import read_legacy, tightened
 from proxy.stores.policies import Policies
@@ -139,7 +140,13 @@ class App:
         stack.callback(self.latch.close)
         self.store = await self._open_store()
         stack.push_async_callback(self.store.close)
-        self.policies = Policies(self.store, clock=self.clock)
+        self.policies = Policies(
+            self.store,
+            clock=self.clock,
+            poll_s=settings.store.poll_interval,
+            age_max_s=settings.store.age_max,
+            timeout_s=settings.store.timeout,
+        )
         await self.policies.start()
         stack.push_async_callback(self.policies.close)
         self._check_accounts_in_policy()
@@ -184,20 +191,32 @@ class App:
     async def _open_store(self) -> PolicyStore:
         """Open the store, or create it from the policy file; an existing one is never seeded again."""
         settings = self.settings
-        url = settings.store.url
-        if url != "memory" and Place(url, settings.data_dir, self.clock).path.exists():
-            return await open_store(url, clock=self.clock, data_dir=settings.data_dir)
+        url, password = settings.store.url, settings.store.password
+        place: dict[str, Any] = {
+            "clock": self.clock,
+            "data_dir": settings.data_dir,
+            "password": None if password is None else password.get_secret_value(),
+        }
+        if await store_exists(url, **place):
+            return await open_store(url, **place)
         if url != "memory" and self.audit.last_sequence:
             raise ConfigError(
                 f"{settings.data_dir} has a record of decisions but its policy store is gone; expected the store "
-                "back in its place, or a new data_dir: limits that people changed are not made up again"
+                "back in its place, a new data_dir, or `riskgate store create` if it is to be another one from now "
+                "on: limits that people changed are not made up again"
             )
         if settings.policy_file is None:
             raise ConfigError(
                 "there is no policy store yet, and no policy_file to fill it from; `riskgate init` writes one"
             )
         seed, _ = tightened(read_policy_file(settings.policy_file), read_legacy(os.environ))
-        return await create_store(url, seed, clock=self.clock, data_dir=settings.data_dir)
+        try:
+            return await create_store(url, seed, **place)
+        except ConfigError:
+            # Of several proxies that begin together one makes the store, and the others open it.
+            if url == "memory" or not await store_exists(url, **place):
+                raise
+            return await open_store(url, **place)
 
     def _check_accounts_in_policy(self) -> None:
         """An account without a policy would block every order; say so at the start, not at the first order."""

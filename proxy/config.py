@@ -58,6 +58,7 @@ _SECONDS = {
     "d": Decimal(86400),
 }
 _HIDDEN = "(a value that is not shown)"
+STORE_SCHEMES = ("memory", "sqlite", "postgresql", "postgres", "redis", "rediss", "valkey", "valkeys")
 
 
 class Problem(NamedTuple):
@@ -166,6 +167,19 @@ def _parse_url(value: object) -> str:
     return str(value).rstrip("/")
 
 
+def _parse_store_url(value: object) -> str:
+    scheme = str(value).partition(":")[0]
+    if scheme not in STORE_SCHEMES or (scheme not in ("sqlite", "memory") and "://" not in str(value)):
+        raise ValueError("sqlite, sqlite:FILE, memory, or a URL such as postgresql://USER@HOST/DATABASE, redis://HOST")
+    return str(value)
+
+
+def _shown_store_url(url: str) -> str:
+    from proxy.stores.places import shown  # a password in the URL is for nobody's eyes
+
+    return shown(url)
+
+
 def _parse_amount(value: object) -> Decimal:
     if isinstance(value, Decimal | int) and not isinstance(value, bool):
         value = format(Decimal(value), "f")
@@ -217,6 +231,12 @@ Duration = Annotated[
 Origin = Annotated[str, BeforeValidator(parse_origin), WithJsonSchema({**_TEXT, "format": "uri"})]
 StreamOrigin = Annotated[str, BeforeValidator(parse_stream_origin), WithJsonSchema({**_TEXT, "format": "uri"})]
 Url = Annotated[str, BeforeValidator(_parse_url), WithJsonSchema({**_TEXT, "format": "uri"})]
+StoreUrl = Annotated[
+    str,
+    BeforeValidator(_parse_store_url),
+    PlainSerializer(_shown_store_url, when_used="json"),
+    WithJsonSchema({**_TEXT, "examples": ["sqlite", "postgresql://riskgate@db.internal/policies"]}),
+]
 Amount = Annotated[Decimal, BeforeValidator(_parse_amount), WithJsonSchema({**_TEXT, "examples": ["10000"]})]
 Family = Annotated[str, BeforeValidator(_parse_family)]
 HostName = Annotated[str, BeforeValidator(_parse_host)]
@@ -325,8 +345,12 @@ class Audit(Strict):
 class Store(Strict):
     """Where policies live."""
 
-    url: Literal["sqlite", "memory"] = "sqlite"
+    url: StoreUrl = "sqlite"
+    password: Secret | None = None
     allow_memory: bool = False
+    poll_interval: Duration = 1.0
+    timeout: Duration = 2.0
+    age_max: Duration = 60.0
 
 
 class GlobalRiskSource(Strict):
@@ -733,10 +757,15 @@ def _open_secrets(settings: Settings, reading: _Reading) -> Iterator[Problem]:
     problem = _too_open(file.stat().st_mode) if file.is_absolute() and file.is_file() else None
     if problem is None:
         return
+    store: list[tuple[str, ...]] = [("store", "password")] if settings.store.password else []
+    store += [("store", "url")] if urlsplit(settings.store.url).password else []
+    groups = [store]
     for account_name, account in settings.accounts.items():
         here = ("accounts", account_name)
         places: list[tuple[str, ...]] = [(*here, "credentials", "secret")] if account.credentials else []
         places += [(*here, "bots", name, "secret") for name, bot in account.bots.items() if bot.secret]
+        groups.append(places)
+    for places in groups:
         for path in places:
             if path not in reading.hidden and reading.source_of(path).startswith(reading.default_source):
                 yield reading.problem(
@@ -808,6 +837,22 @@ def _check_store_and_risk(settings: Settings) -> Iterator[Refusal]:
         yield "store.url", "memory, which forgets every policy change at the next start", (
             "sqlite, or store.allow_memory: true"
         )
+    store = settings.store
+    try:
+        in_url = urlsplit(store.url).password
+    except ValueError:
+        yield "store.url", "a URL that cannot be read", "one whose password has no special characters unescaped"
+        in_url = None
+    if in_url and store.password is not None:
+        yield "store.password", "a password here and another in store.url", "one of them"
+    if store.password is not None and store.url.partition(":")[0] in ("sqlite", "memory"):
+        yield "store.password", "a password", f"none: {store.url.partition(':')[0]} asks for none"
+    if not 0.05 <= store.poll_interval <= store.age_max / 2:
+        yield "store.poll_interval", f"{store.poll_interval:g}s", (
+            f"at least 50ms, and at most half of store.age_max ({store.age_max:g}s)"
+        )
+    if not 0.05 <= store.timeout <= store.age_max:
+        yield "store.timeout", f"{store.timeout:g}s", f"at least 50ms, and at most store.age_max ({store.age_max:g}s)"
     risk = settings.global_risk
     if risk.source == "remote" and risk.url is None:
         yield "global_risk.url", "nothing", "the URL of the risk signal, since global_risk.source is remote"

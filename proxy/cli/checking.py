@@ -8,6 +8,7 @@ from pathlib import Path
 from proxy.cli.output import CommandFailed, Exit, say, say_json
 from proxy.cli.remarks import remarks
 from proxy.config import CONFIG_VARIABLE, Settings, SettingsInvalid, load, load_part
+from proxy.stores import shown
 
 USUAL_NAMES = ("riskgate.yaml", "riskgate.yml", "riskgate.toml")
 
@@ -62,7 +63,7 @@ def summary(settings: Settings) -> list[str]:
     lines = [
         f"{settings.source}: good.",
         f"bots connect to {settings.listen.bind}, people to {settings.admin.bind}",
-        f"policies: {settings.store.url}; audit: {settings.audit.sync}; "
+        f"policies: {shown(settings.store.url)}; audit: {settings.audit.sync}; "
         f"global risk signal: {settings.global_risk.source}",
     ]
     for name, account in settings.accounts.items():

@@ -29,11 +29,15 @@ policy_app = typer.Typer(
 )
 decisions_app = typer.Typer(help="Read the record of decisions.", no_args_is_help=True, rich_markup_mode=None)
 audit_app = typer.Typer(help="Check the record itself.", no_args_is_help=True, rich_markup_mode=None)
+store_app = typer.Typer(
+    help="Make and migrate the policy store itself.", no_args_is_help=True, rich_markup_mode=None
+)
 config_app = typer.Typer(help="About the settings file.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(policy_app, name="policy")
 app.add_typer(decisions_app, name="decisions")
 app.add_typer(audit_app, name="audit")
 app.add_typer(config_app, name="config")
+app.add_typer(store_app, name="store")
 
 # typer reads these annotations at run time, and needs Optional rather than a union with None.
 Config = Annotated[
@@ -305,6 +309,30 @@ def version(as_json: AsJson = False) -> None:
 
 
 PolicyFile = Annotated[Path, typer.Argument(metavar="FILE", help="A whole policy, YAML or TOML.")]
+
+
+@store_app.command("status")
+def store_status(config: Config = None) -> None:
+    """Say where the policy store is, and its latest revision."""
+    from proxy.cli import stores
+
+    stores.status(config)
+
+
+@store_app.command("create")
+def store_create(config: Config = None) -> None:
+    """Make the policy store from the policy file; one that is there is never overwritten."""
+    from proxy.cli import stores
+
+    stores.create(config)
+
+
+@store_app.command("migrate")
+def store_migrate(config: Config = None) -> None:
+    """Bring the policy store to the schema of this version. A file is copied beside itself first."""
+    from proxy.cli import stores
+
+    stores.migrate(config)
 
 
 @policy_app.command("show")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -14,7 +15,7 @@ from proxy.clock import SystemClock
 from proxy.config import Account, Settings
 from proxy.errors import StoreError
 from proxy.policy_file import difference, read_policy_file
-from proxy.stores import Place, open_store
+from proxy.stores import open_store, store_exists
 from proxy.stores.base import StoredPolicy
 from rules.limits import PolicyGap, effective_with_sources
 from rules.profile import GlobalPolicy, warnings
@@ -45,18 +46,23 @@ def remarks(settings: Settings) -> list[str]:
 
 def stored_policy(settings: Settings) -> StoredPolicy | None:
     """The policy the store holds; None before the first start, and for a store that forgets."""
-    url = settings.store.url
-    if url == "memory" or not Place(url, settings.data_dir, SystemClock()).path.exists():
+    return None if settings.store.url == "memory" else asyncio.run(_stored(settings))
+
+
+async def _stored(settings: Settings) -> StoredPolicy | None:
+    store, password = settings.store, settings.store.password
+    place: dict[str, Any] = {
+        "clock": SystemClock(),
+        "data_dir": settings.data_dir,
+        "password": None if password is None else password.get_secret_value(),
+    }
+    if not await store_exists(store.url, **place):
         return None
-    return asyncio.run(_stored(settings))
-
-
-async def _stored(settings: Settings) -> StoredPolicy:
-    store = await open_store(settings.store.url, clock=SystemClock(), data_dir=settings.data_dir)
+    opened = await open_store(store.url, **place)
     try:
-        return await store.get()
+        return await opened.get()
     finally:
-        await store.close()
+        await opened.close()
 
 
 def of_account(name: str, account: Account) -> Iterator[str]:

@@ -14,6 +14,7 @@ from proxy.cli.output import CommandFailed, Exit, tell
 from proxy.cli.service_manager import ServiceManager
 from proxy.cli.stopping import describe
 from proxy.config import Settings
+from proxy.errors import StoreError
 from proxy.policy_file import difference
 from proxy.tasks import Tasks
 from rules import EssLevel
@@ -65,7 +66,7 @@ async def _serve(settings: Settings) -> Exit:
     try:
         try:
             await app.start()
-        except OSError as error:  # an address in use, a folder that cannot be written
+        except (OSError, StoreError) as error:  # an address in use, a folder that cannot be written, no policy
             raise CommandFailed(f"cannot start: {error}") from error
         tell(f"riskgate: bots connect to {app.proxy_url}; admin at {app.admin_url}")
         tell(f"riskgate: the admin token is in {settings.admin_token_path}")
