@@ -184,7 +184,14 @@ class ProxyServer:
 
     def _answer_read(self, wire: WireRequest, door: _Door) -> None:
         """Answer a request that was read past the parser."""
-        self._tasks.spawn(self._pass_parser(wire, door), name="request")
+        if not door.hand_on(wire):
+            self._tasks.spawn(self._answer_all_read(door), name="requests")
+
+    async def _answer_all_read(self, door: _Door) -> None:
+        """One task for a connection: starting and ending one for each request costs more than reading it."""
+        while (wire := await door.next_read()) is not None:
+            await self._pass_parser(wire, door)
+            del wire  # not kept while nothing is asked
 
     async def _pass_parser(self, wire: WireRequest, door: _Door) -> None:
         close = True
@@ -426,6 +433,7 @@ class _Door(web.RequestHandler):
     """One connection of a bot, watched: when its head began, whether it takes its answers."""
 
     __slots__ = (
+        "_awaiting",
         "_early_bytes",
         "_fed",
         "_forms",
@@ -433,7 +441,9 @@ class _Door(web.RequestHandler):
         "_head_since",
         "_held",
         "_idle_since",
+        "_is_answered",
         "_paused_since",
+        "_read",
         "_refused",
         "_server",
         "_settings",
@@ -463,6 +473,10 @@ class _Door(web.RequestHandler):
         self._forms: list[Form] = []
         # What came while a request read past the parser is answered; None while there is none.
         self._held: bytearray | None = None
+        # The next request read past the parser, and the task that waits for it.
+        self._read: WireRequest | None = None
+        self._awaiting: asyncio.Future[None] | None = None
+        self._is_answered = False  # there is a task that answers what is read past the parser
         self._idle_since = loop.time()
         self._has_asked = False
         self.is_busy = False
@@ -484,6 +498,7 @@ class _Door(web.RequestHandler):
         """Forget the connection; a request under way goes on to its end."""
         if not self._refused:
             self._server.left(self)
+        self._wake()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -515,6 +530,30 @@ class _Door(web.RequestHandler):
                 self._server.answer_read(wire, self)
                 return True
         return False
+
+    def hand_on(self, wire: WireRequest) -> bool:
+        """Give a request to the task that answers what is read past the parser; False if it has yet to be begun."""
+        self._read = wire
+        was_answered, self._is_answered = self._is_answered, True
+        self._wake()
+        return was_answered
+
+    async def next_read(self) -> WireRequest | None:
+        """The next request that is read past the parser; None once the connection is gone."""
+        if self._read is not None:
+            await asyncio.sleep(0)  # it came early: whoever else waits for the loop has a turn in between
+        elif self.transport is not None:
+            self._awaiting = self._loop.create_future()
+            try:
+                await self._awaiting
+            finally:
+                self._awaiting = None
+        wire, self._read = self._read, None
+        return wire
+
+    def _wake(self) -> None:
+        if self._awaiting is not None and not self._awaiting.done():
+            self._awaiting.set_result(None)
 
     def remember(self, wire: WireRequest, *, keep_alive: bool) -> None:
         """A whole request was parsed. If it is exactly what was fed, the parser stands between two requests."""

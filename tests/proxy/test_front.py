@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.front import form_of
-from proxy.wire import WireRequest
+from proxy.wire import WireRequest, WireResponse
 from tests.proxy.test_handler import OK, listening, one_answer, status, until
 
 KEYED = b"Host: h\r\nX-MBX-APIKEY: k\r\nContent-Type: application/x-www-form-urlencoded\r\n"
@@ -217,6 +217,56 @@ async def test_the_drain_waits_for_requests_past_the_parser():
         answer = await asyncio.wait_for(reader.read(), 2)
         assert answer.startswith(b"HTTP/1.1 200")
         assert b"Connection: close" in answer
+
+
+def answering() -> list[asyncio.Task]:
+    """The tasks that answer what was read past the parser."""
+    return [task for task in asyncio.all_tasks() if task.get_name() == "requests"]
+
+
+async def test_one_task_answers_a_connection_and_ends_with_it():
+    """However many requests it reads past the parser; nothing is left of it once the bot has hung up."""
+    async with listening() as one:
+        reader, writer = await one.connect()
+        for number in range(6):
+            writer.write(post(b"number=%d" % number))
+            assert status(await one_answer(reader)) == 200
+            assert len(answering()) == (number > 0)
+        assert [wire.body for wire in one.pipeline.requests] == [b"number=%d" % number for number in range(6)]
+
+        writer.close()
+        await until(lambda: not answering())
+
+
+async def test_requests_that_came_early_leave_others_their_turn():
+    """Answers that need no waiting are still given one in each step of the loop, in order."""
+    steps: list[int] = []
+    loop_step = 0
+
+    async def count_steps() -> None:
+        nonlocal loop_step
+        while True:
+            loop_step += 1
+            await asyncio.sleep(0)
+
+    async def at_once(wire: WireRequest) -> WireResponse:
+        steps.append(loop_step)
+        if wire.body == b"number=1":  # comes while number 1 is under way, and is the whole of what is held
+            for door in one.server._server.doors:
+                door.data_received(post(b"number=2"))
+        return OK
+
+    async with listening(at_once) as one:
+        reader, writer = await one.connect()
+        counter = asyncio.create_task(count_steps())
+        for number in (0, 1):
+            writer.write(post(b"number=%d" % number))
+            await one_answer(reader)
+        await one_answer(reader)
+        counter.cancel()
+
+        assert [wire.body for wire in one.pipeline.requests] == [b"number=0", b"number=1", b"number=2"]
+        assert steps[1] < steps[2]
 
 
 @given(target=st.binary(max_size=12), length=st.binary(max_size=4), body=st.binary(max_size=12), at=st.integers(0, 90),
