@@ -11,7 +11,7 @@ import gc
 import os
 import ssl
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
@@ -106,7 +106,6 @@ class App:
         self._loop_watch: LoopWatch
         self.ledger: Ledger
         self.losses: LossWatch
-        self._loss_policies: dict[str, LossPolicy] = {}
         self._stack = AsyncExitStack()
 
     @classmethod
@@ -180,6 +179,7 @@ class App:
             accounts=self.accounts,
             clock=self.clock,
             version=__version__,
+            losses=self.losses.report,
         )
         await self._start_admin()
         self._watch_stop()
@@ -344,10 +344,9 @@ class App:
 
     def _loss_policy(self, account: str) -> LossPolicy:
         """How an account's losses are measured, by the last known policy."""
-        with suppress(StoreError):
-            if (own := self.policies.current.policy.accounts.get(account)) is not None:
-                self._loss_policies[account] = own.losses
-        return self._loss_policies.get(account, DEFAULT_POLICY)
+        stored = self.policies.last_known
+        own = None if stored is None else stored.policy.accounts.get(account)
+        return DEFAULT_POLICY if own is None else own.losses
 
     # -- listeners --------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ import structlog
 
 from proxy.audit import Audit, admin_record
 from proxy.clock import Clock
-from proxy.errors import AuditError, ProfileNotFound, StoreError
+from proxy.errors import AuditError, ProfileNotFound
 from proxy.ess import EssLatch
 from proxy.ledger import Ledger, Marks
 from proxy.metrics import Metrics
@@ -117,11 +117,14 @@ class LossWatch:
         losses, marks = self._ledger.settled(account), self._ledger.marks(account)
         if losses is None or marks is None or losses.equity is None:
             return ()
+        stored = self._policies.last_known  # a store that fails must not keep a loss from being acted upon
         try:
-            policy = self._policies.current.policy
-            limits = self._policies.limits_for(account, "", self._clock.now())
-        except (StoreError, ProfileNotFound):
-            return ()  # without a policy nothing opens, and the store's failure is told where it happens
+            limits = self._policies.exit_limits_for(account, "", self._clock.now())
+        except ProfileNotFound:
+            return ()
+        if stored is None or limits is None:
+            return ()
+        policy = stored.policy
         emergency = EMERGENCY * policy.risk_profile.drawdown_daily_max
         warn_at = policy.accounts[account].losses.warn_at
         return tuple(_used(losses, marks, limits, warn_at, emergency))

@@ -8,7 +8,7 @@ An engaged emergency stop does not: cancels and reads still need the proxy.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -40,6 +40,7 @@ class Status:
         accounts: Mapping[str, Account],
         clock: Clock,
         version: str,
+        losses: Callable[[str], Mapping[str, object] | None] | None = None,
     ) -> None:
         self._audit = audit
         self._latch = latch
@@ -51,6 +52,7 @@ class Status:
         self._accounts = accounts
         self._clock = clock
         self._version = version
+        self._losses = losses
         self._started_at = clock.now()
         self.draining = False
 
@@ -149,6 +151,7 @@ class Status:
             "equity_as_of": None if equity is None else equity.as_of.isoformat(),
             "exposure": None if exposure is None else format(exposure.value.account, "f"),
             "exposure_as_of": None if exposure is None else exposure.as_of.isoformat(),
+            "losses": None if self._losses is None else self._losses(name),
         }
 
 

@@ -145,6 +145,11 @@ class Policies:
             raise StoreUnavailable(f"the policy was read {age_s:.1f} s ago, at most {self._age_max_s} s is allowed")
         return self._stored
 
+    @property
+    def last_known(self) -> StoredPolicy | None:
+        """The last known policy however old: to watch losses by, never to admit new exposure."""
+        return self._stored
+
     def limits_for(self, account: str, strategy: str, now: datetime) -> Limits:
         """The limits of an account and strategy, from memory. Unknown accounts are ProfileNotFound."""
         return self._limits_of(self.current, account, strategy, now)
