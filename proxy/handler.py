@@ -199,7 +199,7 @@ class ProxyServer:
             answer = await self._ask(wire)
             close = self._draining
             if isinstance(answer, WireResponse):
-                await RawAnswer(answer, close=close, head_only=False).write_to(door)
+                await _write(door, _whole(answer, close=close, head_only=False))
             else:
                 await StreamedAnswer(answer, close=close, head_only=False).write_to(door)
         except ConnectionError:
@@ -313,6 +313,18 @@ def _head(
     return b"".join(lines)
 
 
+def _whole(answer: WireResponse, *, close: bool, head_only: bool) -> bytes:
+    """An answer that is here as a whole, in one piece."""
+    body = answer.body
+    if answer.status in _BODYLESS:
+        framing, body = b"", b""
+    else:
+        framing = b"Content-Length: %d\r\n" % len(body)
+        if head_only:
+            body = b""
+    return _head(answer.status, answer.reason, answer.headers, framing, close=close) + body
+
+
 class RawAnswer(web.StreamResponse):
     """An answer that is bytes already: written in one piece, past aiohttp's header machinery.
 
@@ -348,16 +360,7 @@ class RawAnswer(web.StreamResponse):
 
     async def write_to(self, door: _Door) -> None:
         """Write everything. Raises ConnectionResetError if the bot has gone."""
-        answer = self._answer
-        body = answer.body
-        if answer.status in _BODYLESS:
-            framing, body = b"", b""
-        else:
-            framing = b"Content-Length: %d\r\n" % len(body)
-            if self._head_only:
-                body = b""
-        head = _head(answer.status, answer.reason, answer.headers, framing, close=self._close)
-        await _write(door, head + body)
+        await _write(door, _whole(self._answer, close=self._close, head_only=self._head_only))
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Nothing is left to write."""

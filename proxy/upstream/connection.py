@@ -252,6 +252,8 @@ class Connection(asyncio.Protocol):
         self.tracked = False  # an order is out, or was when the connection broke
         self.idle_since = loop.time()
         self.answer: asyncio.Future[TimedResponse | StreamedResponse] | None = None
+        # One parser for all answers: only a connection whose last answer ended well is asked again.
+        self._parser = httptools.HttpResponseParser(self)
         self._reset(streamed=False, head_only=False)
 
     # What the pool and the lane call
@@ -479,7 +481,6 @@ class Connection(asyncio.Protocol):
     # Inside
 
     def _reset(self, *, streamed: bool, head_only: bool) -> None:
-        self._parser = httptools.HttpResponseParser(self)
         self._streamed = streamed
         self._head_only = head_only
         self._stream = None
