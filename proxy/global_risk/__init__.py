@@ -4,7 +4,7 @@ Statistics are floats here, money is decimal. Nothing of it stands on the path o
 evaluates beside it, and orders read the last signal from memory.
 """
 
-from proxy.global_risk.by_var import ByVar, Portfolio, VarLimits, largest_quantity
+from proxy.global_risk.by_var import ByVar, Portfolio, Room, VarLimits, largest_quantity
 from proxy.global_risk.engine import GlobalRiskEngine
 from proxy.global_risk.history import Series
 from proxy.global_risk.measures import Method
@@ -15,5 +15,5 @@ from proxy.global_risk.trips import RiskTrips
 
 __all__ = [
     "ByVar", "GlobalRisk", "GlobalRiskEngine", "GlobalRiskSignal", "Method", "Portfolio", "RiskMetrics",
-    "RiskTrips", "Series", "VarLimits", "largest_quantity",
+    "RiskTrips", "Room", "Series", "VarLimits", "largest_quantity",
 ]

@@ -18,8 +18,8 @@ An order is inside only if every smaller one is too: it may fill in part.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_FLOOR, Context, Decimal
 from typing import NamedTuple
@@ -31,7 +31,8 @@ from proxy.global_risk import arithmetic
 from proxy.global_risk.arithmetic import ES_975, LEVEL_WHOLE, VAR_95, VAR_99, Floats
 from proxy.global_risk.history import Aligned, History, Series, day_of
 from proxy.global_risk.measures import Method
-from rules import Side
+from rules import Market, Side
+from rules.profile import RiskLimitsPolicy
 
 ZERO = Decimal(0)
 SAFE = 1.0 - 1e-12  # floats have 16 digits: a quantity on the limit must not come out beyond it
@@ -97,6 +98,57 @@ def largest_quantity(
     if quantity >= wanted:
         return asked
     return DOWN.create_decimal(repr(float(quantity) * SAFE)) if quantity > 0 else ZERO
+
+
+def with_waiting(portfolio: Portfolio, symbol: Series, side: Side, quantity: Decimal) -> Portfolio:
+    """The portfolio with one more order that waits: for the legs of a request that come after it."""
+    table, at = portfolio.table, portfolio.table.columns[symbol]
+    size = float(quantity) * portfolio.values[symbol]
+    hurts = table.downs if side is Side.BUY else table.ups
+    return replace(
+        portfolio,
+        worst=portfolio.worst + hurts[:, at] * size,
+        waiting_deviation=portfolio.waiting_deviation + float(table.deviations[at]) * size,
+    )
+
+
+def limits_of(equity: Decimal, limits: RiskLimitsPolicy) -> VarLimits:
+    """An account's limits in money: the whole book's shares, of the account's own equity, or the stated amounts."""
+    found = []
+    for share, amount in (
+        (limits.var_95_max, limits.var_95_money_max),
+        (limits.var_99_max, limits.var_99_money_max),
+        (limits.es_975_max, limits.es_975_money_max),
+    ):
+        own = max(ZERO, equity * share)
+        found.append(own if amount is None else min(own, amount))
+    return VarLimits(*found)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What travels with the facts of one request: one account, prepared, with its limits.
+
+    It answers in decimals and knows symbols by the name and market that orders use. Without a portfolio (history
+    or a price is missing) it has no answer.
+    """
+
+    portfolio: Portfolio | None
+    exchange: str
+    limits: VarLimits
+
+    def largest_quantity(self, market: Market, symbol: str, side: Side, asked: Decimal) -> Decimal | None:
+        """The largest quantity of base units, at most `asked`, that fits; None where nobody knows."""
+        if self.portfolio is None:
+            return None
+        return largest_quantity(self.portfolio, Series(self.exchange, market, symbol), side, asked, self.limits)
+
+    def after(self, market: Market, symbol: str, side: Side, quantity: Decimal) -> Room:
+        """The room that is left beside an order let through before."""
+        series = Series(self.exchange, market, symbol)
+        if self.portfolio is None or series not in self.portfolio.values:
+            return replace(self, portfolio=None)
+        return replace(self, portfolio=with_waiting(self.portfolio, series, side, quantity))
 
 
 def _within_var(worst: Floats, unit: Floats, asked: float, limit: float, level: int) -> float:
@@ -181,12 +233,20 @@ class ByVar:
         self._tables: dict[tuple[Series, ...], Table | None] = {}
         self._made_for = (-1, -1)
 
-    def portfolio(self, account: str, exchange: str, asked: Series, now: datetime) -> Portfolio | None:
-        """One account as it stands, with the symbol asked for; None while history or a price of it is missing."""
-        holdings = self._book.holdings(account)
+    def room(
+        self, account: str, exchange: str, asked: Iterable[Series], limits: RiskLimitsPolicy, now: datetime
+    ) -> Room:
+        """What an account's orders in these symbols may use, by the equity and the book of this moment."""
+        equity = self._book.equity(account, now)
+        if equity is None:
+            return Room(None, exchange, VarLimits())
+        return Room(self.portfolio(account, exchange, asked, now), exchange, limits_of(equity.value, limits))
+
+    def portfolio(self, account: str, exchange: str, asked: Iterable[Series], now: datetime) -> Portfolio | None:
+        """One account as it stands, with the symbols asked for; None while history or a price of one is missing."""
         moves: dict[Series, list[float]] = {}
         values: dict[Series, float] = {}
-        for one in holdings:
+        for one in self._book.holdings(account):
             if one.value is None or one.symbol is None:
                 if one.value is None:
                     return None
@@ -200,11 +260,12 @@ class ByVar:
                 float(one.up + one.long_up) * value,
                 float(one.down + one.short_up) * value,
             ]
-        if asked not in values:
-            price = self._book.price(exchange, asked.market, asked.symbol)
-            if price is None:
-                return None
-            values[asked] = float(price.value.mark * price.value.conversion)
+        for series in asked:
+            if series not in values:
+                price = self._book.price(exchange, series.market, series.symbol)
+                if price is None:
+                    return None
+                values[series] = float(price.value.mark * price.value.conversion)
         table = self._table(tuple(sorted(values)), now)
         return None if table is None else _portfolio(table, moves, values)
 

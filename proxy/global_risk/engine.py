@@ -154,6 +154,7 @@ class GlobalRiskEngine(Cycles):
 
     def _take(self, signal: GlobalRiskSignal) -> None:
         before, self._signal = self._signal, signal
+        _tell_news(before, signal)
         issues = signal.critical_issues or signal.warnings
         risk = GlobalRisk(
             level=signal.risk_level,
@@ -174,6 +175,20 @@ class GlobalRiskEngine(Cycles):
             )
         for listener in self.listeners:
             listener(signal)
+
+
+def _tell_news(before: GlobalRiskSignal | None, signal: GlobalRiskSignal) -> None:
+    """Log what was not there in the signal before: once when it begins, not at every evaluation."""
+    known = {one.type for one in before.systemic_signals} if before is not None else set()
+    for one in signal.systemic_signals:
+        if one.type not in known:
+            log.warning(
+                "risk.systemic_alert", type=one.type.value, level=one.level.value, severity=round(one.severity, 3),
+                description=one.description,
+            )  # fmt: skip
+    had = len(before.critical_issues) if before is not None else 0
+    if len(signal.critical_issues) > had:
+        log.warning("risk.threshold_breach", issues=list(signal.critical_issues[:5]), had=had)
 
 
 def benchmark_of(exchange: str, markets: Iterable[Market], symbol: str) -> Series:

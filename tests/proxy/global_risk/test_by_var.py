@@ -205,7 +205,7 @@ def test_the_book_prepares_positions_and_what_waits(desk):
         "main", LINEAR, as_of=now, positions={"BTCUSDT": Position(both=D("0.5"))}, orders=[Working("BTCUSDT", order)]
     )
     desk.book.shift_reserved("main", LINEAR, "ETHUSDT", Bucket.BOTH, Side.SELL, D(2), "grid", D(2))
-    found = by_var.portfolio("main", "binance", SOL, now)
+    found = by_var.portfolio("main", "binance", [SOL], now)
 
     aligned = desk.history.align(tuple(sorted(SERIES)), today=desk.today, lookback=180, history_min=30)
     wanted = prepared(
@@ -221,10 +221,10 @@ def test_a_reservation_takes_its_room_in_the_same_step(desk):
     by_var = known(desk)
     now = desk.clock.now()
     limit = VarLimits(es_975=D(1000))
-    first = largest_quantity(by_var.portfolio("main", "binance", BTC, now), BTC, Side.BUY, D(5), limit)
+    first = largest_quantity(by_var.portfolio("main", "binance", [BTC], now), BTC, Side.BUY, D(5), limit)
     assert 0 < first < 5
     desk.book.shift_reserved("main", LINEAR, "BTCUSDT", Bucket.BOTH, Side.BUY, first, "grid", first)
-    second = largest_quantity(by_var.portfolio("main", "binance", BTC, now), BTC, Side.BUY, D(5), limit)
+    second = largest_quantity(by_var.portfolio("main", "binance", [BTC], now), BTC, Side.BUY, D(5), limit)
 
     assert second < first * D("1e-6")
 
@@ -234,11 +234,67 @@ def test_a_symbol_or_holding_without_history_is_not_prepared(desk):
     by_var = ByVar(desk.book, desk.history, METHOD)
     desk.know("BTCUSDT", walk(1))
     now = desk.clock.now()
-    assert by_var.portfolio("main", "binance", BTC, now) is not None
-    assert by_var.portfolio("main", "binance", ETH, now) is None
+    assert by_var.portfolio("main", "binance", [BTC], now) is not None
+    assert by_var.portfolio("main", "binance", [ETH], now) is None
 
     desk.hold(ETHUSDT="1")
-    assert by_var.portfolio("main", "binance", BTC, now) is None
+    assert by_var.portfolio("main", "binance", [BTC], now) is None
+
+
+def test_the_room_of_a_request_is_one_accounts_at_one_moment(desk):
+    """A tenth, a fifth and a quarter of its own equity, or a stated amount below; answers in an order's own words."""
+    by_var = known(desk)
+    now = desk.clock.now()
+    limits = desk.limits.model_copy(update={"var_99_money_max": D(700)})
+    room = by_var.room("main", "binance", [BTC, ETH], limits, now)
+    assert room.limits == VarLimits(D(1000), D(700), D(2500))
+    found = room.largest_quantity(LINEAR, "BTCUSDT", Side.BUY, D(5))
+
+    assert found == largest_quantity(room.portfolio, BTC, Side.BUY, D(5), room.limits)
+    assert 0 < found < 5
+    assert room.largest_quantity(LINEAR, "SOLUSDT", Side.BUY, D(5)) is None
+
+
+def test_a_leg_let_through_before_takes_its_room(desk):
+    """As if it were reserved in the book already."""
+    by_var = known(desk)
+    now = desk.clock.now()
+    room = by_var.room("main", "binance", [BTC, ETH], desk.limits, now)
+    left = room.after(LINEAR, "BTCUSDT", Side.BUY, D("0.1"))
+    desk.book.shift_reserved("main", LINEAR, "BTCUSDT", Bucket.BOTH, Side.BUY, D("0.1"), "grid", D("0.1"))
+    reserved = by_var.room("main", "binance", [BTC, ETH], desk.limits, now)
+
+    assert np.allclose(left.portfolio.worst, reserved.portfolio.worst, rtol=1e-12)
+    assert left.portfolio.waiting_deviation == pytest.approx(reserved.portfolio.waiting_deviation)
+    sold = left.largest_quantity(LINEAR, "ETHUSDT", Side.SELL, D(500))
+    assert 0 < sold < room.largest_quantity(LINEAR, "ETHUSDT", Side.SELL, D(500))
+
+
+def test_without_equity_history_or_price_there_is_no_answer(desk):
+    """Nobody knows, which a rule has to treat as missing."""
+    by_var = ByVar(desk.book, desk.history, METHOD)
+    now = desk.clock.now()
+    for room in (
+        by_var.room("main", "binance", [BTC], desk.limits, now),
+        by_var.room("nobody", "binance", [BTC], desk.limits, now),
+        known(desk).room("main", "binance", [series("XYZUSDT")], desk.limits, now),
+        known(desk).room("main", "binance", [BTC], desk.limits, now).after(LINEAR, "SOLUSDT", Side.BUY, D(1)),
+    ):
+        assert room.largest_quantity(LINEAR, "BTCUSDT", Side.BUY, D(1)) is None
+
+
+def test_less_equity_or_tighter_limits_never_leave_more(desk):
+    """Over many accounts: every limit lowered, one by one, and equity."""
+    by_var = known(desk)
+    now = desk.clock.now()
+    for equity in ("10000", "8000", "1000", "0", "-1"):
+        desk.hold(equity=equity, BTCUSDT="0.05")
+        asked = (LINEAR, "ETHUSDT", Side.BUY, D(50))
+        whole = by_var.room("main", "binance", [ETH], desk.limits, now).largest_quantity(*asked)
+        for name in ("var_95_max", "var_99_max", "es_975_max"):
+            tighter = desk.limits.model_copy(update={name: getattr(desk.limits, name) / 2})
+            assert by_var.room("main", "binance", [ETH], tighter, now).largest_quantity(*asked) <= whole
+        assert equity not in ("0", "-1") or whole == 0
 
 
 def test_a_new_history_is_taken_at_once(desk):
@@ -246,11 +302,11 @@ def test_a_new_history_is_taken_at_once(desk):
     by_var = known(desk)
     now = desk.clock.now()
     desk.hold(BTCUSDT="1")
-    calm = by_var.portfolio("main", "binance", BTC, now)
-    assert by_var.portfolio("main", "binance", BTC, now).table is calm.table
+    calm = by_var.portfolio("main", "binance", [BTC], now)
+    assert by_var.portfolio("main", "binance", [BTC], now).table is calm.table
     desk.know("BTCUSDT", [value * 3 for value in walk(0)])
 
-    assert by_var.portfolio("main", "binance", BTC, now).worst.max() == pytest.approx(3 * calm.worst.max())
+    assert by_var.portfolio("main", "binance", [BTC], now).worst.max() == pytest.approx(3 * calm.worst.max())
 
 
 def test_the_answer_takes_less_than_fifty_microseconds():

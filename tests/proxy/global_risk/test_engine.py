@@ -7,6 +7,7 @@ import random
 import threading
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.clock import SystemClock
 from proxy.errors import StoreUnavailable
@@ -128,6 +129,22 @@ async def test_limits_are_read_at_every_evaluation(desk):
     desk.limits = desk.limits.model_copy(update={"position_money_max": D(5000)})
 
     assert (await engine.evaluate()).risk_level is CRITICAL
+
+
+async def test_what_is_new_is_logged_once(desk):
+    """A level, a breach and a systemic signal are told when they begin, and not at every evaluation."""
+    known(desk)
+    engine = engine_of(desk)
+    with capture_logs() as told:
+        for quantity in ("0.1", "1.5", "1.5", "1.5"):
+            desk.hold(BTCUSDT=quantity)
+            await engine.evaluate()
+
+    events = [line["event"] for line in told]
+    assert events.count("risk.level_changed") == 2
+    assert events.count("risk.threshold_breach") == 1
+    (alert,) = [line for line in told if line["event"] == "risk.systemic_alert"]
+    assert (alert["type"], alert["level"]) == ("concentration_risk", "WARNING")
 
 
 async def test_listeners_hear_every_signal(desk):
