@@ -340,7 +340,10 @@ class App:
     def _source(self, name: str, account: AccountSettings) -> AccountSource:
         """A configured static equity takes the place of reading the account."""
         credentials = None if account.static_equity is not None else self.accounts[name].credentials
-        return AccountSource(place=_place(name, account), credentials=credentials, stream=account.stream == "on")
+        return AccountSource(
+            place=_place(name, account), credentials=credentials, stream=account.stream == "on",
+            wallet_history=account.wallet_history,
+        )  # fmt: skip
 
     def _loss_policy(self, account: str) -> LossPolicy:
         """How an account's losses are measured, by the last known policy."""

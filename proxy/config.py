@@ -394,6 +394,7 @@ class Account(Strict):
     stream: Literal["on", "off"] = "on"
     bypass: Literal["alert", "reduce_only"] = "alert"
     transfers_allowed: bool = False
+    wallet_history: bool = True
     bots: dict[Name, Bot] = {}
 
 

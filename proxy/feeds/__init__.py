@@ -54,6 +54,7 @@ class AccountSource:
 
     place: AccountPlace
     credentials: Credentials | None = None
+    wallet_history: bool = True  # a test network has none: whatever comes or goes is then won or lost
     stream: bool = True  # listen to the venue's user data stream, where `assemble` knows its origin
 
 
@@ -182,21 +183,7 @@ def assemble(
     if streams is None:
         streams = StreamOrigins()
     watch = BypassWatch(reservations, clock, on_bypass=on_bypass, recorded=recorded)
-    markets: dict[tuple[str, Market], MarketFeed] = {}
-    for exchange, market in sorted(allowances):
-        allowance = allowances[exchange, market]
-        venue = Venue(session, hosts[FAMILY[market]], clock, allowance=allowance, timeout_s=10.0)
-        markets[exchange, market] = MarketFeed(
-            market, venue, book, clock, exchange=exchange, prices_s=times.market_s, time_s=times.time_s,
-        )  # fmt: skip
-        told_at = streams.prices_of(market)
-        if told_at is not None:
-            markets[exchange, market].listen(
-                PriceStream(
-                    f"market.{exchange}.{market.value}.stream", market, told_at, venue.server_time,
-                    streams.session or session, clock, markets[exchange, market].take_marks, **times.beats,
-                )
-            )  # fmt: skip
+    markets = _market_feeds(hosts, book, session, clock, times, allowances, streams)
     feeds: list[Feed] = [*markets.values()]
     for source in sources:
         place = source.place
@@ -224,6 +211,35 @@ def assemble(
     return Feeds(feeds, pokes, watch)
 
 
+def _market_feeds(
+    hosts: Mapping[str, str],
+    book: Book,
+    session: aiohttp.ClientSession,
+    clock: Clock,
+    times: Cadence,
+    allowances: Mapping[tuple[str, Market], Allowance],
+    streams: StreamOrigins,
+) -> dict[tuple[str, Market], MarketFeed]:
+    """What every account of a market shares: its list, prices and time."""
+    markets: dict[tuple[str, Market], MarketFeed] = {}
+    for exchange, market in sorted(allowances):
+        allowance = allowances[exchange, market]
+        venue = Venue(session, hosts[FAMILY[market]], clock, allowance=allowance, timeout_s=10.0)
+        markets[exchange, market] = MarketFeed(
+            market, venue, book, clock, exchange=exchange, prices_s=times.market_s, time_s=times.time_s,
+        )  # fmt: skip
+        told_at = streams.prices_of(market)
+        if told_at is not None:
+            markets[exchange, market].listen(
+                PriceStream(
+                    f"market.{exchange}.{market.value}.stream", market, told_at, venue.server_time,
+                    streams.session or session, clock, markets[exchange, market].take_marks,
+                    markets[exchange, market].marks_lost, **times.beats,
+                )
+            )  # fmt: skip
+    return markets
+
+
 def _wallet_feeds(
     source: AccountSource,
     venues: Mapping[tuple[str, Market], Venue],
@@ -247,7 +263,7 @@ def _wallet_feeds(
         if market is Market.LINEAR:
             found.append(FuturesWalletFeed(*shared, every_s=times.account_s, **asked))
             continue
-        wallets = Venue(
+        wallets = None if not source.wallet_history else Venue(
             session, hosts.get(WALLET_FAMILY, hosts[FAMILY[market]]), clock, credentials=source.credentials,
             allowance=Allowance(clock, weight_max=WALLET_WEIGHT_MAX), server_time=venue.server_time,
         )  # fmt: skip

@@ -346,13 +346,15 @@ class SpotWalletFeed(WalletFeed):
     market = Market.SPOT
     time_path = "/api/v3/time"
 
-    def __init__(self, *args: Any, wallets: Venue, **more: Any) -> None:  # noqa: ANN401 - handed on as they are
+    def __init__(self, *args: Any, wallets: Venue | None, **more: Any) -> None:  # noqa: ANN401 - handed on as they are
         super().__init__(*args, **more)
-        self._transfers = SpotTransfers(wallets, self._worth, self._now)
+        self._transfers = None if wallets is None else SpotTransfers(wallets, self._worth, self._now)
 
     async def _flows(
         self, since: datetime, known_to: datetime, now: datetime
     ) -> tuple[list[Flow], list[Realised]]:
+        if self._transfers is None:
+            return [], []
         counted = self._ledger.wallet(self._account, self.market).flows
         return await self._transfers.read(since, known_to, now, counted), []
 
