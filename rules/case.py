@@ -27,6 +27,7 @@ from rules.facts import (
     Losses,
     Position,
     Price,
+    RiskLevel,
     Sides,
     SymbolFacts,
     WorkingOrder,
@@ -47,6 +48,7 @@ T = TypeVar("T")
 
 FUTURE_MAX = timedelta(seconds=-1)  # clocks differ a little; a fact from further ahead is not believed
 NOTHING = Decimal(0)
+RISK_LEVELS = frozenset(RiskLevel)
 MICROSECOND = timedelta(microseconds=1)
 MICROSECONDS_PER_SECOND = 1_000_000
 
@@ -180,6 +182,8 @@ class Asking:
         "warned",
     )
 
+    order: Order  # only of orders; rules that ask for it are only run on orders (Rule.applies_to)
+
     def __init__(
         self,
         instruction: Instruction,
@@ -191,8 +195,8 @@ class Asking:
         warned: bool = False,
     ) -> None:
         self.instruction = instruction
-        # Rules for orders are only run on orders (Rule.applies_to); they read this without asking again.
-        self.order: Order = instruction  # type: ignore[assignment]
+        if isinstance(instruction, Order):
+            self.order = instruction
         self.facts = facts
         self.limits = limits
         self.earlier = earlier
@@ -276,8 +280,11 @@ class Asking:
 
     @property
     def risk(self) -> GlobalRisk:
-        """The global risk signal."""
-        return self._fresh("global_risk", self.facts.risk, self.limits.ages.risk_s)
+        """The global risk signal; one of a level that nobody knows is none."""
+        signal = self._fresh("global_risk", self.facts.risk, self.limits.ages.risk_s)
+        if signal.level in RISK_LEVELS:
+            return signal
+        raise FactMissing("global_risk")
 
     # --- what the instruction does ---
 

@@ -30,6 +30,9 @@ NOTHING = Decimal(0)
 ROUNDS_MAX = 4  # how often a scaled order is judged again before it is blocked
 KINDS_IN_ORDER = (Order, QuantityCut, LeverageChange, MarginChange)
 KINDS: frozenset[type] = frozenset(KINDS_IN_ORDER)
+# Members looked up once: on an enumeration class a look-up costs more than a rule.
+ALLOW, SCALE_DOWN = Verdict.ALLOW, Verdict.SCALE_DOWN
+PASSED = Reason.ALL_RISK_CHECKS_PASSED
 CLEAR = EssLevel.CLEAR
 NO_SIGNAL = RiskSource.NONE
 
@@ -46,13 +49,13 @@ NO_RUNS = Runs(())
 class Walk:
     """One walk over the rulebook: what every rule found, and what follows."""
 
-    __slots__ = ("breach", "caps", "cases", "holds", "reducing", "stretches")
+    __slots__ = ("breach", "caps", "holds", "notionals", "reducing", "stretches")
 
     def __init__(self) -> None:
         self.stretches: list[Stretch] = []
         self.breach: Breach | None = None  # ends the walk
         self.caps: list[Cap] = []  # breaches that a smaller order may cure
-        self.cases: list[Case] = []
+        self.notionals: list[Decimal | None] = []
         self.holds: list[Hold | None] = []
         self.reducing = True
 
@@ -89,24 +92,25 @@ def _judge(asked: tuple[Instruction, ...], facts: Facts, limits: Limits, rules: 
             if odd is not None:
                 return _blocked(odd, asked, NO_RUNS, facts, limits, reducing=False)
             break
-    walk = _walk(asked, facts, limits, rules, warned=False)
-    notionals = tuple([_notional(case) for case in walk.cases])
+    ready = prepared(limits)
+    walk = _walk(asked, facts, ready, rules, warned=False)
+    notionals = tuple(walk.notionals)
     if walk.breach is None and not walk.caps:
-        return _passed(asked, asked, None, walk, Runs(walk.stretches), facts, limits, notionals)
+        return _passed(asked, asked, None, walk, Runs(walk.stretches), facts, ready, notionals)
     notionals += _notionals_of_rest(asked[len(notionals):], facts, limits)
-    return _cured(asked, walk, facts, limits, rules, notionals)
+    return _cured(asked, walk, facts, ready, rules, notionals)
 
 
 def _cured(
     asked: tuple[Instruction, ...],
     walk: Walk,
     facts: Facts,
-    limits: Limits,
+    ready: Prepared,
     rules: Sequence[Rule],
     notionals: tuple[Decimal | None, ...],
 ) -> Decision:
     """Where only size is wrong, made smaller and walked again, until everything holds; else blocked."""
-    candidate = asked
+    candidate, limits = asked, ready.limits
     binding: Cap | None = None
     scaled: tuple[Stretch, ...] = ()
     for _ in range(ROUNDS_MAX):
@@ -114,7 +118,7 @@ def _cured(
         if walk.breach is not None:
             return _blocked(walk.breach, asked, runs, facts, limits, reducing=walk.reducing, notionals=notionals)
         if not walk.caps:
-            return _passed(asked, candidate, binding, walk, runs, facts, limits, notionals)
+            return _passed(asked, candidate, binding, walk, runs, facts, ready, notionals)
         cap = scaling.tightest(walk.caps)
         binding = binding or cap
         try:
@@ -125,7 +129,7 @@ def _cured(
             return _blocked(smaller, asked, runs, facts, limits, reducing=False, notionals=notionals)
         candidate = smaller
         scaled = (*scaled, *[stretch.only_scaled() for stretch in walk.stretches])
-        walk = _walk(candidate, facts, limits, rules, warned=True)
+        walk = _walk(candidate, facts, ready, rules, warned=True)
     assert binding is not None
     return _blocked(binding.breach, asked, Runs(scaled), facts, limits, reducing=False, notionals=notionals)
 
@@ -146,10 +150,8 @@ def _notionals_of_rest(
     return tuple([_notional(Asking(leg, facts, limits.of(leg.symbol or ""))) for leg in unjudged])
 
 
-def _notional(case: Case) -> Decimal | None:
+def _notional(case: Asking) -> Decimal | None:
     """What an instruction is worth as it was asked for."""
-    if type(case) is Foreseen:
-        return case.notional
     if type(case.instruction) is not Order:
         return None
     try:
@@ -159,22 +161,31 @@ def _notional(case: Case) -> Decimal | None:
 
 
 def _walk(
-    instructions: tuple[Instruction, ...], facts: Facts, limits: Limits, rules: Sequence[Rule], *, warned: bool
+    instructions: tuple[Instruction, ...], facts: Facts, ready: Prepared, rules: Sequence[Rule], *, warned: bool
 ) -> Walk:
     """Judge one instruction after another, each as if those before it had been accepted."""
-    walk = Walk()
+    walk, limits = Walk(), ready.limits
     last = len(instructions) - 1
     running = Running(instructions=instructions) if last else NOTHING_EARLIER
     for index, instruction in enumerate(instructions):
-        own = limits.of(instruction.symbol or "") if limits.by_symbol else limits
-        ready = prepared(own)
-        case = _case(instruction, facts, ready, running, index, warned)
-        spared = case.reducing if type(case) is Foreseen else _is_spared(case)
+        own = prepared(limits.of(instruction.symbol or "")) if limits.by_symbol else ready
+        case: Case | None = None
+        if isinstance(instruction, Order):
+            try:
+                case = foresee(instruction, facts, own.limits, own.spans, running, index, warned)
+            except Exception:  # noqa: BLE001 - an odd number; the rule that asks for it meets it by itself, and blocks
+                case = None
+        if case is None:
+            case = Asking(instruction, facts, own.limits, running, index=index, warned=warned)
+            spared = _is_spared(case)
+            walk.notionals.append(_notional(case))
+        else:
+            spared = case.reducing
+            walk.notionals.append(case.notional)
         walk.reducing = walk.reducing and spared
         kind = type(instruction)
-        plan = ready.plan(kind, spared) if rules is RULEBOOK else plan_of(rules, kind, own, spared=spared)
+        plan = own.plan(kind, spared) if rules is RULEBOOK else plan_of(rules, kind, own.limits, spared=spared)
         found = _findings(plan, case)
-        walk.cases.append(case)
         walk.stretches.append(Stretch(index, plan, found))
         if not HELD.issuperset(map(type, found)):
             _break(walk, case, plan, found, instructions)
@@ -185,20 +196,6 @@ def _walk(
         if index < last:
             facts = running.take(case.asking() if isinstance(case, Foreseen) else case, hold, facts)
     return walk
-
-
-def _case(
-    instruction: Instruction, facts: Facts, ready: Prepared, running: Running, index: int, warned: bool  # noqa: FBT001 - handed on
-) -> Case:
-    """The instruction with everything worked out in one go, where that can be done."""
-    if type(instruction) is Order:
-        try:
-            case = foresee(instruction, facts, ready.limits, ready.spans, running, index, warned)
-            if case is not None:
-                return case
-        except Exception:  # noqa: BLE001, S110 - an odd number; the rule that asks for it meets it by itself, and blocks
-            pass
-    return Asking(instruction, facts, ready.limits, running, index=index, warned=warned)
 
 
 def _findings(plan: Plan, case: Case) -> list[Finding]:
@@ -214,8 +211,8 @@ def _finding(rule: Rule, case: Asking) -> Finding:
     """What one rule finds; what it raises is a breach."""
     try:
         return rule.check(case)
-    except (FactMissing, FactStale) as error:
-        return _breach_of(error)
+    except (FactMissing, FactStale) as unknown:
+        return _breach_of(unknown)
     except Exception as error:  # noqa: BLE001 - a rule that raises ends here, and blocks
         return Breach(Reason.RULE_FAILED, rule.name, None, None, type(error).__name__)
 
@@ -239,7 +236,7 @@ def _break(
         walk.caps.append(cap)
 
 
-def _is_spared(case: Case) -> bool:
+def _is_spared(case: Asking) -> bool:
     """The instruction provably only reduces, or only closes what its request opens."""
     try:
         # Only an order that waits for another one's fill can close it; most need not be asked.
@@ -271,23 +268,23 @@ def _passed(
     walk: Walk,
     runs: Runs,
     facts: Facts,
-    limits: Limits,
+    ready: Prepared,
     notionals: tuple[Decimal | None, ...],
 ) -> Decision:
     """An allow, or a scale-down with the breach that bound."""
     quantities = tuple([amount(instruction) for instruction in sent])
     if binding is None:
-        verdict, reason, breach, factor = Verdict.ALLOW, Reason.ALL_RISK_CHECKS_PASSED, None, ONE
+        verdict, reason, breach, factor = ALLOW, PASSED, None, ONE
         text = "All risk checks passed."
     else:
-        verdict, breach = Verdict.SCALE_DOWN, binding.breach
+        verdict, breach = SCALE_DOWN, binding.breach
         reason = breach.reason
         before, after = amount(asked[binding.at]), quantities[binding.at]
         factor = _smallest_share(asked, quantities)
         text = f"Scaled down from {described(before)} to {described(after)}: {sentence(breach)}"
     return Decision(
-        verdict, reason, text, breach, quantities, factor, _risk_level(facts, limits), facts.stop.level is not CLEAR,
-        facts.now, limits.policy_revision, runs, walk.reducing, tuple(walk.holds), notionals,
+        verdict, reason, text, breach, quantities, factor, _risk_level(facts, ready), facts.stop.level is not CLEAR,
+        facts.now, ready.limits.policy_revision, runs, walk.reducing, tuple(walk.holds), notionals,
     )
 
 
@@ -318,7 +315,7 @@ def _blocked(
         breach=breach,
         quantities=(None,) * len(asked),
         scale_factor=NOTHING,
-        risk_level=_risk_level(facts, limits),
+        risk_level=_risk_level(facts, prepared(limits)),
         ess_active=facts.stop.level != CLEAR,
         timestamp=facts.now,
         policy_revision=limits.policy_revision,
@@ -328,11 +325,11 @@ def _blocked(
     )
 
 
-def _risk_level(facts: Facts, limits: Limits) -> str:
+def _risk_level(facts: Facts, ready: Prepared) -> str:
     """The global signal's level as far as it can be believed."""
-    if limits.risk_source is NO_SIGNAL:
+    if ready.limits.risk_source is NO_SIGNAL:
         return "NONE"
     signal = facts.risk
-    if signal is None or not FUTURE_MAX <= facts.now - signal.as_of <= prepared(limits).spans.risk:
+    if signal is None or not FUTURE_MAX <= facts.now - signal.as_of <= ready.spans.risk:
         return "UNKNOWN"
     return str(signal.value.level)

@@ -95,7 +95,8 @@ def scaled(
 
 def _shrunk(case: Asking, asked: Decimal, target: Decimal) -> Order | Breach:
     """One leg at the target, floored to its step; raises if the venue's filters are not known."""
-    order, filters = case.order, case.filters
+    order: Order = case.order
+    filters = case.filters
     if order.quote_quantity is not None:
         sent = floor_to_step(target, _step(filters.quote_quantity_step, asked))
         smallest = NOTHING
