@@ -8,12 +8,12 @@ what `Asking` would have answered: `tests/rules/test_foresight.py` compares the 
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
 from rules import exposure as sums
-from rules.case import FUTURE_MAX, Foreseen, span
+from rules.case import FUTURE_MAX, RISK_LEVELS, Foreseen, span
 from rules.facts import BOTH, BUY, UNKNOWN_SYMBOL, Facts, Position, Price
 from rules.limits import Ages, Limits
 from rules.order import Order
@@ -72,15 +72,8 @@ def foresee(
             case.filters = filters
     if facts.risk is not None:
         risk, as_of = facts.risk
-        if as_of <= latest and as_of >= now - risk_age_max:
+        if as_of <= latest and as_of >= now - risk_age_max and risk.level in RISK_LEVELS:
             case.risk = risk
-    _add_account(case, facts, oldest, latest)
-    _add_worth(case, order, price, position)
-    return case
-
-
-def _add_account(case: Foreseen, facts: Facts, oldest: datetime, latest: datetime) -> None:
-    """What is fresh of the account."""
     if facts.equity is not None:
         equity, as_of = facts.equity
         if as_of <= latest and as_of >= oldest:
@@ -97,6 +90,8 @@ def _add_account(case: Foreseen, facts: Facts, oldest: datetime, latest: datetim
         open_positions, as_of = facts.open_positions
         if as_of <= latest and as_of >= oldest:
             case.open_positions = open_positions
+    _add_worth(case, order, price, position)
+    return case
 
 
 def _add_worth(case: Foreseen, order: Order, price: Price, position: Position) -> None:

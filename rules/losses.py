@@ -121,5 +121,10 @@ def _of_window(
 
 def _measure(anchor: Decimal, transfers: Decimal, base: Decimal, equity: Decimal, worst: Decimal) -> Measure:
     now = anchor + transfers
-    lost = max(NOTHING, now - equity, worst)
+    lost = now - equity
+    if lost < worst:
+        lost = worst
+    if lost <= NOTHING:
+        lost = NOTHING  # and no division: on most days, for most orders
+        return Measure(now, base, equity, lost, NOTHING if base > NOTHING else INFINITE)
     return Measure(now, base, equity, lost, lost / base if base > NOTHING else INFINITE)

@@ -175,7 +175,9 @@ class Runs(Sequence[RuleRun]):
         return iter(self._read())
 
     def __eq__(self, other: object) -> bool:
-        return tuple(self) == tuple(other) if isinstance(other, (Runs, tuple)) else NotImplemented
+        if isinstance(other, Runs):
+            return self._read() == other._read()
+        return self._read() == other if isinstance(other, tuple) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self._read())

@@ -59,8 +59,10 @@ class Running:
         total = NOTHING
         groups: dict[int, Decimal] = {}
         for case in self.cases:
+            if not case.closing:
+                continue
             order = case.order
-            if not case.closing or order.pending_on != opener or order.quantity is None:
+            if order.pending_on != opener or order.quantity is None:
                 continue
             if order.group is None:
                 total += order.quantity
@@ -118,16 +120,12 @@ def hold_of(case: Case) -> Hold | None:
     if not quantity:
         return None
     order = case.order
-    return Hold(order.symbol, order.bucket, order.side, quantity, _value(case), coin_bought(case))
-
-
-def _value(case: Case) -> Decimal:
-    """Added exposure; where no limit needed the facts for it, the order's own value, else nothing."""
     try:
-        return case.exposure_delta
+        notional = case.exposure_delta
     except (FactMissing, FactStale):
-        pass
-    return NOTHING if case.reducing else _own_value(case)
+        # Where no limit needed the facts for it: the order's own value, else nothing.
+        notional = NOTHING if case.reducing else _own_value(case)
+    return Hold(order.symbol, order.bucket, order.side, quantity, notional, coin_bought(case))
 
 
 def _own_value(case: Case) -> Decimal:

@@ -18,7 +18,7 @@ def strategy(case: Case) -> Finding:
 
 def symbol(case: Case) -> Finding:
     """A symbol must be on the list, where there is one; an empty list admits none."""
-    listed, name = case.limits.symbols, case.order.symbol
+    listed, name = case.limits.symbols, case.instruction.symbol
     if listed is None or name is None:  # a margin setting may concern the whole account
         return None
     if name not in listed:

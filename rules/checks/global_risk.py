@@ -17,33 +17,20 @@ NOT_BOUND = {
     RiskSource.NONE: ("not consulted: no global risk signal here", None),
 }
 UNKNOWN = ("unknown, and the order only reduces", None)
-LEVELS = frozenset(RiskLevel)
 REQUIRED = RiskSource.REQUIRED
 WARNING, CRITICAL = RiskLevel.WARNING, RiskLevel.CRITICAL
-
-
-def _signal(case: Case) -> GlobalRisk | None:
-    """The signal; None if it is not known and the order does not need it."""
-    try:
-        signal = case.risk
-    except (FactMissing, FactStale):
-        if case.reducing:
-            return None
-        raise
-    if signal.level in LEVELS:
-        return signal
-    if case.reducing:
-        return None
-    raise FactMissing("global_risk")
 
 
 def critical(case: Case) -> Finding:
     """While the global risk level is CRITICAL, nothing passes but reductions where the policy allows them."""
     if case.limits.risk_source is not REQUIRED:
         return NOT_BOUND[case.limits.risk_source]
-    signal = _signal(case)
-    if signal is None:
-        return UNKNOWN
+    try:
+        signal = case.risk
+    except (FactMissing, FactStale):
+        if case.reducing:
+            return UNKNOWN
+        raise
     if signal.level == CRITICAL and not (case.limits.critical_allows_reducing and case.reducing):
         return Breach(
             Reason.GLOBAL_RISK_CRITICAL, signal.level, WARNING, None, _issues(signal)
@@ -55,9 +42,12 @@ def action_required(case: Case) -> Finding:
     """While the global risk signal demands the emergency stop to act, it binds like CRITICAL."""
     if case.limits.risk_source is not REQUIRED:
         return NOT_BOUND[case.limits.risk_source]
-    signal = _signal(case)
-    if signal is None:
-        return UNKNOWN
+    try:
+        signal = case.risk
+    except (FactMissing, FactStale):
+        if case.reducing:
+            return UNKNOWN
+        raise
     if signal.ess_action_required and not (case.limits.critical_allows_reducing and case.reducing):
         return Breach(
             Reason.RISK_V3_ESS_ACTION_REQUIRED, signal.ess_tier or "action required", "no action", None,

@@ -4,7 +4,8 @@ A loss is what equity lost since the anchor, transfers taken out: equity at star
 transfers in, never below zero, as a share of its base. Equity includes unrealised results, fees and
 funding. A loss limit that is reached is reached: exactly at the limit is a breach, and one of day or week
 stays reached until that window ends, also if equity recovers. No smaller order cures a loss, so none of
-these scale.
+these scale. They are measured by the equity that their transfers belong to (`Losses.equity`), else by the
+account's.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from decimal import Decimal
 from rules import losses as measures
 from rules.case import Case, seconds, span
 from rules.decision import Breach, Finding, Reason
-from rules.facts import FactMissing, Losses
+from rules.facts import FactMissing
 from rules.losses import Measure
 
 NOTHING = Decimal(0)
@@ -27,7 +28,9 @@ def daily(case: Case) -> Finding:
     if limit is None:
         return None
     losses = case.losses
-    return _found(measures.daily_loss(losses, _equity(case, losses)), limit, Reason.DAILY_LOSS_EXCEEDS_LIMIT)
+    measure = measures.daily_loss(losses, case.equity if losses.equity is None else losses.equity)
+    share = measure.share
+    return (share, limit) if share < limit else _breach(measure, limit, Reason.DAILY_LOSS_EXCEEDS_LIMIT)
 
 
 def weekly(case: Case) -> Finding:
@@ -36,7 +39,9 @@ def weekly(case: Case) -> Finding:
     if limit is None:
         return None
     losses = case.losses
-    return _found(measures.weekly_loss(losses, _equity(case, losses)), limit, Reason.WEEKLY_LOSS_EXCEEDS_LIMIT)
+    measure = measures.weekly_loss(losses, case.equity if losses.equity is None else losses.equity)
+    share = measure.share
+    return (share, limit) if share < limit else _breach(measure, limit, Reason.WEEKLY_LOSS_EXCEEDS_LIMIT)
 
 
 def drawdown(case: Case) -> Finding:
@@ -45,7 +50,9 @@ def drawdown(case: Case) -> Finding:
     if limit is None:
         return None
     losses = case.losses
-    return _found(measures.drawdown_loss(losses, _equity(case, losses), limit), limit, Reason.DRAWDOWN_EXCEEDS_LIMIT)
+    measure = measures.drawdown_loss(losses, case.equity if losses.equity is None else losses.equity, limit)
+    share = measure.share
+    return (share, limit) if share < limit else _breach(measure, limit, Reason.DRAWDOWN_EXCEEDS_LIMIT)
 
 
 def streak(case: Case) -> Finding:
@@ -65,14 +72,7 @@ def streak(case: Case) -> Finding:
     return Breach(Reason.LOSS_STREAK_REACHES_LIMIT, losses.losing_streak, limit, None, detail)
 
 
-def _equity(case: Case, losses: Losses) -> Decimal:
-    """What losses are measured by: the equity that their transfers belong to, else the account's."""
-    return case.equity if losses.equity is None else losses.equity
-
-
-def _found(measure: Measure, limit: Decimal, reason: Reason) -> Finding:
-    if measure.share < limit:
-        return measure.share, limit
+def _breach(measure: Measure, limit: Decimal, reason: Reason) -> Breach:
     return Breach(reason, measure.share, limit, None, f" (equity {_shown(measure.equity)}, {_floor(measure, limit)})")
 
 
