@@ -333,9 +333,9 @@ class App:
                 continue
             for symbol in sorted(own.symbols):
                 for market in sorted(place.markets):
-                    # A name that the venue does not list there has no candles to ask for.
-                    if self.book.symbol(place.name, market, symbol, self.clock.now()).filters is not None:
-                        yield Series(place.exchange, market, symbol)
+                    # What the venue does not list there has no candles to ask for.
+                    if (priced_by := self.book.priced_by(place.exchange, market, symbol)) is not None:
+                        yield Series(place.exchange, market, priced_by)
 
     def _source(self, name: str, account: AccountSettings) -> AccountSource:
         """A configured static equity takes the place of reading the account."""

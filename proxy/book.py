@@ -569,6 +569,19 @@ class Book:
         price = linear.prices.get(f"{coin}USDT") if symbol is None else spot.prices.get(symbol)
         return None if price is None else Fact(price.value.mark * price.value.conversion, price.as_of)
 
+    def priced_by(self, exchange: str, market: Market, symbol: str) -> str | None:
+        """The symbol whose price in dollars is what a position in `symbol` is worth; None where there is none.
+
+        Of spot pairs it is the one that prices the base asset: BTCUSDC sells the same coins as BTCUSDT.
+        """
+        venue = self._venue(exchange, market)
+        named = symbol
+        if market is SPOT:
+            listed = venue.filters.get(symbol)
+            named = "" if listed is None else venue.valued_by.get(listed.base_asset, "")
+        found = venue.filters.get(named)
+        return named if found is not None and found.quote_asset in DOLLAR_COINS else None
+
     def filters_known(self, exchange: str, market: Market) -> bool:
         """Whether exchangeInfo has been read; spot positions cannot be placed before."""
         return self._venue(exchange, market).filters_as_of is not None

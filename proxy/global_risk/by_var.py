@@ -129,24 +129,25 @@ def limits_of(equity: Decimal, limits: RiskLimitsPolicy) -> VarLimits:
 class Room:
     """What travels with the facts of one request: one account, prepared, with its limits.
 
-    It answers in decimals and knows symbols by the name and market that orders use. Without a portfolio (history
-    or a price is missing) it has no answer.
+    It answers in decimals and knows symbols by the name and market that orders use: `series` says which candles
+    they stand for. Without a portfolio (history or a price is missing) it has no answer.
     """
 
     portfolio: Portfolio | None
-    exchange: str
+    series: Mapping[tuple[Market, str], Series]
     limits: VarLimits
 
     def largest_quantity(self, market: Market, symbol: str, side: Side, asked: Decimal) -> Decimal | None:
         """The largest quantity of base units, at most `asked`, that fits; None where nobody knows."""
-        if self.portfolio is None:
+        series = self.series.get((market, symbol))
+        if self.portfolio is None or series is None:
             return None
-        return largest_quantity(self.portfolio, Series(self.exchange, market, symbol), side, asked, self.limits)
+        return largest_quantity(self.portfolio, series, side, asked, self.limits)
 
     def after(self, market: Market, symbol: str, side: Side, quantity: Decimal) -> Room:
         """The room that is left beside an order let through before."""
-        series = Series(self.exchange, market, symbol)
-        if self.portfolio is None or series not in self.portfolio.values:
+        series = self.series.get((market, symbol))
+        if self.portfolio is None or series is None:
             return replace(self, portfolio=None)
         return replace(self, portfolio=with_waiting(self.portfolio, series, side, quantity))
 
@@ -234,13 +235,23 @@ class ByVar:
         self._made_for = (-1, -1)
 
     def room(
-        self, account: str, exchange: str, asked: Iterable[Series], limits: RiskLimitsPolicy, now: datetime
+        self,
+        account: str,
+        exchange: str,
+        asked: Iterable[tuple[Market, str]],
+        limits: RiskLimitsPolicy,
+        now: datetime,
     ) -> Room:
         """What an account's orders in these symbols may use, by the equity and the book of this moment."""
+        series = {
+            (market, symbol): Series(exchange, market, priced_by)
+            for market, symbol in asked
+            if (priced_by := self._book.priced_by(exchange, market, symbol)) is not None
+        }
         equity = self._book.equity(account, now)
         if equity is None:
-            return Room(None, exchange, VarLimits())
-        return Room(self.portfolio(account, exchange, asked, now), exchange, limits_of(equity.value, limits))
+            return Room(None, series, VarLimits())
+        return Room(self.portfolio(account, exchange, series.values(), now), series, limits_of(equity.value, limits))
 
     def portfolio(self, account: str, exchange: str, asked: Iterable[Series], now: datetime) -> Portfolio | None:
         """One account as it stands, with the symbols asked for; None while history or a price of one is missing."""

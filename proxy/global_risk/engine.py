@@ -100,7 +100,10 @@ class GlobalRiskEngine(Cycles):
         for place in self._book.accounts:
             yield benchmark_of(place.exchange, place.markets, self.method.benchmark)
             for holding in self._book.holdings(place.name):
-                if holding.symbol is not None and holding.value:
+                if holding.symbol is None or not holding.value:
+                    continue
+                # Candles of a pair that is not quoted in dollars say nothing of what its coin made in dollars.
+                if holding.symbol == self._book.priced_by(place.exchange, holding.market, holding.symbol):
                     yield Series(place.exchange, holding.market, holding.symbol)
 
     def _calculate(self, collected: Collected, limits: RiskLimitsPolicy) -> GlobalRiskSignal:

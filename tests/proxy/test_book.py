@@ -581,6 +581,16 @@ def test_a_coin_is_held_under_the_symbol_that_prices_it(book):
     assert held["XYZ"] == (None, D(0))
 
 
+def test_a_symbol_is_priced_by_the_pair_that_values_its_coin_in_dollars(book):
+    """Contracts by themselves; spot pairs by their coin's; nothing that is not listed or has no dollar price."""
+    priced = [
+        book.priced_by("binance", Market.SPOT, symbol) for symbol in ("BTCUSDT", "BTCUSDC", "ETHBTC", "XYZUSDT")
+    ]
+    assert priced == ["BTCUSDT", "BTCUSDT", None, None]
+    assert book.priced_by("binance", Market.LINEAR, "ETHUSDT") == "ETHUSDT"
+    assert book.priced_by("binance", Market.LINEAR, "XYZUSDT") is None
+
+
 def test_an_account_was_read_when_its_oldest_wallet_was(book):
     """None before each wallet has been read, and of an account nobody knows."""
     assert book.read_at("main") is None

@@ -10,16 +10,17 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from proxy.book import Working
+from proxy.book import AccountPlace, Quote, Working
 from proxy.global_risk import arithmetic
 from proxy.global_risk.by_var import ByVar, Portfolio, VarLimits, largest_quantity, prepared
 from proxy.global_risk.history import Aligned
 from proxy.global_risk.measures import Method, tail
-from rules import Bucket, Position, Side, WorkingOrder
-from tests.proxy.global_risk.conftest import LINEAR, D, series
+from rules import Bucket, Filters, Position, Side, WorkingOrder
+from tests.proxy.global_risk.conftest import LINEAR, SPOT, D, open_desk, series
 
 BTC, ETH, SOL = series("BTCUSDT"), series("ETHUSDT"), series("SOLUSDT")
 SERIES = (BTC, ETH, SOL)
+PAIRS = [(LINEAR, "BTCUSDT"), (LINEAR, "ETHUSDT")]
 VALUES = {BTC: D(50000), ETH: D(2500), SOL: D(100)}
 METHOD = Method()
 NONE = D(0)
@@ -246,7 +247,7 @@ def test_the_room_of_a_request_is_one_accounts_at_one_moment(desk):
     by_var = known(desk)
     now = desk.clock.now()
     limits = desk.limits.model_copy(update={"var_99_money_max": D(700)})
-    room = by_var.room("main", "binance", [BTC, ETH], limits, now)
+    room = by_var.room("main", "binance", PAIRS, limits, now)
     assert room.limits == VarLimits(D(1000), D(700), D(2500))
     found = room.largest_quantity(LINEAR, "BTCUSDT", Side.BUY, D(5))
 
@@ -255,14 +256,38 @@ def test_the_room_of_a_request_is_one_accounts_at_one_moment(desk):
     assert room.largest_quantity(LINEAR, "SOLUSDT", Side.BUY, D(5)) is None
 
 
+def test_a_spot_pair_stands_for_the_coin_it_sells():
+    """BTCUSDC uses the candles that price the coin; ETHBTC trades two coins, and nobody answers for it."""
+    desk = open_desk(AccountPlace(name="coins", exchange="binance", markets=frozenset({SPOT})))
+    listed = {
+        symbol: Filters(base_asset=base, quote_asset=quote, quantity_step=D("0.001"), quantity_min=D("0.001"))
+        for symbol, base, quote in (("BTCUSDT", "BTC", "USDT"), ("BTCUSDC", "BTC", "USDC"), ("ETHBTC", "ETH", "BTC"))
+    }
+    now = desk.clock.now()
+    desk.book.apply_filters("binance", SPOT, listed, as_of=now)
+    desk.book.apply_prices(
+        "binance", SPOT, {"BTCUSDT": Quote(D(50000)), "BTCUSDC": Quote(D(50010)), "ETHBTC": Quote(D("0.05"))}, as_of=now
+    )
+    desk.book.apply_snapshot("coins", SPOT, as_of=now, positions={"USDT": Position(both=D(10000))}, orders=[])
+    desk.know("BTCUSDT", walk(1), SPOT)
+    by_var = ByVar(desk.book, desk.history, METHOD)
+    asked = [(SPOT, "BTCUSDT"), (SPOT, "BTCUSDC"), (SPOT, "ETHBTC")]
+    room = by_var.room("coins", "binance", asked, desk.limits, now)
+    dollars = room.largest_quantity(SPOT, "BTCUSDT", Side.BUY, D(9))
+
+    assert 0 < dollars < 9
+    assert room.largest_quantity(SPOT, "BTCUSDC", Side.BUY, D(9)) == dollars
+    assert room.largest_quantity(SPOT, "ETHBTC", Side.BUY, D(9)) is None
+
+
 def test_a_leg_let_through_before_takes_its_room(desk):
     """As if it were reserved in the book already."""
     by_var = known(desk)
     now = desk.clock.now()
-    room = by_var.room("main", "binance", [BTC, ETH], desk.limits, now)
+    room = by_var.room("main", "binance", PAIRS, desk.limits, now)
     left = room.after(LINEAR, "BTCUSDT", Side.BUY, D("0.1"))
     desk.book.shift_reserved("main", LINEAR, "BTCUSDT", Bucket.BOTH, Side.BUY, D("0.1"), "grid", D("0.1"))
-    reserved = by_var.room("main", "binance", [BTC, ETH], desk.limits, now)
+    reserved = by_var.room("main", "binance", PAIRS, desk.limits, now)
 
     assert np.allclose(left.portfolio.worst, reserved.portfolio.worst, rtol=1e-12)
     assert left.portfolio.waiting_deviation == pytest.approx(reserved.portfolio.waiting_deviation)
@@ -275,10 +300,10 @@ def test_without_equity_history_or_price_there_is_no_answer(desk):
     by_var = ByVar(desk.book, desk.history, METHOD)
     now = desk.clock.now()
     for room in (
-        by_var.room("main", "binance", [BTC], desk.limits, now),
-        by_var.room("nobody", "binance", [BTC], desk.limits, now),
-        known(desk).room("main", "binance", [series("XYZUSDT")], desk.limits, now),
-        known(desk).room("main", "binance", [BTC], desk.limits, now).after(LINEAR, "SOLUSDT", Side.BUY, D(1)),
+        by_var.room("main", "binance", PAIRS[:1], desk.limits, now),
+        by_var.room("nobody", "binance", PAIRS[:1], desk.limits, now),
+        known(desk).room("main", "binance", [(LINEAR, "XYZUSDT")], desk.limits, now),
+        known(desk).room("main", "binance", PAIRS[:1], desk.limits, now).after(LINEAR, "SOLUSDT", Side.BUY, D(1)),
     ):
         assert room.largest_quantity(LINEAR, "BTCUSDT", Side.BUY, D(1)) is None
 
@@ -290,10 +315,10 @@ def test_less_equity_or_tighter_limits_never_leave_more(desk):
     for equity in ("10000", "8000", "1000", "0", "-1"):
         desk.hold(equity=equity, BTCUSDT="0.05")
         asked = (LINEAR, "ETHUSDT", Side.BUY, D(50))
-        whole = by_var.room("main", "binance", [ETH], desk.limits, now).largest_quantity(*asked)
+        whole = by_var.room("main", "binance", PAIRS[1:], desk.limits, now).largest_quantity(*asked)
         for name in ("var_95_max", "var_99_max", "es_975_max"):
             tighter = desk.limits.model_copy(update={name: getattr(desk.limits, name) / 2})
-            assert by_var.room("main", "binance", [ETH], tighter, now).largest_quantity(*asked) <= whole
+            assert by_var.room("main", "binance", PAIRS[1:], tighter, now).largest_quantity(*asked) <= whole
         assert equity not in ("0", "-1") or whole == 0
 
 

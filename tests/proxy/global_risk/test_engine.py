@@ -9,6 +9,7 @@ import threading
 import pytest
 from structlog.testing import capture_logs
 
+from proxy.book import AccountPlace, Quote
 from proxy.clock import SystemClock
 from proxy.errors import StoreUnavailable
 from proxy.feeds import FeedFailed
@@ -17,7 +18,7 @@ from proxy.global_risk.engine import GlobalRiskEngine, benchmark_of
 from proxy.global_risk.measures import Method
 from proxy.global_risk.models import Tier
 from proxy.tasks import Tasks
-from rules import RiskLevel
+from rules import Filters, Position, RiskLevel
 from tests.proxy.global_risk.conftest import LINEAR, SPOT, D, open_desk, place, series
 
 INFO, WARNING, CRITICAL = RiskLevel.INFO, RiskLevel.WARNING, RiskLevel.CRITICAL
@@ -218,3 +219,24 @@ async def test_the_same_facts_make_the_same_signal(desk):
 
     assert await engine.evaluate() == await engine.evaluate()
     assert await engine_of(desk).evaluate() == engine.signal
+
+
+async def test_a_coin_without_a_dollar_price_has_no_value_at_risk():
+    """Its candles are in another coin: VaR is not known, which is said, and no candle is asked for."""
+    desk = open_desk(AccountPlace(name="coins", exchange="binance", markets=frozenset({SPOT})))
+    listed = {
+        symbol: Filters(base_asset=base, quote_asset=quote, quantity_step=D("0.001"), quantity_min=D("0.001"))
+        for symbol, base, quote in (("BTCUSDT", "BTC", "USDT"), ("ODDBTC", "ODD", "BTC"))
+    }
+    now = desk.clock.now()
+    desk.book.apply_filters("binance", SPOT, listed, as_of=now)
+    desk.book.apply_prices("binance", SPOT, {"BTCUSDT": Quote(D(50000)), "ODDBTC": Quote(D("0.001"))}, as_of=now)
+    held = {"ODD": Position(both=D(10)), "USDT": Position(both=D(9000))}
+    desk.book.apply_snapshot("coins", SPOT, as_of=now, positions=held, orders=[])
+    engine = engine_of(desk)
+    signal = await engine.evaluate()
+
+    assert signal.snapshot.total_notional == D(500)
+    assert signal.var_result is None
+    assert "ODDBTC has 0 daily returns, 30 are needed" in signal.unknown
+    assert set(engine.wanted()) == {series("BTCUSDT", SPOT)}
