@@ -131,6 +131,16 @@ class Metrics:
         self.log_lines_dropped = Gauge(
             "riskgate_log_lines_dropped", "Log lines lost to a reader that is too slow", registry=registry
         )
+        place = ["account", "market"]
+        self.account_live = Gauge(
+            "riskgate_account_live", "1 while a stream tells what the account does", place, registry=registry
+        )
+        self.account_drifts = Gauge(
+            "riskgate_account_drifts", "Readings that showed what no stream had told", place, registry=registry
+        )
+        self.account_bypasses = Gauge(
+            "riskgate_account_bypasses", "Orders found that did not come through here", ["account"], registry=registry
+        )
         Gauge("riskgate_build_info", "Version", ["version", "python"], registry=registry).labels(
             version, platform.python_version()
         ).set(1)
@@ -184,6 +194,15 @@ class Metrics:
     def loss_used(self, account: str, window: str, share: Decimal) -> None:
         """Show how much of a loss limit is used."""
         self.loss_limit_used.labels(account, window).set(float(share))
+
+    def heard(self, account: str, market: str, *, is_live: bool, drifts: int) -> None:
+        """Show whether an account is heard on a market, and what its stream has lost so far."""
+        self.account_live.labels(account, market).set(1 if is_live else 0)
+        self.account_drifts.labels(account, market).set(drifts)
+
+    def bypassed(self, account: str, count: int) -> None:
+        """Show how many orders of an account were placed past the proxy."""
+        self.account_bypasses.labels(account).set(count)
 
     def reserved(self, counts: Mapping[str, int]) -> None:
         """Show how many reservations are in each state."""

@@ -58,7 +58,8 @@ class Status:
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Whether an order for new exposure could be judged now, and by part, why not."""
-        feeds = {health.name: self._feed(health) for health in self._feeds.health()}
+        healths = self._feeds.health()
+        feeds = {health.name: self._feed(health) for health in healths}
         policy = self._policy()
         facts = {name: self._facts(name) for name in self._accounts}
         parts: dict[str, Any] = {
@@ -76,7 +77,7 @@ class Status:
             not self.draining
             and self._audit.healthy
             and "error" not in policy
-            and all(feed["ready"] for feed in feeds.values())
+            and all(feeds[health.name]["ready"] for health in healths if health.is_needed)
             and all(not missing for missing in facts.values())
         )
         return ready, parts

@@ -17,7 +17,7 @@ import itertools
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -315,7 +315,7 @@ def policy_of(*, scaling: str = "off", size: Mapping[str, str] | None = None) ->
 def settings_tree(
     folder: Path, exchange_url: str, *, sync: str = "process", upstream: Mapping[str, object] | None = None,
     account_interval: str = "500ms", market_interval: str = "500ms", markets: tuple[str, ...] = ("futures",),
-    connections_max: int = 2000,
+    connections_max: int = 2000, accounts: Mapping[str, object] | None = None, **feeds: str,
 ) -> dict[str, Any]:  # fmt: skip
     """The settings as a file would state them."""
     names = range(BOTS)
@@ -334,7 +334,7 @@ def settings_tree(
         "policy_file": str(folder / "policy.yaml"),
         "upstream": {**dict.fromkeys(FAMILIES, exchange_url), **(upstream or {})},
         "audit": {"sync": sync},
-        "feeds": {"account_interval": account_interval, "market_interval": market_interval},
+        "feeds": {"account_interval": account_interval, "market_interval": market_interval, **feeds},
         "log": {"level": "error", "format": "console"},
         "accounts": {
             account: {
@@ -342,6 +342,7 @@ def settings_tree(
                 "credentials": {"api_key": venue[account].key, "secret": venue[account].secret},
                 "markets": list(markets),
                 "bots": bots,
+                **(accounts or {}),
             }
             for account, mode, bots in (("direct", "passthrough", direct), ("desk", "custody", desk))
         },
@@ -370,16 +371,20 @@ def write_policy(folder: Path, text: str) -> None:
 async def open_run(
     folder: Path, *, tls: bool = False, size: Mapping[str, str] | None = None, scaling: str = "off",
     upstream: Mapping[str, object] | None = None, wallet: Decimal = Decimal(100_000_000), sync: str = "process",
-    received_max: int | None = None, exchange_url: str | None = None, **settings: Any,
+    received_max: int | None = None, exchange_url: str | None = None, streams: bool = False, more_policy: str = "",
+    prepare: Callable[[SimExchange], None] | None = None, **settings: Any,
 ) -> AsyncIterator[Run]:  # fmt: skip
     """Start exchange, proxy and admin; everything is closed at the end.
 
     `upstream` overrides settings of the lane (`connections_max`, `total_timeout`, ...), `size`
-    states limits, `tls` lets the exchange speak TLS, `exchange_url` puts something before it.
+    states limits, `tls` lets the exchange speak TLS, `exchange_url` puts something before it. With
+    `streams` the exchange pushes and the proxy listens; `prepare` changes the exchange before anything starts.
     """
     folder.mkdir(exist_ok=True)
     sim = SimExchange(received_max=received_max)
     add_accounts(sim, wallet=wallet)
+    if prepare is not None:
+        prepare(sim)
     lane = dict(upstream or {})
     context = None
     if tls:
@@ -388,8 +393,10 @@ async def open_run(
         context.load_cert_chain(files.cert, files.key)
         lane["ca_file"] = str(files.ca)
     await sim.start(ssl_context=context)
+    if streams:
+        lane["streams"] = dict.fromkeys(("fapi", "api", "ws_api"), await sim.start_streams())
     url = sim.url.replace("127.0.0.1", "localhost") if tls else sim.url
-    write_policy(folder, policy_of(scaling=scaling, size=size))
+    write_policy(folder, policy_of(scaling=scaling, size=size) + more_policy)
     tree = settings_tree(folder, exchange_url or url, sync=sync, upstream=lane, **settings)
     app = App.from_settings(from_mapping(tree, base=folder, source="(a run)"))
     run: Run | None = None

@@ -80,7 +80,8 @@ class FuturesAccountFeed(Cycles):
             stream.wants_equity, stream.wants_config = self._equity.poke, self._config.poke
             cycles = (
                 *cycles,
-                Cycle(f"{name}.listen_key", stream.keep_alive, every_s=KEEP_ALIVE_S, clock=clock, start_s=KEEP_ALIVE_S),
+                Cycle(f"{name}.listen_key", stream.keep_alive, every_s=KEEP_ALIVE_S, clock=clock, start_s=KEEP_ALIVE_S,
+                    is_needed=False),
             )
             streams = (stream.stream,)
         super().__init__(name, cycles, streams)

@@ -24,7 +24,9 @@ FILTERS_S = 3600.0
 TIME_S = 60.0
 FILTERS_WAIT_S = 1.0  # at the start both are asked for at once
 TWO = Decimal(2)
-NEAR_AGE = timedelta(seconds=3)  # how old a book or a told mark may be beside the other
+NEAR_AGE = timedelta(seconds=3)  # how old a book may be beside a mark that is told
+HEARD_AGE = timedelta(seconds=2)  # marks are told every second
+POKE_MIN_S = 0.5
 MARK_AGE_MAX = timedelta(seconds=10)
 NO_BOOK: tuple[Decimal | None, Decimal | None] = (None, None)
 
@@ -56,12 +58,15 @@ class MarketFeed(Cycles):
         self._listed = asyncio.Event()
         name = f"market.{exchange}.{market.value}"
         read_prices = self._read_spot_prices if market is Market.SPOT else self._read_futures_prices
+        self._prices = Cycle(
+            f"{name}.prices", read_prices, every_s=prices_s, clock=clock, venue=venue, poke_min_s=POKE_MIN_S
+        )
         self._time = Cycle(f"{name}.time", self._read_time, every_s=time_s, clock=clock, venue=venue)
         super().__init__(
             name,
             (
                 Cycle(f"{name}.filters", self._read_filters, every_s=filters_s, clock=clock, venue=venue),
-                Cycle(f"{name}.prices", read_prices, every_s=prices_s, clock=clock, venue=venue),
+                self._prices,
                 self._time,
             ),
         )
@@ -96,7 +101,12 @@ class MarketFeed(Cycles):
 
     def _hears_marks(self) -> bool:
         newest = max((told_at for _, told_at in self._marks.values()), default=None)
-        return newest is not None and self._clock.now() - newest <= NEAR_AGE
+        return newest is not None and self._clock.now() - newest <= HEARD_AGE
+
+    def marks_lost(self) -> None:
+        """Nobody tells marks any more: read them now, and from now on."""
+        self._marks = {}
+        self._prices.poke()
 
     def read_time_early(self) -> None:
         """Something does not fit the venue's time as it was measured."""

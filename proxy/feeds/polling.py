@@ -38,6 +38,7 @@ class Health:
     last_error: str | None
     failures: int  # since the last success
     malformed: int  # answers that could not be read, ever
+    is_needed: bool = True  # False where something else does the same when this does not: a stream, and readings
 
 
 class Feed(Protocol):
@@ -98,6 +99,7 @@ class Cycle:
         start_s: float = 0.0,
         calm_s: float | None = None,
         is_calm: Callable[[], bool] | None = None,
+        is_needed: bool = True,
     ) -> None:
         self.name = name
         self._work = work
@@ -107,6 +109,7 @@ class Cycle:
         self._poke_min_s = poke_min_s
         self._calm_s = every_s if calm_s is None else max(every_s, calm_s)
         self._is_calm = is_calm
+        self._is_needed = is_needed
         slowest_s = max(self._calm_s, start_s)
         self._ready_within_s = 3 * slowest_s + BACKOFF_MAX_S if ready_within_s is None else ready_within_s
         self._start_s = start_s
@@ -163,6 +166,7 @@ class Cycle:
             last_error=self._error,
             failures=self._failures,
             malformed=self._malformed,
+            is_needed=self._is_needed,
         )
 
     def wait_s(self) -> float:

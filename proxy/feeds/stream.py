@@ -136,6 +136,7 @@ class Stream:
             last_error=self._error,
             failures=self._failures,
             malformed=self._malformed,
+            is_needed=False,
         )
 
     async def _stay(self) -> None:

@@ -26,7 +26,7 @@ from rules import Market
 log = structlog.get_logger("riskgate.feeds")
 
 LAG_MS = 250  # a venue may answer from a copy that is a moment behind, and push a moment late
-LATE_MAX_MS = 5000  # an event that comes later says that the stream is behind: what else is on its way?
+LATE_MAX_MS = 2000  # an event that comes later says that the stream is behind: what else is on its way?
 AHEAD_MAX_MS = 2000  # an event from the future says that the venue's clock was measured wrongly
 SUSPECT_S = 1.0  # how long an event may explain what a reading showed before it
 OWED_S = 1.0  # how long an event may take to show an accepted order, before it is asked for

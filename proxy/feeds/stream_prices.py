@@ -44,6 +44,7 @@ class PriceStream:
         session: aiohttp.ClientSession,
         clock: Clock,
         apply: Apply,
+        lost: Callable[[], None],
         **times: float,
     ) -> None:
         self.name = name
@@ -52,6 +53,7 @@ class PriceStream:
         self._time = server_time
         self._clock = clock
         self._apply = apply
+        self._lost = lost
         self._stream = Stream(name, self, session, clock, **times)
         self._waiting: dict[str, Decimal] = {}
         self._waiting_at: datetime | None = None
@@ -96,7 +98,8 @@ class PriceStream:
         """A price is as old as it says itself: that the line lives makes none younger."""
 
     def closed(self) -> None:
-        """Prices age until they are read or heard again."""
+        """Prices age until they are heard again or, sooner, read."""
+        self._lost()
 
     def take(self, found: Any) -> None:  # noqa: ANN401 - a document; the readers narrow it
         """An array of prices, all of one moment."""

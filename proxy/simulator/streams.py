@@ -55,7 +55,7 @@ class _Socket:
     """One WebSocket: what waits to be sent, and what it listens to."""
 
     socket: web.WebSocketResponse
-    waiting: asyncio.Queue[str | None] = field(default_factory=asyncio.Queue)
+    waiting: asyncio.Queue[tuple[float, str] | None] = field(default_factory=asyncio.Queue)
     account: str | None = None
     listen_key: str | None = None
     subscription: int | None = None
@@ -64,7 +64,7 @@ class _Socket:
 
     def push(self, text: str) -> None:
         """Send when its turn comes."""
-        self.waiting.put_nowait(text)
+        self.waiting.put_nowait((asyncio.get_running_loop().time(), text))
 
 
 class Streams:
@@ -283,9 +283,11 @@ class Streams:
         return response
 
     async def _send(self, socket: _Socket) -> None:
-        while (text := await socket.waiting.get()) is not None:
-            if self.delay_s:
-                await asyncio.sleep(self.delay_s)
+        loop = asyncio.get_running_loop()
+        while (told := await socket.waiting.get()) is not None:
+            at_s, text = told
+            if (left_s := at_s + self.delay_s - loop.time()) > 0:
+                await asyncio.sleep(left_s)
             if socket.socket.closed:
                 return
             await socket.socket.send_str(text)

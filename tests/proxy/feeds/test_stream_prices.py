@@ -91,7 +91,7 @@ class Heard:
         self.now_ms = int(self.clock.now().timestamp() * 1000) + ahead_ms
         self.time.note(self.now_ms, now_s, now_s)
         self.stream = PriceStream(
-            "market.test", Market.LINEAR, "ws://127.0.0.1:9", self.time, None, self.clock, self.apply
+            "market.test", Market.LINEAR, "ws://127.0.0.1:9", self.time, None, self.clock, self.apply, lambda: None
         )
 
     async def apply(self, marks, as_of) -> None:
