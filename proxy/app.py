@@ -425,6 +425,11 @@ class App:
         self.metrics.audit_state(healthy=self.audit.healthy, failures=self.audit.failures)
         self.metrics.loop_lag_seconds.set(self._loop_watch.lag_s())
         self.metrics.log_lines_dropped.set(self._logs.dropped)
+        for account in self.accounts:
+            self.metrics.bypassed(account, self.feeds.bypasses.counts.get(account, 0))
+            for market in Market:
+                if (live := self.feeds.live(account, market)) is not None:
+                    self.metrics.heard(account, market.value, is_live=live.is_live, drifts=live.drifts)
 
     # -- the stop ---------------------------------------------------------------------------------
 
