@@ -297,7 +297,7 @@ class Pipeline:
             if wait := self._backoff(recognised.family):
                 sentence = f"the exchange asked for a pause; {wait} s of it are left"
                 return self._refuse_judged(judged, Reason.UPSTREAM_BACKOFF, sentence, status=429)
-        signature = parsed.params.get("signature")
+        signature = parsed.params.values.get("signature")
         parts.identities.claim(bot, signature, exchange.timestamp_window(parsed.params)[0])
         if recognised.verb is not MARGIN:
             orders, quantities = _orders_of(parsed.instructions, decision.quantities)

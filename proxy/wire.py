@@ -224,7 +224,8 @@ def _check_header(name: bytes, value: bytes, seen: set[bytes]) -> None:
 
 def header(request: WireRequest, name: bytes) -> bytes | None:
     """The value of a header (`name` in lower case), or None. Raises OrderNotUnderstood if it came twice."""
-    found = header_values(request.headers, name)
+    known = _plain_heads.get(request.headers)
+    found = header_values(request.headers, name) if known is None else known.get(name, ())
     if len(found) > 1:
         raise OrderNotUnderstood(f"the header {_shown(name)} came more than once")
     return found[0] if found else None

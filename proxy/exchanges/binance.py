@@ -133,7 +133,7 @@ class Binance:
 
     def timestamp_window(self, params: Params) -> tuple[int, Decimal]:
         """The timestamp and recvWindow in milliseconds; a timestamp in microseconds is cut."""
-        stamp, window = params.get("timestamp"), params.get("recvWindow")
+        stamp, window = params.values.get("timestamp"), params.values.get("recvWindow")
         if stamp is None or _TIMESTAMP.fullmatch(stamp) is None:
             raise NotAuthentic(
                 Reason.TIMESTAMP_OUTSIDE_WINDOW, "timestamp is missing or not milliseconds or microseconds"

@@ -50,7 +50,8 @@ _SHAPES = {
     "TAKE_PROFIT_MARKET": Shape(OrderType.TAKE_PROFIT_MARKET, takes_price=False, takes_trigger=True),
     "TRAILING_STOP_MARKET": Shape(OrderType.TRAILING_STOP, takes_price=False, takes_trigger=False),
 }
-_CONDITIONAL_SHAPES = {name: shape for name, shape in _SHAPES.items() if name not in {"LIMIT", "MARKET"}}
+_PLAIN = frozenset({"LIMIT", "MARKET"})
+_CONDITIONAL_SHAPES = {name: shape for name, shape in _SHAPES.items() if name not in _PLAIN}
 # Looked up once: on an enumeration class that costs more than what follows from it.
 BOTH, LINEAR = Bucket.BOTH, Market.LINEAR
 _BUCKETS = {"BOTH": Bucket.BOTH, "LONG": Bucket.LONG, "SHORT": Bucket.SHORT}
@@ -68,10 +69,17 @@ class _Dialect(NamedTuple):
     trigger: str
     activation: str
     client: str
+    conditions: frozenset[str]  # what a plain order states none of
 
 
-_ORDERS = _Dialect(_SHAPES, "stopPrice", "activationPrice", "newClientOrderId")
-_ALGO_ORDERS = _Dialect(_CONDITIONAL_SHAPES, "triggerPrice", "activatePrice", "clientAlgoId")
+_ORDERS = _Dialect(
+    _SHAPES, "stopPrice", "activationPrice", "newClientOrderId",
+    frozenset({"stopPrice", "activationPrice", "callbackRate"}),
+)
+_ALGO_ORDERS = _Dialect(
+    _CONDITIONAL_SHAPES, "triggerPrice", "activatePrice", "clientAlgoId",
+    frozenset({"triggerPrice", "activatePrice", "callbackRate"}),
+)
 
 
 def _read_order(values: Values, dialect: _Dialect) -> Order:
@@ -86,11 +94,14 @@ def _read_order(values: Values, dialect: _Dialect) -> Order:
     if not close_position and quantity is None:
         raise OrderNotUnderstood("quantity is missing")
     matched = _read_match(values)
-    activation, callback = _read_trailing(values, venue_type, dialect)
+    price = _read_price(values, venue_type, shape, matched=matched)
+    trigger = activation = callback = None
+    if venue_type not in _PLAIN or not dialect.conditions.isdisjoint(values):
+        trigger = _read_trigger(values, venue_type, shape, dialect)
+        activation, callback = _read_trailing(values, venue_type, dialect)
     return Order(
         symbol=read_symbol(values), side=side, type=shape.type, market=LINEAR, quantity=quantity,
-        close_position=close_position, price=_read_price(values, venue_type, shape, matched=matched),
-        trigger_price=_read_trigger(values, venue_type, shape, dialect), activation_price=activation,
+        close_position=close_position, price=price, trigger_price=trigger, activation_price=activation,
         callback_rate=callback, price_follows_book=matched,
         time_in_force=read_time_in_force(values, "timeInForce"), bucket=bucket, reduce_only=reduce_only,
         client_order_id=read_client_id(values, dialect.client),
