@@ -18,7 +18,7 @@ from proxy.feeds.reading import Malformed, record
 from proxy.feeds.venue import Venue
 from rules import Fact, GlobalRisk, RiskLevel
 
-SIGNAL_BYTES_MAX = 256 * 1024
+SIGNAL_BYTES_MAX = 4 * 1024 * 1024  # a desk of ten thousand positions; a longer one is no signal
 AHEAD_MAX = timedelta(seconds=5)  # a clock may be a little ahead of ours; more is not believed
 
 

@@ -147,8 +147,9 @@ class HistoryFeed(Cycles):
 
     async def read_due(self) -> None:
         """Ask for every wanted series that today has not been read for; what fails is tried again later."""
-        due = self._due()
-        self.problems = {series: why for series, why in self.problems.items() if series in set(self._wanted())}
+        wanted = dict.fromkeys(self._wanted())
+        due = self._due(wanted)
+        self.problems = {series: why for series, why in self.problems.items() if series in wanted}
         for series in due:
             self._again_s[series] = self._clock.monotonic() + AGAIN_AFTER_S
             try:
@@ -163,10 +164,10 @@ class HistoryFeed(Cycles):
             series, why = next(iter(self.problems.items()))
             raise FeedFailed(f"{len(self.problems)} symbols could not be read; {series.symbol}: {why}")
 
-    def _due(self) -> list[Series]:
+    def _due(self, wanted: Iterable[Series]) -> list[Series]:
         today, now_s = day_of(self._clock.now()), self._clock.monotonic()
         due = []
-        for series in dict.fromkeys(self._wanted()):
+        for series in wanted:
             if self._read_on.get(series) == today or (series.exchange, series.market) not in self._venues:
                 continue
             if now_s >= self._again_s.get(series, float("-inf")):
