@@ -275,6 +275,7 @@ class App:
             on_bypass=bypasses.found,
             recorded=bypasses.recorded,
         )
+        self._stack.push_async_callback(self.ledger.save, now=True)
         self.feeds.start(self.tasks)
         self._stack.push_async_callback(self.feeds.close)
         self.losses = LossWatch(

@@ -34,6 +34,7 @@ RECENT = timedelta(seconds=120)  # a transfer this recent is worth what its coin
 SPAN_MAX = timedelta(days=7)  # of one question
 HISTORY_MAX = timedelta(days=85)  # Binance keeps three months of income
 PAGE = 1000
+EARNING = "LD"
 SURE = timedelta(seconds=1)  # what happened this close to a reading may or may not be in it
 
 # What neither trading nor holding a position brought. A bonus is money given, not money won.
@@ -96,7 +97,10 @@ class WalletFeed(Cycles):
         await self._ask_the_time()
         sample = await self._sample()
         self._ledger.take(self._account, self.market, sample)
-        if self._ledger.wallet(self._account, self.market).pending or self._missing_start is not None:
+        pending = self._ledger.wallet(self._account, self.market).pending
+        # A history asked for sooner than its lag after the reading could not explain it.
+        ripe = bool(pending) and pending[0].received <= self._now() - self._lag
+        if ripe or self._missing_start is not None:
             self._history.poke()
         await self._ledger.save()
 
@@ -184,6 +188,7 @@ class WalletFeed(Cycles):
 
     def _price(self, coin: str) -> tuple[Decimal, datetime | None]:
         """What a coin is worth, and since when that is known; None for what never changes."""
+        coin = self._underlying(coin)
         if coin in DOLLAR_COINS:
             return ONE, None
         price = self._book.coin_price(self._exchange, coin)
@@ -193,10 +198,19 @@ class WalletFeed(Cycles):
 
     async def _price_at(self, coin: str, instant: datetime, candles: str) -> Decimal:
         """What a coin was worth; of a moment ago, what it is worth."""
+        coin = self._underlying(coin)
         now_worth, _ = self._price(coin)
         if coin in DOLLAR_COINS or not now_worth or self._now() - instant < RECENT:
             return now_worth
         return await self._opened(f"{coin}USDT", instant, candles)
+
+    def _underlying(self, coin: str) -> str:
+        """What lies in flexible Earn is listed as LDUSDT, LDBNB, ..., has no market, and is worth what it is of."""
+        inner = coin.removeprefix(EARNING)
+        if inner in ("", coin):
+            return coin
+        own = self._book.coin_price(self._exchange, coin)
+        return inner if own is not None and not own.value else coin
 
     async def _opened(self, symbol: str, instant: datetime, candles: str) -> Decimal:
         """The price of a symbol in the minute of an instant."""

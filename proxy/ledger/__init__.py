@@ -37,11 +37,14 @@ DEFAULT_POLICY = LossPolicy()
 
 
 class _Shown(NamedTuple):
-    """Losses as computed last, and the instant (venue's time) at which the day ends that they are of."""
+    """Losses as computed last, of the day that ends at an instant (venue's time).
 
-    losses: Losses
-    as_of: datetime
+    Up to a monotonic instant nothing needs to be looked at again: the day has not ended and the time is known.
+    """
+
+    fact: Fact[Losses]
     day_ends: datetime
+    until_s: float
 
 
 class Ledger:
@@ -104,10 +107,12 @@ class Ledger:
         found = self._shown.get(account)
         if found is None or self._problem is not None:
             return None
+        if self._clock.monotonic() < found.until_s:
+            return found.fact
         venue_now = self._times[account].now()
         if venue_now is None:
             return None
-        losses = found.losses
+        losses, as_of = found.fact
         if venue_now >= found.day_ends:
             # The day has ended and no reading has begun the next one. The week may have ended with it.
             losses = replace(
@@ -117,7 +122,7 @@ class Ledger:
                 week_start_equity=None if self._week_ended(account, venue_now) else losses.week_start_equity,
                 week_start_balance=None if self._week_ended(account, venue_now) else losses.week_start_balance,
             )
-        return Fact(losses, found.as_of)
+        return Fact(losses, as_of)
 
     def venue_now(self, account: str) -> datetime | None:
         """What time it is at the account's venue."""
@@ -319,7 +324,12 @@ class Ledger:
         mark = kept.marks.last._replace(equity=equity, flows=flows)
         losses = shown(kept.marks, mark, policy)
         ends = day_ends(kept.marks.day_from, ZoneInfo(policy.time_zone), policy.day_starts_at)
-        self._shown[account] = _Shown(losses, min(as_of), ends)
+        time = self._times[account]
+        venue_now = time.now()
+        until_s = 0.0
+        if venue_now is not None:
+            until_s = min(time.known_until_s, self._clock.monotonic() + (ends - venue_now).total_seconds())
+        self._shown[account] = _Shown(Fact(losses, min(as_of)), ends, until_s)
 
     def _week_ended(self, account: str, venue_now: datetime) -> bool:
         policy, marks = self.policy_of(account), self._accounts[account].marks

@@ -71,6 +71,11 @@ class VenueTime:
         passed_s = monotonic_s - noted_s
         return server_time + timedelta(seconds=passed_s) if passed_s <= ANCHOR_AGE_MAX_S else None
 
+    @property
+    def known_until_s(self) -> float:
+        """The monotonic instant up to which the venue's time is known without asking again."""
+        return float("-inf") if self._anchor is None else self._anchor[1] + ANCHOR_AGE_MAX_S
+
     def now(self) -> datetime | None:
         """The venue's time now."""
         return self.at(self._clock.monotonic())

@@ -302,6 +302,16 @@ async def test_converting_dust_costs_its_charge_and_is_no_transfer(money):
     assert money.losses.day_transfers == 150
 
 
+async def test_what_goes_into_flexible_earn_is_still_there(money):
+    """400 USDT become LDUSDT, 0.05 BTC become LDBTC, which have no market: nothing is lost."""
+    for coin, amount in (("USDT", D(400)), ("BTC", D("0.05"))):
+        money.account.balance(coin).free -= amount
+        money.account.balance(f"LD{coin}").free += amount
+    await money.settle()
+
+    assert (money.lost, money.losses.day_worst) == (0, 0)
+
+
 async def test_a_gain_is_no_room_before_it_is_explained(money):
     """A rebate of 300 after a loss of 100: still 100 lost until the history says what it was."""
     money.exchange.treasury.income(money.account, "FUNDING_FEE", D(-100))
