@@ -245,7 +245,9 @@ class VersionedStore(ABC):
         except StoreUnavailable as error:
             return error
         try:
-            await self._write(Row.of(stored), self._events(stored))
+            row = Row.of(stored)
+            await self._write(row, self._events(stored))
+            self._last = (row, stored)  # the next read compares it and need not parse it
             log.info(
                 "policy.changed",
                 revision=stored.revision,

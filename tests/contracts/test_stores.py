@@ -8,7 +8,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from proxy.clock import ManualClock
-from proxy.errors import ConfigError, PolicyInvalid, ProfileNotFound, RevisionConflict, StoreUnavailable
+from proxy.errors import (
+    ConfigError,
+    PolicyInvalid,
+    ProfileNotFound,
+    RevisionConflict,
+    RevisionNotFound,
+    StoreUnavailable,
+)
 from proxy.stores import create_store, open_store, validated
 from rules.profile import default_policy
 from tests.contracts.conftest import BACKENDS
@@ -91,9 +98,11 @@ async def test_every_change_compares_the_revision(store, change):
     assert await store.get() == before
 
 
-@pytest.mark.parametrize(("updated_by", "reason"), [("", "why"), ("ana", ""), ("  ", "why")])
+@pytest.mark.parametrize(
+    ("updated_by", "reason"), [("", "why"), ("ana", ""), ("  ", "why"), ("ana", "a\0b"), ("\ud800", "why")]
+)
 async def test_a_change_needs_a_name_and_a_reason(store, updated_by, reason):
-    """An anonymous or unexplained change is refused."""
+    """An anonymous or unexplained change is refused, and one whose name or reason is no text."""
     with pytest.raises(PolicyInvalid, match="name or a reason"):
         await store.switch_mode("DEFENSIVE", updated_by=updated_by, reason=reason)
 
@@ -164,6 +173,57 @@ async def test_reset_brings_the_seed_back_as_a_new_revision(store):
 
     assert (reset.policy, reset.revision) == (SEED, 3)
     assert await store.get() == reset
+
+
+async def test_every_revision_is_listed_with_who_when_and_why(store, clock):
+    """Newest first, a page at a time; every one can be read whole."""
+    for hour in range(1, 6):
+        clock.advance(to=NOW + timedelta(hours=hour))
+        await store.switch_mode(("NORMAL", "DEFENSIVE")[hour % 2], updated_by=f"by {hour}", reason=f"reason {hour}")
+    listed = await store.history()
+
+    assert list(listed[:-1]) == [
+        (hour + 1, NOW + timedelta(hours=hour), f"by {hour}", f"reason {hour}") for hour in range(5, 0, -1)
+    ]
+    assert (listed[-1].revision, listed[-1].updated_at) == (1, NOW)
+    assert await store.history(limit=2) == listed[:2]
+    assert await store.history(limit=2, before=5) == listed[2:4]
+    assert await store.history(before=1) == ()
+    assert await store.history(before=999, limit=1) == listed[:1]
+    assert [(await store.get_revision(number)).policy.active_mode for number in (1, 2, 3, 6)] == [
+        "NORMAL", "DEFENSIVE", "NORMAL", "DEFENSIVE",
+    ]
+    assert await store.get_revision(6) == await store.get()
+    for limit in (0, -1, 201):
+        with pytest.raises(PolicyInvalid, match="1 to 200"):
+            await store.history(limit=limit)
+
+
+@pytest.mark.parametrize("revision", [0, -1, 2, 10**9])
+async def test_a_revision_that_never_was_is_not_found(store, revision):
+    """Neither read nor brought back, and nothing changes."""
+    with pytest.raises(RevisionNotFound, match=f"no revision {revision} of the policy, expected 1 to 1"):
+        await store.get_revision(revision)
+    with pytest.raises(RevisionNotFound):
+        await store.rollback(revision, expected_revision=1, **BY)
+
+    assert (await store.get()).revision == 1
+
+
+async def test_rollback_brings_an_older_policy_back_on_top(store):
+    """The old content is a new revision with its own author and reason; what was there stays in the history."""
+    told = []
+    await store.switch_mode("DEFENSIVE", **BY)
+    await store.put(default_policy(), expected_revision=2, **BY)
+    store.subscribe(told.append)
+    back = await store.rollback(2, expected_revision=3, updated_by="ben", reason="that was wrong")
+
+    assert (back.revision, back.updated_by, back.reason) == (4, "ben", "that was wrong")
+    assert back.policy == (await store.get_revision(2)).policy != (await store.get_revision(3)).policy
+    assert await store.get() == back == told[-1]
+    with pytest.raises(RevisionConflict, match="found revision 4"):
+        await store.rollback(1, expected_revision=3, **BY)
+    assert (await store.get()).revision == 4
 
 
 async def test_switching_the_mode_changes_the_mode_only(store):
