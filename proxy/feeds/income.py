@@ -7,7 +7,7 @@ for, and carried on by the monotonic clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -17,12 +17,12 @@ import structlog
 from proxy.book import Book
 from proxy.clock import Clock
 from proxy.feeds.polling import Cycle, Cycles
-from proxy.feeds.reading import identifier, number, record, rows, size, text
+from proxy.feeds.reading import flag, identifier, number, record, rows, size, text
 from proxy.feeds.stamps import MILLISECOND, instant_of, stamp
 from proxy.feeds.transfers import SpotTransfers
 from proxy.feeds.venue import FeedFailed, Reply, Venue
 from proxy.ledger import Flow, Ledger, Realised, Sample, VenueTime, value_of
-from rules import DOLLAR_COINS, Market
+from rules import DOLLAR_COINS, Filters, Market
 
 log = structlog.get_logger("riskgate.feeds")
 
@@ -34,6 +34,11 @@ RECENT = timedelta(seconds=120)  # a transfer this recent is worth what its coin
 SPAN_MAX = timedelta(days=7)  # of one question
 HISTORY_MAX = timedelta(days=85)  # Binance keeps three months of income
 PAGE = 1000
+DAY = timedelta(days=1)
+UNTOLD = (
+    "coins moved between the last reading before {} and now by more than trades, so nobody can tell what there was; "
+    "the start stays unknown until the next one"
+)
 EARNING = "LD"
 SURE = timedelta(seconds=1)  # what happened this close to a reading may or may not be in it
 
@@ -354,6 +359,34 @@ class FuturesWalletFeed(WalletFeed):
         return sorted(found.values(), key=lambda row: instant_of(row, "time"))
 
 
+class _Trade(NamedTuple):
+    """What a fill did to each coin."""
+
+    at: datetime
+    moved: tuple[tuple[str, Decimal], ...]
+
+
+def _trade(row: Mapping[str, Any], listed: Filters) -> _Trade:
+    sign = 1 if flag(row, "isBuyer") else -1
+    return _Trade(
+        instant_of(row, "time"),
+        (
+            (listed.base_asset, sign * size(row, "qty")),
+            (listed.quote_asset, -sign * size(row, "quoteQty")),
+            (text(row, "commissionAsset"), -size(row, "commission")),
+        ),
+    )
+
+
+def _less(cash: Mapping[str, Decimal], trades: Iterable[_Trade]) -> dict[str, Decimal]:
+    """What there was before some trades; a coin of which nothing was there is left out."""
+    before = dict(cash)
+    for trade in trades:
+        for coin, amount in trade.moved:
+            before[coin] = before.get(coin, ZERO) - amount
+    return {coin: held for coin, held in before.items() if held}
+
+
 class SpotWalletFeed(WalletFeed):
     """The spot wallet: what coins there are, and every history that money comes or goes by."""
 
@@ -373,18 +406,42 @@ class SpotWalletFeed(WalletFeed):
         return await self._transfers.read(since, known_to, now, counted), []
 
     async def _rebuild(self, begins: datetime) -> None:
-        """Known where nothing but prices moved since before the window began; else it cannot be told exactly."""
-        wallet = self._ledger.wallet(self._account, self.market)
-        sample = wallet.placed
+        """What there is less what was traded since, if trades alone explain what moved since before it began."""
         last = self._ledger.before(self._account, self.market, begins)
-        if sample is None or last is None or last.cash != sample.cash or wallet.since(last.sent):
-            raise FeedFailed(
-                f"coins moved between the last reading before {begins.isoformat()} and now, so nobody can tell what "
-                "there was; the day's start stays unknown until the next one begins"
-            )
-        prices = {coin: await self._price_at(coin, begins, "/api/v3/klines") for coin in sample.cash}
-        worth = value_of(sample.cash, prices)
+        sample = await self._sample()
+        if last is None or self._ledger.wallet(self._account, self.market).since(last.sent):
+            raise FeedFailed(UNTOLD.format(begins.isoformat()))
+        trades = await self._trades(last.cash.keys() | sample.cash.keys(), last.sent)
+        if (await self._sample()).cash != sample.cash:
+            raise FeedFailed("coins moved while the start of the day was worked out; it is tried again")
+        if _less(sample.cash, trades) != {coin: held for coin, held in last.cash.items() if held}:
+            raise FeedFailed(UNTOLD.format(begins.isoformat()))
+        cash = _less(sample.cash, [trade for trade in trades if trade.at >= begins])
+        prices = {coin: await self._price_at(coin, begins, "/api/v3/klines") for coin in cash}
+        worth = value_of(cash, prices)
         self._ledger.start(self._account, self.market, begins, equity=worth, balance=worth)
+
+    async def _trades(self, coins: Collection[str], since: datetime) -> list[_Trade]:
+        """Every fill since an instant, of every pair of coins that were or are held."""
+        found: dict[tuple[str, str], _Trade] = {}
+        until = self._now()
+        for symbol, listed in self._book.filters(self._exchange, self.market).items():
+            if listed.base_asset not in coins or listed.quote_asset not in coins:
+                continue
+            start = since
+            while start <= until:
+                end = start + DAY - MILLISECOND
+                asked = {"symbol": symbol, "startTime": stamp(start), "endTime": stamp(end), "limit": str(PAGE)}
+                page = rows((await self._venue.get("/api/v3/myTrades", asked, signed=True)).found)
+                found |= {(symbol, identifier(row, "id")): _trade(row, listed) for row in page}
+                if len(page) < PAGE:
+                    start = end + MILLISECOND
+                    continue
+                last = max(instant_of(row, "time") for row in page)
+                if last <= start:
+                    raise FeedFailed("/api/v3/myTrades: more fills of one millisecond than a page holds")
+                start = last
+        return list(found.values())
 
     async def _worth(self, coin: str, instant: datetime) -> Decimal:
         return await self._price_at(coin, instant, "/api/v3/klines")

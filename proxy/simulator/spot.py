@@ -415,11 +415,16 @@ class Spot:
         symbol = symbol_of(call.values)
         order_id = read.optional_integer(call.values, "orderId")
         limit = min(read.optional_integer(call.values, "limit") or 500, 1000)
+        since, until = (read.optional_integer(call.values, name) for name in ("startTime", "endTime"))
+        if since is not None and until is not None and until - since > 86_400_000:
+            raise Rejection(-1127, "More than 24 hours between startTime and endTime.")
         found = [
             trade for trade in call.account.trades[BOOK]
             if trade.symbol == symbol.name and order_id in (None, trade.order_id)
+            and (since or 0) <= trade.at_ms and (until is None or trade.at_ms <= until)
         ]
-        return [shapes.trade(trade) for trade in found[-limit:]]
+        # From a time on, the oldest; without one, the newest.
+        return [shapes.trade(trade) for trade in (found[:limit] if since is not None else found[-limit:])]
 
     def get_account(self, call: Call) -> object:
         """GET /api/v3/account."""

@@ -440,12 +440,37 @@ async def test_a_missed_midnight_of_spot_is_known_where_nothing_moved(money):
     assert money.losses.day_start_equity == 21_000
 
 
-async def test_a_missed_midnight_of_spot_stays_unknown_where_coins_moved(money):
-    """Nobody can tell what there was: unknown, and said so in the feed's health."""
+@pytest.mark.parametrize("in_bnb", [False, True])
+async def test_a_missed_midnight_of_spot_is_worked_out_from_trades(money, in_bnb):
+    """Sold before midnight, bought after it, fees paid in BNB or not: what there was at midnight in between."""
+    money.exchange.treasury.deposit(money.account, "BNB", D(1))
+    money.account.burns_bnb = in_bnb
+    await money.settle()
+    await money.ledger.save(now=True)
+    money.wait(hours=3)
+    money.trade(Side.SELL, "0.02", market="spot")
+    money.clock.advance(to=datetime(2026, 3, 5, 0, 0, 0, tzinfo=UTC))
+    spot = {coin: balance.free for coin, balance in money.account.balances.items()}
+    there_was = spot["USDT"] + spot["BTC"] * 60_000 + spot["BNB"] * 600 + 10_000
+    money.wait(hours=8)
+    money.trade(Side.BUY, "0.01", market="spot")
+    money.trade(Side.BUY, "0.1", symbol="ETHUSDT", market="spot")
+    money.wait(seconds=10)
+    await money.restart()
+    money.wait(seconds=10)
+    await money.settle()
+    await money.settle()
+
+    assert abs(money.losses.day_start_equity - there_was) < D("0.00001")
+
+
+async def test_a_missed_midnight_of_spot_stays_unknown_where_more_than_trades_moved_coins(money):
+    """A transfer in the same night: unknown, and said so in the feed's health."""
     await money.settle()
     await money.ledger.save(now=True)
     money.clock.advance(to=datetime(2026, 3, 5, 8, 0, 0, tzinfo=UTC))
-    money.trade(Side.BUY, "0.01", market="spot")
+    money.exchange.treasury.convert_dust(money.account, "BTC")
+    money.wait(seconds=10)
     await money.restart()
     money.wait(seconds=10)
     await money.read()
@@ -484,7 +509,7 @@ async def test_a_history_the_venue_no_longer_keeps_is_said(money):
 
 @pytest.mark.parametrize("seed", [*range(12), *(pytest.param(n, marks=pytest.mark.long) for n in range(12, 300))])
 async def test_losses_equal_a_brute_force_ledger_after_any_history(money, seed):
-    """Random fills, funding, prices and transfers on both wallets, read and explained at random moments."""
+    """Random fills, funding, prices, transfers and restarts, read and explained at random moments."""
     pick, treasury = Random(seed), money.exchange.treasury
     transferred = D(0)
 
@@ -503,7 +528,7 @@ async def test_losses_equal_a_brute_force_ledger_after_any_history(money, seed):
     ]
     for _ in range(25):
         money.wait(seconds=pick.choice([2, 30, 600]))
-        act = pick.randint(0, 8)
+        act = pick.randint(0, 9)
         if act == 0:
             amount = some(1, 500)
             move(amount)
@@ -518,6 +543,9 @@ async def test_losses_equal_a_brute_force_ledger_after_any_history(money, seed):
             amount = some(1, 100)
             move(-amount)
             treasury.transfer(money.account, "MAIN_FUNDING", "USDT", amount)
+        elif act == 9:
+            await money.ledger.save(now=True)
+            await money.restart()
         else:
             pick.choice(acts)()
         money.wait(seconds=2)
