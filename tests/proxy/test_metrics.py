@@ -93,6 +93,8 @@ def test_the_stop_is_shown_and_its_triggers_counted(metrics):
     metrics.stop_found(Stop(level=EssLevel.CLEAR))
     assert value(metrics, "riskgate_ess_level", scope="global") == 0
     metrics.stop_changed(Stop(level=EssLevel.HALT, source="api"))
+    metrics.heard("desk", "linear", is_live=True, drifts=2)
+    metrics.bypassed("desk", 1)
     metrics.stop_changed(Stop(level=EssLevel.REDUCE_ONLY, scope="account:a", source="from a user's own text"))
     metrics.stop_changed(Stop(level=EssLevel.CLEAR, source="api"))
     assert value(metrics, "riskgate_ess_level", scope="global") == 0
@@ -115,6 +117,8 @@ def test_the_names_that_dashboards_rely_on(metrics):
     metrics.reserved({"in_flight": 2, "unknown": 1})
     metrics.unclassified("unknown")
     metrics.stop_changed(Stop(level=EssLevel.HALT, source="api"))
+    metrics.heard("desk", "linear", is_live=True, drifts=2)
+    metrics.bypassed("desk", 1)
     text = generate_latest(metrics.registry).decode()
     for name in (
         "risk_gate_allows_total", "risk_gate_blocks_total", "risk_gate_scale_downs_total",
@@ -122,6 +126,7 @@ def test_the_names_that_dashboards_rely_on(metrics):
         "riskgate_added_latency_seconds_bucket", "riskgate_upstream_seconds_bucket", "riskgate_ess_level",
         "riskgate_audit_healthy", "riskgate_build_info", "riskgate_reservations",
         "riskgate_unclassified_requests_total", "riskgate_log_lines_dropped", "riskgate_loop_lag_seconds",
+        "riskgate_account_live", "riskgate_account_drifts", "riskgate_account_bypasses",
     ):  # fmt: skip
         assert f"\n{name}" in text, name
     assert 'riskgate_build_info{python="' in text
