@@ -28,7 +28,8 @@ LIMITS = {f"exposure_{what}_max": (LIMIT, f"{what}_exposure_exceeds_limit") for 
 async def crowd(folder: Path, orders: int, seed: int, *, account: str, limit: str) -> Counter[tuple[int, str]]:
     """Send all orders in one moment; what was answered."""
     dice = random.Random(seed)
-    lane = {"connections_max": str(dice.choice((2, 8, 64)))}
+    # A thousand judgements at once may take a busy machine seconds: nobody gives up waiting for a connection.
+    lane = {"connections_max": str(dice.choice((2, 8, 64))), "connect_timeout": "30s", "total_timeout": "60s"}
     async with open_run(folder, size={limit: LIMITS[limit][0]}, upstream=lane) as run:
         run.sim.inject(Fault("latency", times=None, match=f"POST {ORDER_PATH}", latency_s=dice.choice((0.0, 0.02))))
         # Several connections for each bot, so that its orders are judged at the same time as well.
