@@ -4,6 +4,7 @@ Statistics are floats here, money is decimal. Nothing of it stands on the path o
 evaluates beside it, and orders read the last signal from memory.
 """
 
+from proxy.global_risk.blas import THREADS_VARIABLE as THREADS_VARIABLE  # first: it has to run before numpy does
 from proxy.global_risk.by_var import ByVar, Portfolio, Room, VarLimits, largest_quantity
 from proxy.global_risk.engine import GlobalRiskEngine
 from proxy.global_risk.history import Series

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import os
 import random
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from proxy.global_risk import arithmetic as a
 from proxy.global_risk import measures
+from proxy.global_risk.blas import THREADS_VARIABLE
 
 PORTFOLIOS = 1000
 
@@ -169,3 +174,15 @@ def test_a_covariance_of_one_portfolio_is_its_variance():
     returns, net = pick.normal(0, 0.03, (90, 4)), np.array([1.0, -2.0, 0.5, 3.0])
 
     assert net @ a.ewma_covariance(returns) @ net == pytest.approx(a.ewma_deviation(returns @ net) ** 2, rel=1e-12)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are counted where the kernel lists them")
+def test_linear_algebra_starts_no_threads_of_its_own():
+    """In a fresh process: one thread after everything is imported, and a variable that is set already stands."""
+    told = "import os; {} import proxy.global_risk; print(len(os.listdir('/proc/self/task')), os.environ[{!r}])"
+    for before, wanted in (("", ["1", "1"]), (f"os.environ[{THREADS_VARIABLE!r}] = '2';", ["2", "2"])):
+        code = told.format(before, THREADS_VARIABLE)
+        environ = {name: value for name, value in os.environ.items() if name != THREADS_VARIABLE}
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ)
+        assert found.stdout.split()[1] == wanted[1]
+        assert before or found.stdout.split()[0] == wanted[0]
