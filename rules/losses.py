@@ -51,22 +51,18 @@ class Rung(NamedTuple):
 
 def daily_loss(losses: Losses, equity: Decimal) -> Measure:
     """The loss since the day began. Raises FactMissing where that is not known."""
-    return _of_window(
-        losses, equity, losses.day_start_equity, losses.day_start_balance, losses.day_transfers, losses.day_worst, "day"
-    )
+    start = losses.day_start_equity
+    if start is not None and losses.base is START_OF_DAY:
+        return _measure(start, losses.day_transfers, start, equity, losses.day_worst)
+    return _of_contract(losses, equity, losses.day_start_balance, losses.day_transfers, losses.day_worst, "day")
 
 
 def weekly_loss(losses: Losses, equity: Decimal) -> Measure:
     """The loss since the week began. Raises FactMissing where that is not known."""
-    return _of_window(
-        losses,
-        equity,
-        losses.week_start_equity,
-        losses.week_start_balance,
-        losses.week_transfers,
-        losses.week_worst,
-        "week",
-    )
+    start = losses.week_start_equity
+    if start is not None and losses.base is START_OF_DAY:
+        return _measure(start, losses.week_transfers, start, equity, losses.week_worst)
+    return _of_contract(losses, equity, losses.week_start_balance, losses.week_transfers, losses.week_worst, "week")
 
 
 def drawdown_loss(losses: Losses, equity: Decimal, limit: Decimal | None = None) -> Measure:
@@ -99,19 +95,12 @@ def derisked(drawdown_share: Decimal, ladder: Sequence[Rung]) -> Decimal:
     return min((rung.factor for rung in ladder if drawdown_share >= rung.drawdown), default=ONE)
 
 
-def _of_window(
-    losses: Losses,
-    equity: Decimal,
-    start: Decimal | None,
-    balance: Decimal | None,
-    transfers: Decimal,
-    worst: Decimal,
-    window: str,
+def _of_contract(
+    losses: Losses, equity: Decimal, balance: Decimal | None, transfers: Decimal, worst: Decimal, window: str
 ) -> Measure:
+    """A loss that is counted from a balance, in shares of the initial capital."""
     if losses.base is START_OF_DAY:
-        if start is None:
-            raise FactMissing(f"{window}_start_equity")
-        return _measure(start, transfers, start, equity, worst)
+        raise FactMissing(f"{window}_start_equity")
     if balance is None:
         raise FactMissing(f"{window}_start_balance")
     if losses.initial_capital is None:
