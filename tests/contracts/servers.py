@@ -23,6 +23,7 @@ POSTGRES_URL = "RISKGATE_TEST_POSTGRES_URL"
 REDIS_URL = "RISKGATE_TEST_REDIS_URL"
 PASSWORD = "p:a/s@s%w#o r?d"  # every character that a URL would have to escape
 START_TIMEOUT_S = 30.0
+STOP_TIMEOUT_S = 5.0
 
 
 def free_port() -> int:
@@ -75,7 +76,11 @@ class Server:
         """End it; SIGKILL as a crash would."""
         if self.process is not None:
             self.process.send_signal(number)
-            self.process.wait(START_TIMEOUT_S)
+            try:
+                self.process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(START_TIMEOUT_S)
             self.process = None
 
     def close(self) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -242,6 +244,54 @@ async def test_a_locked_file_is_an_outage_not_damage(path, monkeypatch):
             await store.switch_mode("NORMAL", **BY)
         holder.execute("ROLLBACK")
     assert (await store.switch_mode("NORMAL", **BY)).revision == 3
+    await store.close()
+
+
+async def test_a_full_disk_is_an_outage_and_ends_when_there_is_room(path):
+    """A change that finds no room is refused and changes nothing; reads go on; with room it works again."""
+    store = await SqliteStore.open(path, clock=CLOCK)
+    rest = [f"SYMBOL{number}USDT" for number in range(20_000)]
+    large = default_policy(accounts={"main": {"strategies": "any", "symbols": rest}})
+    before = await store.get()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, hard))  # files of this process cannot grow past it
+    try:
+        with pytest.raises(StoreUnavailable, match=r"SQLITE_(FULL|IOERR)"):
+            await store.put(large, expected_revision=2, **BY)
+        assert await store.get() == before
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert (await store.put(large, expected_revision=2, **BY)).revision == 3
+    assert [one.revision for one in await store.history()] == [3, 2, 1]
+    await store.close()
+
+
+async def test_a_long_document_is_read_beside_the_event_loop(path):
+    """A policy of a megabyte holds nobody up while it is read, and a poll that finds it unchanged costs little."""
+    store = await SqliteStore.open(path, clock=CLOCK)
+    limits = {f"SYMBOL{number}USDT": {"leverage_max": "3"} for number in range(5000)}
+    await store.put(default_policy(symbols=limits), expected_revision=2, **BY)
+    other = await SqliteStore.open(path, clock=CLOCK)
+    longest = 0.0
+
+    async def beat() -> None:
+        nonlocal longest
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(0)
+            longest = max(longest, time.perf_counter() - began)
+
+    beating = asyncio.ensure_future(beat())
+    other._last = None
+    assert len((await other.get()).policy.symbols) == 5000
+    beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
+    first = await other.get()
+
+    assert await other.get() is first
+    assert longest < 0.5, longest
+    await other.close()
     await store.close()
 
 
