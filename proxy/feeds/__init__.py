@@ -200,7 +200,6 @@ def assemble(
                 place.name, market, book, reservations, clock, shared.server_time, watch=watch, lag_ms=times.lag_ms,
                 unread_max_s=3 * times.calm_s + 10,
             )  # fmt: skip
-            live.wants_time = shared.read_time_early
             feed = _account_feed(source, market, venue, book, live, day_start, clock, times, streams, session)
             feeds.append(feed)
             pokes[place.name, market] = feed

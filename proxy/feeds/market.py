@@ -62,6 +62,7 @@ class MarketFeed(Cycles):
             f"{name}.prices", read_prices, every_s=prices_s, clock=clock, venue=venue, poke_min_s=POKE_MIN_S
         )
         self._time = Cycle(f"{name}.time", self._read_time, every_s=time_s, clock=clock, venue=venue)
+        self.server_time.doubted = self._time.poke
         super().__init__(
             name,
             (
@@ -107,10 +108,6 @@ class MarketFeed(Cycles):
         """Nobody tells marks any more: read them now, and from now on."""
         self._marks = {}
         self._prices.poke()
-
-    def read_time_early(self) -> None:
-        """Something does not fit the venue's time as it was measured."""
-        self._time.poke()
 
     async def _read_time(self) -> None:
         path = "/api/v3/time" if self._market is Market.SPOT else "/fapi/v1/time"

@@ -69,7 +69,6 @@ class Live:
         self._suspects: dict[tuple[str, str, str], tuple[Difference, float]] = {}
         self._seen: OrderedDict[tuple[str, NameKind, str], None] = OrderedDict()
         self.wants_reading: Callable[[], None] = _nothing
-        self.wants_time: Callable[[], None] = _nothing
         self.wants_connection: Callable[[], None] = _nothing
         self.drifts = 0
         self.events = 0
@@ -157,9 +156,9 @@ class Live:
         if late_ms > LATE_MAX_MS:
             log.warning("stream.late", account=self.account, market=self.market.value, late_ms=late_ms)
             self.gap()
-            self.wants_time()
+            self._time.doubted()
         elif late_ms < -AHEAD_MAX_MS:
-            self.wants_time()
+            self._time.doubted()
 
     def step(self, step: Step, created_ms: int) -> None:
         """Something happened to an order."""

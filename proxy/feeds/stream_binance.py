@@ -71,7 +71,7 @@ class UserStream:
 
     async def address(self) -> str:
         """Where to connect; not before the venue's time is known, which events are compared with."""
-        if not self._time.is_known:
+        if not await self._time.known():
             raise FeedFailed("the venue's time has not been measured yet")
         return await self._address()
 

@@ -149,7 +149,8 @@ def spot_step(event: Mapping[str, Any], filters: Mapping[str, Filters]) -> Step:
             last[paid] = last.get(paid, ZERO) - number(event, "n")
     order = WorkingOrder(
         order_id=identifier(event, "i"),
-        client_order_id=_name(event, "c"),
+        # Of a cancelled order `c` is the name of the cancel.
+        client_order_id=(_name(event, "C") if event.get("x") == "CANCELED" else None) or _name(event, "c"),
         side=side,
         bucket=Bucket.BOTH,
         remaining=max(ZERO, size(event, "q") - executed),

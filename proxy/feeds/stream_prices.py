@@ -81,7 +81,7 @@ class PriceStream:
 
     async def address(self) -> str:
         """Where to connect; not before the venue's time is known, which says how old a price is."""
-        if not self._time.is_known:
+        if not await self._time.known():
             raise FeedFailed("the venue's time has not been measured yet")
         return self._address
 

@@ -30,6 +30,7 @@ RETRY_AFTER_MAX_S = 3 * 24 * 3600
 PAUSE_S = 10.0  # where the venue says to slow down and not for how long
 BANNED = 418
 TOO_MANY = 429
+TIMESTAMP_WRONG = -1021
 ERROR_BYTES_MAX = 16 * 1024
 
 
@@ -166,7 +167,10 @@ class Venue:
         url = URL(f"{self._origin}{path}" + (f"?{query}" if query else ""), encoded=True)
         status, body = await self._fetch(method, url, headers, bytes_max, path)
         if status != 200:
-            raise self._failed(path, status, body)
+            failed = self._failed(path, status, body)
+            if failed.code == TIMESTAMP_WRONG:
+                self.server_time.doubted()
+            raise failed
         if len(body) > READ_IN_THREAD_BYTES:
             found = await asyncio.to_thread(document, body, bytes_max=bytes_max)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from proxy.clock import SystemClock
 from proxy.exchanges.base import Answer, AnswerKind, OrderState
 from proxy.feeds import Cadence, Feeds, StreamOrigins, assemble
 from proxy.reservations import Fate
@@ -248,6 +250,43 @@ async def test_keeping_a_key_alive_that_is_gone_connects_anew(streamed):
     assert await cycle.once()
     await streamed.until(lambda: streamed.exchange.accounts["main"].listen_key not in (None, before))
     await streamed.until(lambda: streamed.live(Market.LINEAR).is_live)
+
+
+class SteppedClock(SystemClock):
+    """The machine's clock, set to another time."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        """That time."""
+        return super().now() + self.ahead
+
+
+@pytest.mark.parametrize("whose", ["exchange", "ours"])
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_a_clock_that_is_set_is_measured_again(world, whose, hours):
+    """The exchange's or this machine's, forth or back by an hour: soon the account is heard again, and right."""
+    ours, theirs = SteppedClock(), SteppedClock()
+    world.clock, world.exchange._clock = ours, theirs
+    await world.exchange.start_streams()
+    streamed = Streamed(world)
+    try:
+        await streamed.start()
+        await streamed.send("POST", "/fapi/v1/order", quantity="0.010", **LIMIT)
+        (theirs if whose == "exchange" else ours).ahead = timedelta(hours=hours)
+        streamed.clock = theirs  # what this test sends itself is stamped with the exchange's time
+        made = await streamed.send("POST", "/fapi/v1/order", quantity="0.020", **LIMIT)
+        streamed.exchange.fill(made["orderId"], D("0.005"))
+        streamed.live(Market.LINEAR).wants_reading()
+        await streamed.until(lambda: streamed.waiting() == Sides(buy=D("0.025")))
+        await streamed.until(lambda: all(streamed.live(market).is_live for market in Market))
+        await streamed.until(lambda: streamed.symbol(Market.LINEAR).position.value == Position(both=D("0.005")))
+        now = ours.now()
+        await streamed.until(lambda: streamed.symbol(Market.LINEAR).position.as_of > now - timedelta(seconds=1))
+    finally:
+        await streamed.feeds.close()
+        await streamed.tasks.close()
 
 
 async def test_a_terminated_spot_subscription_is_made_again(streamed):
