@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -51,7 +51,7 @@ from proxy.logs import order_decided
 from proxy.metrics import Metrics
 from proxy.reservations import Reservations
 from proxy.stores.policies import Policies
-from proxy.upstream import StreamedResponse, Upstream
+from proxy.upstream import StreamedResponse
 from proxy.wire import WireRequest, WireResponse
 from rules import (
     Caller,
@@ -90,6 +90,25 @@ class AccountWatcher(Protocol):
         ...
 
 
+class Lane(Protocol):
+    """The way to the venue: a request goes out once."""
+
+    async def send(
+        self,
+        family: str,
+        request: WireRequest,
+        *,
+        last_look: Callable[[], None] | None = None,
+        tracked: bool = False,
+    ) -> WireResponse:
+        """Send and return the answer; `last_look` raises to refuse in the step of the write, `tracked` marks orders."""
+        ...
+
+    async def stream(self, family: str, request: WireRequest) -> StreamedResponse:
+        """Send a read; the head now, the body as it is taken."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What a pipeline is made of."""
@@ -101,7 +120,7 @@ class Parts:
     reservations: Reservations
     audit: Audit
     latch: EssLatch
-    upstream: Upstream
+    upstream: Lane
     metrics: Metrics
     watcher: AccountWatcher
     clock: Clock
