@@ -35,6 +35,7 @@ SPAN_MAX = timedelta(days=7)  # of one question
 HISTORY_MAX = timedelta(days=85)  # Binance keeps three months of income
 PAGE = 1000
 DAY = timedelta(days=1)
+REBUILD_EVERY_S = 15.0  # it asks for much
 UNTOLD = (
     "coins moved between the last reading before {} and now by more than trades, so nobody can tell what there was; "
     "the start stays unknown until the next one"
@@ -56,6 +57,10 @@ RESULTS = frozenset(
         "POSITION_LIMIT_INCREASE_FEE", "FEE_RETURN", "BFUSD_REWARD",
     }
 )  # fmt: skip
+
+
+class NeverTold(FeedFailed):
+    """What there was when a window began cannot be known, now or later."""
 
 
 class WalletFeed(Cycles):
@@ -90,6 +95,8 @@ class WalletFeed(Cycles):
         self._timed_s = float("-inf")
         self._counted: dict[str, datetime] = {}  # fills that were told, for as long as they come again
         self._fills_from: datetime | None = None
+        self._untold_start: datetime | None = None  # the window whose start nobody can tell
+        self._rebuild_from_s = float("-inf")
         name = f"losses.{account}.{'spot' if self.market is Market.SPOT else 'futures'}"
         self._history = Cycle(
             f"{name}.history", self._read_history, every_s=history_s, clock=clock, venue=venue,
@@ -105,7 +112,8 @@ class WalletFeed(Cycles):
         pending = self._ledger.wallet(self._account, self.market).pending
         # A history asked for sooner than its lag after the reading could not explain it.
         ripe = bool(pending) and pending[0].received <= self._now() - self._lag
-        if ripe or self._missing_start is not None:
+        begins = self._missing_start
+        if ripe or (begins is not None and begins != self._untold_start):
             self._history.poke()
         await self._ledger.save()
 
@@ -123,9 +131,24 @@ class WalletFeed(Cycles):
         flows, fills = await self._flows(since - OVERLAP, since, now)
         self._ledger.learn(self._account, self.market, flows, complete_to=now - self._lag)
         self._ledger.realise(self._account, self._untold(fills, since - OVERLAP))
+        await self._ledger.save()
+        await self._find_start()
+
+    async def _find_start(self) -> None:
+        """Work out a start that nobody saw; what cannot be known is asked for once, and said from then on."""
         begins = self._missing_start
-        if begins is not None:
+        if begins is None:
+            return
+        if begins == self._untold_start:
+            raise FeedFailed(UNTOLD.format(begins.isoformat()))
+        if self._clock.monotonic() < self._rebuild_from_s:
+            return
+        self._rebuild_from_s = self._clock.monotonic() + REBUILD_EVERY_S
+        try:
             await self._rebuild(begins)
+        except NeverTold:
+            self._untold_start = begins
+            raise
         await self._ledger.save()
 
     def _untold(self, fills: Sequence[Realised], since: datetime) -> list[Realised]:
@@ -410,12 +433,12 @@ class SpotWalletFeed(WalletFeed):
         last = self._ledger.before(self._account, self.market, begins)
         sample = await self._sample()
         if last is None or self._ledger.wallet(self._account, self.market).since(last.sent):
-            raise FeedFailed(UNTOLD.format(begins.isoformat()))
+            raise NeverTold(UNTOLD.format(begins.isoformat()))
         trades = await self._trades(last.cash.keys() | sample.cash.keys(), last.sent)
         if (await self._sample()).cash != sample.cash:
             raise FeedFailed("coins moved while the start of the day was worked out; it is tried again")
         if _less(sample.cash, trades) != {coin: held for coin, held in last.cash.items() if held}:
-            raise FeedFailed(UNTOLD.format(begins.isoformat()))
+            raise NeverTold(UNTOLD.format(begins.isoformat()))
         cash = _less(sample.cash, [trade for trade in trades if trade.at >= begins])
         prices = {coin: await self._price_at(coin, begins, "/api/v3/klines") for coin in cash}
         worth = value_of(cash, prices)

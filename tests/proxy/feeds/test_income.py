@@ -477,8 +477,15 @@ async def test_a_missed_midnight_of_spot_stays_unknown_where_more_than_trades_mo
     history = next(feed for feed in money.wallets if feed.name.endswith("spot")).cycles[1]
     assert not await history.once()
 
+    asked = sum(b"myTrades" in one.target for one in money.exchange.received)
+    for _ in range(3):
+        money.wait(seconds=60)
+        await money.read()
+        assert not await history.once()
+
     assert money.losses.day_start_equity is None
     assert "nobody can tell what there was" in history.health().last_error
+    assert sum(b"myTrades" in one.target for one in money.exchange.received) == asked  # it is not asked for again
 
 
 async def test_a_step_of_our_own_clock_changes_no_window(money):
