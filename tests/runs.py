@@ -315,7 +315,8 @@ def policy_of(*, scaling: str = "off", size: Mapping[str, str] | None = None) ->
 def settings_tree(
     folder: Path, exchange_url: str, *, sync: str = "process", upstream: Mapping[str, object] | None = None,
     account_interval: str = "500ms", market_interval: str = "500ms", markets: tuple[str, ...] = ("futures",),
-    connections_max: int = 2000, accounts: Mapping[str, object] | None = None, **feeds: str,
+    connections_max: int = 2000, accounts: Mapping[str, object] | None = None,
+    store: Mapping[str, object] | None = None, **feeds: str,
 ) -> dict[str, Any]:  # fmt: skip
     """The settings as a file would state them."""
     names = range(BOTS)
@@ -334,6 +335,7 @@ def settings_tree(
         "policy_file": str(folder / "policy.yaml"),
         "upstream": {**dict.fromkeys(FAMILIES, exchange_url), **(upstream or {})},
         "audit": {"sync": sync},
+        "store": dict(store or {}),
         "feeds": {"account_interval": account_interval, "market_interval": market_interval, **feeds},
         "log": {"level": "error", "format": "console"},
         "accounts": {

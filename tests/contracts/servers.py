@@ -246,8 +246,8 @@ class Relay:
             there, back = await asyncio.open_connection(*self._to)
             self._writers.add(back)
             await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
-        except OSError:
-            pass  # either side is gone, so both are
+        except (OSError, asyncio.CancelledError):
+            pass  # either side is gone, or the relay is, so both are
         finally:
             for one in (writer, *([back] if "back" in locals() else [])):
                 self._writers.discard(one)
