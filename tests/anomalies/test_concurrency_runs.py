@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from proxy import app as app_module
 from proxy.simulator.faults import Fault
 from tests.runs import ORDER_PATH, Reply, open_run, tell
 
 ROOM = 10
+# A thousand judgements at once may take a busy machine many seconds. Facts must not grow too old meanwhile, nor may
+# an order give up waiting for a connection: both are answered safely, and fewer than ten would arrive.
+PATIENT = "ages: {price_s: '120', account_s: '120'}\n"
+QUEUE_TIMEOUT_S = 60.0
 NOTIONAL = 59000 * 5 // 1000  # of one order, in USDT
 BOTS = 5
 # Ten orders fit, an eleventh would not; the rest is less than one order.
@@ -25,12 +31,20 @@ LIMITS = {f"exposure_{what}_max": (LIMIT, f"{what}_exposure_exceeds_limit") for 
 }
 
 
+@pytest.fixture(autouse=True)
+def patient_lane(monkeypatch):
+    """Wait for a connection as long as it takes."""
+    made = app_module._upstream_settings
+    monkeypatch.setattr(
+        app_module, "_upstream_settings", lambda settings: replace(made(settings), queue_timeout_s=QUEUE_TIMEOUT_S)
+    )
+
+
 async def crowd(folder: Path, orders: int, seed: int, *, account: str, limit: str) -> Counter[tuple[int, str]]:
     """Send all orders in one moment; what was answered."""
     dice = random.Random(seed)
-    # A thousand judgements at once may take a busy machine seconds: nobody gives up waiting for a connection.
     lane = {"connections_max": str(dice.choice((2, 8, 64))), "connect_timeout": "30s", "total_timeout": "60s"}
-    async with open_run(folder, size={limit: LIMITS[limit][0]}, upstream=lane) as run:
+    async with open_run(folder, size={limit: LIMITS[limit][0]}, upstream=lane, more_policy=PATIENT) as run:
         run.sim.inject(Fault("latency", times=None, match=f"POST {ORDER_PATH}", latency_s=dice.choice((0.0, 0.02))))
         # Several connections for each bot, so that its orders are judged at the same time as well.
         wires = [run.bot(account, number % BOTS) for number in range(orders)]
