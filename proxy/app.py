@@ -58,7 +58,8 @@ from proxy.reservations import Reservations
 from proxy.status import Status
 from proxy.stores import create_store, open_store, store_exists
 from proxy.stores.base import PolicyStore
-from proxy.stores.legacy_env import read_legacy, tightened
+from proxy.stores.changes import changes
+from proxy.stores.legacy_env import LegacySettings, read_legacy, tightened
 from proxy.stores.policies import Policies
 from proxy.tasks import Tasks
 from proxy.upstream import Upstream, UpstreamSettings, tls_context
@@ -197,8 +198,10 @@ class App:
             "data_dir": settings.data_dir,
             "password": None if password is None else password.get_secret_value(),
         }
+        # What cannot be read stops every start, not only the first.
+        legacy = read_legacy(os.environ)
         if await store_exists(url, **place):
-            return await open_store(url, **place)
+            return await _unlike(await open_store(url, **place), legacy)
         if url != "memory" and self.audit.last_sequence:
             raise ConfigError(
                 f"{settings.data_dir} has a record of decisions but its policy store is gone; expected the store "
@@ -209,7 +212,7 @@ class App:
             raise ConfigError(
                 "there is no policy store yet, and no policy_file to fill it from; `riskgate init` writes one"
             )
-        seed, _ = tightened(read_policy_file(settings.policy_file), read_legacy(os.environ))
+        seed, _ = tightened(read_policy_file(settings.policy_file), legacy)
         try:
             return await create_store(url, seed, **place)
         except ConfigError:
@@ -524,6 +527,19 @@ def _upstream_settings(settings: Settings) -> UpstreamSettings:
 
 def _ca_file(settings: Settings) -> str | None:
     return str(settings.upstream.ca_file) if settings.upstream.ca_file else None
+
+
+async def _unlike(store: PolicyStore, legacy: LegacySettings) -> PolicyStore:
+    """An existing store holds the policy; who sets an old variable all the same hears what it does not do."""
+    try:
+        stored = (await store.get()).policy
+        tighter, _ = tightened(stored, legacy)
+    except BaseException:
+        await store.close()
+        raise
+    for change in changes(stored, tighter):
+        log.warning("settings.not_in_force", limit=change.path, stored=change.before, environment=change.after)
+    return store
 
 
 def _tls(tls: Tls) -> ssl.SSLContext:

@@ -12,8 +12,11 @@ from collections import Counter
 from contextlib import asynccontextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
+from proxy.app import App
 from proxy.clock import SystemClock
+from proxy.errors import ConfigError
 from proxy.stores import open_store
 from tests.contracts.conftest import postgres_url, redis_url, with_own_part
 from tests.contracts.servers import Relay
@@ -183,3 +186,21 @@ async def test_a_tightening_by_another_process_binds_the_orders_after_it(tmp_pat
         seen[tight] += 1
     tell(f"changes arrived within {max(took for *_, took in spans) * 1000:.0f} ms")
     assert seen == {True: 3, False: 3}
+
+
+async def test_old_variables_fill_a_new_store_only_and_stop_every_start_that_cannot_read_them(tmp_path, monkeypatch):
+    """Beside an existing store a readable one is told and changes nothing; an unreadable one stops the start."""
+    async with open_run(tmp_path / "run") as run:
+        await run.app.stop()
+        monkeypatch.setenv("RM_MAX_LEVERAGE", "lots")
+        with pytest.raises(ConfigError, match="RM_MAX_LEVERAGE"):
+            await App.from_settings(run.app.settings).start()
+        monkeypatch.setenv("RM_MAX_LEVERAGE", "2")
+        with capture_logs() as logged:
+            store = await App.from_settings(run.app.settings)._open_store()
+        stored = await store.get()
+        await store.close()
+
+    (told,) = [one for one in logged if one["event"] == "settings.not_in_force"]
+    assert (told["limit"], told["environment"]) == ("defaults.leverage_max", "2")
+    assert (stored.revision, stored.policy.defaults.leverage_max) == (1, None)
