@@ -50,7 +50,7 @@ async def crowd(folder: Path, orders: int, seed: int, *, account: str, limit: st
         wires = [run.bot(account, number % BOTS) for number in range(orders)]
         for wire in wires:
             assert (await wire.raw(wire.bytes_of("GET", "/fapi/v1/ping"))).status == 200
-        requests = [(wire, wire.order_bytes()) for wire in wires]
+        requests = [(wire, wire.order_bytes(recvWindow=60000)) for wire in wires]
         dice.shuffle(requests)
         replies: list[Reply] = await asyncio.gather(*(wire.raw(request) for wire, request in requests))
         answers = Counter((reply.status, reply.headers.get("x-risk-reason", "")) for reply in replies)
