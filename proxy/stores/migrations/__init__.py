@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from proxy.stores.tables import VERSION_TABLE
 
+SCRIPTS = Path(__file__).parent
 _ALONE = Lock()  # alembic hands the connection on in variables of its modules
 
 
@@ -20,7 +21,7 @@ def upgrade(connection: Connection, *, schema: str | None, found: str | None = N
     `found` names the schema of tables that carry no version of their own.
     """
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
     config.attributes.update(connection=connection, schema=schema, version_table=VERSION_TABLE)
     with _ALONE:
         if found is not None:
