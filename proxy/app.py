@@ -430,7 +430,7 @@ class App:
         self.metrics.loop_lag_seconds.set(self._loop_watch.lag_s())
         self.metrics.log_lines_dropped.set(self._logs.dropped)
         for account in self.accounts:
-            self.metrics.bypassed(account, self.feeds.bypasses.counts.get(account, 0))
+            self.metrics.bypassed(account, self.feeds.bypass_count(account))
             for market in Market:
                 if (live := self.feeds.live(account, market)) is not None:
                     self.metrics.heard(account, market.value, is_live=live.is_live, drifts=live.drifts)

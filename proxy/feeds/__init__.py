@@ -109,11 +109,11 @@ class Feeds:
         self,
         feeds: Sequence[Feed],
         pokes: Mapping[tuple[str, Market], FuturesAccountFeed | SpotAccountFeed],
-        watch: BypassWatch,
+        watch: BypassWatch | None = None,
     ) -> None:
         self._feeds = tuple(feeds)
         self._pokes = pokes
-        self.bypasses = watch
+        self._watch = watch
 
     def start(self, tasks: Tasks) -> None:
         """Begin to poll."""
@@ -135,6 +135,10 @@ class Feeds:
         feed = self._pokes.get((account, market))
         if feed is not None:
             feed.poke(config=config)
+
+    def bypass_count(self, account: str) -> int:
+        """How many orders of an account were found that did not come through here."""
+        return 0 if self._watch is None else self._watch.counts.get(account, 0)
 
     def live(self, account: str, market: Market) -> Live | None:
         """An account as its readings and its stream show it; None for one that is not read."""

@@ -168,6 +168,22 @@ def test_of_several_amounts_told_for_one_instant_the_fills_say_which_was_the_las
     assert right or picture.is_tied(), "wrong, and nobody would ask"
 
 
+def test_an_amount_that_was_told_before_is_told_twice_not_back(picture):
+    """Two positions of one instant, and the first of them again: the second stands."""
+    take(picture, told("1", 1100, 1101), told("2", 1100, 1101), told("1", 1100, 1101))
+    assert state(picture)[1] == 2
+
+
+def test_the_fills_of_an_instant_settle_what_was_told_in_the_wrong_order(picture):
+    """Two, then one; both fills: it is two."""
+    take(picture, told("2", 1100, 1101), told("1", 1100, 1101))
+    assert picture.is_tied()
+    for order_id in ("2", "3"):
+        take(picture, step(1100, "1", "1", order_id=order_id, over=True, told_ms=1101))
+    assert state(picture)[1] == 2
+    assert not picture.is_tied()
+
+
 def test_a_sweep_in_its_order_is_not_asked_about(picture):
     """Position, fill, position, fill: what every exchange sends is no tie."""
     for number in (1, 2, 3):
