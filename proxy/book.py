@@ -692,7 +692,8 @@ class Book:
     def confirm(self, account: str, market: Market, as_of: datetime) -> None:
         """A stream has proven that nothing but what it told has changed: positions and orders are as of now."""
         wallet = self._wallets_of(account, market)
-        if wallet.snapshot_as_of is None or as_of <= wallet.snapshot_as_of:
+        known = wallet.snapshot_as_of
+        if known is None or as_of == known or _came_late(as_of, known):
             return
         wallet.snapshot_as_of = as_of
         wallet.shown = {}

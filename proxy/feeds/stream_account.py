@@ -100,6 +100,8 @@ class Live:
             differences = self._picture.reading(asked_ms, listed, held, held_ms)
         for difference in differences if self.is_live else ():
             self._suspects[_key_of(difference)] = (difference, self._clock.monotonic())
+        if self._confirmed_at is not None and self._confirmed_at > self._clock.now():
+            self._confirmed_at = None  # by a clock that has been set back since: nothing is as of the future
         if self._confirmed_at is not None:
             as_of = max(as_of, self._confirmed_at)  # what the stream proved since is in the picture too
         working = self._picture.orders()
@@ -135,6 +137,7 @@ class Live:
         self._is_complete = False
         self._gap_s = self._clock.monotonic()
         self._confirmed_at = None
+        self._late_ms = 0
         self.wants_reading()
 
     def proven(self, as_of: datetime) -> None:
@@ -142,7 +145,8 @@ class Live:
         if not self.is_live or self._clock.monotonic() - self._read_s > self._unread_max_s:
             return
         as_of -= timedelta(milliseconds=max(self._lag_ms, self._late_ms))
-        if self._confirmed_at is None or as_of > self._confirmed_at:
+        is_set_back = self._confirmed_at is not None and self._confirmed_at > self._clock.now()
+        if self._confirmed_at is None or as_of > self._confirmed_at or is_set_back:
             self._confirmed_at = as_of
             self._book.confirm(self.account, self.market, as_of)
 

@@ -283,7 +283,11 @@ async def test_a_clock_that_is_set_is_measured_again(world, whose, hours):
         await streamed.until(lambda: all(streamed.live(market).is_live for market in Market))
         await streamed.until(lambda: streamed.symbol(Market.LINEAR).position.value == Position(both=D("0.005")))
         now = ours.now()
-        await streamed.until(lambda: streamed.symbol(Market.LINEAR).position.as_of > now - timedelta(seconds=1))
+        await streamed.until(
+            lambda: now - timedelta(seconds=1) < streamed.symbol(Market.LINEAR).position.as_of <= ours.now()
+        )
+        first = streamed.symbol(Market.LINEAR).position.as_of
+        await streamed.until(lambda: first < streamed.symbol(Market.LINEAR).position.as_of <= ours.now())
     finally:
         await streamed.feeds.close()
         await streamed.tasks.close()
