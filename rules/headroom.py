@@ -24,6 +24,7 @@ from rules.rulebook import RULEBOOK, Rule
 
 NOTHING = Decimal(0)
 STEPS_MAX = 10**15  # where a venue names no largest order, as many steps count as without bound
+KEPT_MAX = 256
 
 Judge = Callable[[int], Breach | None]
 
@@ -62,7 +63,7 @@ def headroom(order: Order, facts: Facts, limits: Limits) -> Headroom:
         raise ValueError("headroom is asked for an order with a quantity in base units")
     filters = _filters(order, facts, limits)
     step, top, unbounded = _sizes(order, filters)
-    whole = replace(limits.of(order.symbol), scaling_allowed=False, by_symbol={})
+    whole = _whole(limits.of(order.symbol))
 
     def within(rules: Sequence[Rule]) -> tuple[int, Breach | None]:
         return _largest(_judge(order, step, facts, whole, rules), top, step)
@@ -83,6 +84,21 @@ def headroom(order: Order, facts: Facts, limits: Limits) -> Headroom:
         unbounded=breach is None and unbounded,
         rules=tuple(found),
     )
+
+
+# By identity, because limits cannot be hashed; an entry keeps its limits alive. Made anew for every question, they
+# would drive what the gate has prepared for its own limits out of its memory.
+_WHOLE: dict[int, tuple[Limits, Limits]] = {}
+
+
+def _whole(limits: Limits) -> Limits:
+    """The same limits for this one symbol, under which nothing is scaled."""
+    found = _WHOLE.get(id(limits))
+    if found is None:
+        if len(_WHOLE) >= KEPT_MAX:
+            _WHOLE.clear()
+        found = _WHOLE[id(limits)] = limits, replace(limits, scaling_allowed=False, by_symbol={})
+    return found[1]
 
 
 def _filters(order: Order, facts: Facts, limits: Limits) -> Filters:

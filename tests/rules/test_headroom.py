@@ -22,6 +22,7 @@ from rules import (
     Verdict,
     evaluate,
     headroom,
+    plan,
 )
 from tests import given
 from tests import strategies as some
@@ -131,6 +132,17 @@ def test_without_the_venues_steps_no_size_is_known():
         asked(given.facts(rules_of_venue=given.filters(quantity_step="0")))
     with pytest.raises(ValueError, match="base units"):
         asked(order=given.order(type=OrderType.MARKET, market=Market.SPOT, quote_quantity="5"))
+
+
+def test_asking_often_takes_no_room_from_what_the_gate_has_prepared():
+    """The limits it asks under are made once for the limits in force."""
+    limits = given.limits(position_notional_max="500")
+    headroom(ASKED, given.facts(), limits)
+    before = len(plan._PREPARED)
+    for _ in range(20):
+        assert headroom(ASKED, given.facts(), limits).quantity == 5
+
+    assert len(plan._PREPARED) == before
 
 
 def sized(order: Order, quantity: Decimal) -> Order:
