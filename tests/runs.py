@@ -316,7 +316,7 @@ def settings_tree(
     folder: Path, exchange_url: str, *, sync: str = "process", upstream: Mapping[str, object] | None = None,
     account_interval: str = "500ms", market_interval: str = "500ms", markets: tuple[str, ...] = ("futures",),
     connections_max: int = 2000, accounts: Mapping[str, object] | None = None,
-    store: Mapping[str, object] | None = None, **feeds: str,
+    store: Mapping[str, object] | None = None, global_risk: Mapping[str, object] | None = None, **feeds: str,
 ) -> dict[str, Any]:  # fmt: skip
     """The settings as a file would state them."""
     names = range(BOTS)
@@ -337,6 +337,7 @@ def settings_tree(
         "audit": {"sync": sync},
         "store": dict(store or {}),
         "feeds": {"account_interval": account_interval, "market_interval": market_interval, **feeds},
+        **({"global_risk": dict(global_risk)} if global_risk else {}),
         "log": {"level": "error", "format": "console"},
         "accounts": {
             account: {
@@ -374,6 +375,7 @@ async def open_run(
     folder: Path, *, tls: bool = False, size: Mapping[str, str] | None = None, scaling: str = "off",
     upstream: Mapping[str, object] | None = None, wallet: Decimal = Decimal(100_000_000), sync: str = "process",
     received_max: int | None = None, exchange_url: str | None = None, streams: bool = False, more_policy: str = "",
+    risk: str = "none",
     prepare: Callable[[SimExchange], None] | None = None, **settings: Any,
 ) -> AsyncIterator[Run]:  # fmt: skip
     """Start exchange, proxy and admin; everything is closed at the end.
@@ -398,7 +400,8 @@ async def open_run(
     if streams:
         lane["streams"] = dict.fromkeys(("fapi", "api", "ws_api"), await sim.start_streams())
     url = sim.url.replace("127.0.0.1", "localhost") if tls else sim.url
-    write_policy(folder, policy_of(scaling=scaling, size=size) + more_policy)
+    policy = policy_of(scaling=scaling, size=size).replace("kind: none", f"kind: {risk}")
+    write_policy(folder, policy + more_policy)
     tree = settings_tree(folder, exchange_url or url, sync=sync, upstream=lane, **settings)
     app = App.from_settings(from_mapping(tree, base=folder, source="(a run)"))
     run: Run | None = None

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
+from proxy.clock import SystemClock
 from proxy.simulator import Fault, SimExchange
 from rules import Market
 from tests.runs import RawBot, Run, open_run
@@ -256,3 +260,83 @@ async def test_the_account_of_a_bypass_may_only_reduce_where_that_is_set(tmp_pat
         assert (reply.status, reply.json["risk"]["reason"]) == (403, "ess_reduce_only_active")
         assert run.app.latch.governing("desk").level.name == "CLEAR"
         assert [run.app.feeds.bypass_count(account) for account in ("direct", "desk")] == [1, 0]
+
+
+class RiskService:
+    """Another service's signal, as good or bad as a test wants it."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[], Awaitable[web.StreamResponse]] = self.good
+        self.url = ""
+
+    def signal(self, age_s: float = 0.0) -> dict[str, object]:
+        """All is well, as of some seconds ago."""
+        at = SystemClock().now() - timedelta(seconds=age_s)
+        return {"timestamp": at.isoformat(), "risk_level": "INFO", "ess_action_required": False}
+
+    async def good(self) -> web.StreamResponse:
+        """A fresh signal."""
+        return web.json_response(self.signal())
+
+    async def down(self) -> web.StreamResponse:
+        """No signal."""
+        return web.Response(status=503)
+
+    async def slow(self) -> web.StreamResponse:
+        """A signal, far too late."""
+        await asyncio.sleep(30)
+        return web.json_response(self.signal())
+
+    async def stale(self) -> web.StreamResponse:
+        """The same old signal, again and again."""
+        return web.json_response(self.signal(60.0))
+
+    async def garbage(self) -> web.StreamResponse:
+        """A level that does not exist, in a document that is none."""
+        return web.Response(text='{"risk_level": "FINE", "overall_risk_score": NaN')
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Listen."""
+        app = web.Application()
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await self.answer()
+
+        app.router.add_get("/{path:.*}", handle)
+        server = TestServer(app)
+        await server.start_server()
+        self.url = str(server.make_url("")).rstrip("/")
+        yield
+        await server.close()
+
+
+@pytest.mark.parametrize(
+    "kind", ["down", "slow", pytest.param("stale", marks=pytest.mark.long), "garbage"]
+)
+async def test_a_risk_signal_that_fails_blocks_within_its_age(tmp_path, kind):
+    """F9-F12 under load: two seconds after the last good signal nothing opens, exits go on, and it mends itself."""
+    service = RiskService()
+    risk = {"source": "remote", "interval": "200ms"}
+    async with service.open(), open_run(
+        tmp_path, streams=True, more_policy='ages: {risk_s: "2"}\n', risk="required",
+        global_risk={**risk, "url": service.url}, snapshot_interval="500ms",
+    ) as run:  # fmt: skip
+        await run.until(lambda: heard(run), "heard", 20)
+        await run.bot(number=9).order(type="MARKET", price=None, timeInForce=None, quantity="50", side="BUY")
+        await run.until(lambda: held(run) == 50, "the position is known")
+        load = Load(run)
+        tasks = [asyncio.ensure_future(load.work(bot)) for bot in run.bots(3)]
+        await asyncio.sleep(1.0)
+        assert not load.blocked_since(0.0), load.blocked_since(0.0)[:3]
+        began = time.monotonic()
+        service.answer = getattr(service, kind)
+        await asyncio.sleep(4.5)
+        until, bound = time.monotonic(), began + 2 + SLACK_S
+        assert not [one for one in load.passed_since(load.opened, bound) if one[0] < until]
+        assert {reason for _, _, reason in load.blocked_since(bound)} == {"facts_stale"}
+        assert len(load.passed_since(load.reduced, bound)) == len([one for one in load.reduced if one[0] >= bound])
+        service.answer = service.good
+        await run.until(lambda: bool(load.passed_since(load.opened, until)), "orders open again", BACK_S)
+        load.stop()
+        await asyncio.gather(*tasks)
