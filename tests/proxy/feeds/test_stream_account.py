@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -13,10 +13,11 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.clock import SystemClock
+from proxy.book import AccountPlace, Book
+from proxy.clock import ManualClock, SystemClock
 from proxy.exchanges.base import Answer, AnswerKind, OrderState
-from proxy.feeds import Cadence, Feeds, StreamOrigins, assemble
-from proxy.reservations import Fate
+from proxy.feeds import Cadence, Feeds, Live, ServerTime, StreamOrigins, assemble
+from proxy.reservations import Fate, Reservations
 from proxy.simulator import Fault, SimExchange
 from proxy.tasks import Tasks
 from rules import CLEAR, Bucket, Caller, Facts, Market, Order, OrderType, Position, Side, Sides
@@ -408,3 +409,122 @@ async def test_an_account_that_wants_no_stream_is_read(session: aiohttp.ClientSe
     assert not world.exchange.streams.listeners("main")
     await streamed.feeds.close()
     await streamed.tasks.close()
+
+
+class Alone:
+    """An account by itself: its readings and events are handed in."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock(datetime(2026, 11, 21, 12, 0, tzinfo=UTC))
+        self.book = Book([AccountPlace(name="main", exchange="binance", markets=frozenset({Market.LINEAR}))])
+        self.time = ServerTime(self.clock)
+        self.time.note(self.now_ms(), 0.0, 0.0)
+        self.live = Live(
+            "main", Market.LINEAR, self.book, Reservations(self.book, self.clock), self.clock, self.time,
+            unread_max_s=60.0,
+        )  # fmt: skip
+        self.asked = 0
+        self.live.wants_reading = self._ask
+
+    def _ask(self) -> None:
+        self.asked += 1
+
+    def now_ms(self) -> int:
+        """The time, here and at the venue."""
+        return int(self.clock.now().timestamp() * 1000)
+
+    def pass_s(self, seconds: float) -> None:
+        """Time goes by."""
+        self.clock.advance(to=self.clock.now() + timedelta(seconds=seconds))
+
+    def read(self, *, ago_s: float = 0.0) -> bool:
+        """A complete reading of an empty account, asked for some seconds ago."""
+        return self.live.reading(
+            as_of=self.clock.now() - timedelta(seconds=ago_s), sent_s=self.clock.monotonic() - ago_s, orders=[], held={}
+        )
+
+    @property
+    def as_of(self) -> datetime:
+        """How old the account's positions are."""
+        found = self.book.positions("main", Market.LINEAR)
+        assert found is not None
+        return found.as_of
+
+
+def test_only_a_reading_that_was_asked_for_after_a_gap_ends_it():
+    """One that was on its way when the stream opened may not show what was missed."""
+    alone = Alone()
+    alone.pass_s(10)
+    alone.live.opened()
+    assert alone.asked == 1
+    alone.pass_s(1)
+    assert alone.read(ago_s=2)
+    assert not alone.live.is_live
+    assert alone.read()
+    assert alone.live.is_live
+    alone.live.gap()
+    assert not alone.live.is_live
+
+
+def test_proof_counts_from_the_ping_less_what_events_take():
+    """A quarter of a second, or as late as the last event was; nothing at all while a gap is open."""
+    alone = Alone()
+    alone.live.opened()
+    alone.pass_s(1)
+    alone.read()
+    alone.pass_s(5)
+    alone.live.proven(alone.clock.now())
+    assert alone.clock.now() - alone.as_of == timedelta(milliseconds=250)
+    alone.live.timed(alone.now_ms() - 1500)
+    alone.pass_s(5)
+    alone.live.proven(alone.clock.now())
+    assert alone.clock.now() - alone.as_of == timedelta(milliseconds=1500)
+    alone.live.gap()
+    stood = alone.as_of
+    alone.pass_s(5)
+    alone.live.proven(alone.clock.now())
+    assert alone.as_of == stood
+
+
+def test_proof_runs_out_without_a_reading():
+    """The line may live while nothing goes through it."""
+    alone = Alone()
+    alone.live.opened()
+    alone.pass_s(1)
+    alone.read()
+    alone.pass_s(59)
+    alone.live.proven(alone.clock.now())
+    stood = alone.as_of
+    alone.pass_s(2)
+    alone.live.proven(alone.clock.now())
+    assert alone.as_of == stood
+    alone.read()
+    alone.live.proven(alone.clock.now())
+    assert alone.as_of > stood
+
+
+@pytest.mark.parametrize(("late_ms", "is_gap"), [(1900, False), (2100, True), (-60_000, False)])
+def test_an_event_that_is_long_overdue_is_a_gap(late_ms, is_gap):
+    """What else is on its way? One from the future says that the clock was measured wrongly."""
+    alone = Alone()
+    measured = []
+    alone.time.doubted = lambda: measured.append(True)
+    alone.live.opened()
+    alone.pass_s(1)
+    alone.read()
+    alone.live.timed(alone.now_ms() - late_ms)
+    assert alone.live.is_live is not is_gap
+    assert bool(measured) is (is_gap or late_ms < 0)
+
+
+def test_a_reading_does_not_make_younger_what_was_proven_older_nor_the_other_way_round():
+    """Asked for before a pong and answered after it, it is as fresh as the pong."""
+    alone = Alone()
+    alone.live.opened()
+    alone.pass_s(1)
+    alone.read()
+    alone.pass_s(5)
+    alone.live.proven(alone.clock.now())
+    proven = alone.as_of
+    assert alone.read(ago_s=3)
+    assert alone.as_of == proven
