@@ -144,6 +144,27 @@ async def test_only_what_is_older_than_this_process_may_be_in_an_earlier_record(
     assert bool(asked) is not bool(raised)
 
 
+async def test_a_triggered_order_of_ours_is_ours_by_its_name():
+    """Where no stream says what a conditional order became, its name does, for one order."""
+    met = Met()
+    met.reservations.sent.accepted(*HERE, "BTCUSDT", "algo:5", None)
+    met.meet("algo:5", "given-by-the-venue")
+    met.meet("8", "given-by-the-venue")
+    met.meet("9", "given-by-the-venue")
+    assert await met.after(60) == [("main", "9")]
+
+
+async def test_a_record_that_cannot_be_read_excuses_nobody():
+    """The alert is raised all the same."""
+
+    async def recorded(bypasses):
+        raise OSError("no such file")
+
+    met = Met(recorded)
+    met.meet("7", created_ms=NOW_MS - 1000)
+    assert await met.after(GRACE_S) == [("main", "7")]
+
+
 async def test_accounts_are_told_apart():
     """The tick of one raises nothing of another."""
     met = Met()
