@@ -17,6 +17,7 @@ from proxy.book import AccountPlace, Book
 from proxy.clock import ManualClock, SystemClock
 from proxy.exchanges.base import Answer, AnswerKind, OrderState
 from proxy.feeds import Cadence, Feeds, Live, ServerTime, StreamOrigins, assemble
+from proxy.feeds.stream_picture import Told
 from proxy.reservations import Fate, Reservations
 from proxy.simulator import Fault, SimExchange
 from proxy.tasks import Tasks
@@ -528,3 +529,21 @@ def test_a_reading_does_not_make_younger_what_was_proven_older_nor_the_other_way
     proven = alone.as_of
     assert alone.read(ago_s=3)
     assert alone.as_of == proven
+
+
+async def test_what_only_a_reading_can_tell_is_read():
+    """Two positions of one instant and no fill that says which was the last: asked for at the next look."""
+    alone = Alone()
+    alone.live.opened()
+    alone.pass_s(1)
+    alone.read()
+    now_ms = alone.now_ms()
+    for amount in (2, 1):
+        alone.live.told([Told(("BTCUSDT", Bucket.BOTH), D(amount), now_ms, now_ms)])
+    asked = alone.asked
+    await alone.live.tick()
+    assert alone.asked == asked + 1
+    alone.pass_s(1)
+    alone.read()
+    await alone.live.tick()
+    assert alone.asked == asked + 1, "and not again once it was read"
