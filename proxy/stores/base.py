@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 import orjson
 import structlog
@@ -44,7 +44,8 @@ HISTORY_MAX = 200  # entries that one question is answered with
 TIMEOUT_S = 5.0  # what a backend may take for one step
 EVENT_TEXT_MAX = 200  # characters of a name or a reason that other programs are told
 TURN_WAIT_S = 10.0  # what a writer waits for the writers before it
-_THREADED_CHARACTERS = 50_000  # reading a longer document would hold up orders: it is read in a thread
+CANCEL_AGAIN_S = 0.2
+_THREADED_CHARACTERS = 10_000  # some 5 ms of work; a longer document would hold up orders, so a thread has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,9 @@ class StoredPolicy:
     updated_at: datetime
     updated_by: str
     reason: str
+
+
+T = TypeVar("T")
 
 
 class Revision(NamedTuple):
@@ -169,8 +173,7 @@ class VersionedStore(ABC):
         self._subscribers: list[Subscriber] = []
         self._turn = asyncio.Lock()  # writers of this process queue, so subscribers hear revisions in order
         self._tasks = Tasks()
-        self._watching = Tasks()
-        self._watches = False
+        self._watching: asyncio.Task[Any] | None = None
         self._hints_come = True  # until they were found lost
         self._told_revision = 0
         self._last: tuple[Row, StoredPolicy] | None = None  # what was read last, so that it is parsed once
@@ -218,8 +221,8 @@ class VersionedStore(ABC):
     ) -> StoredPolicy:
         """Replace the policy if nobody did since `expected_revision`."""
         # Whoever built it may have built it around its checks.
-        policy = validated(policy.model_dump(mode="json", exclude_none=True))
-        return await self._put(policy, expected_revision=expected_revision, updated_by=updated_by, reason=reason)
+        checked = await self._aside(lambda: validated(policy.model_dump(mode="json", exclude_none=True)))
+        return await self._put(checked, expected_revision=expected_revision, updated_by=updated_by, reason=reason)
 
     async def _put(
         self, policy: GlobalPolicy, *, expected_revision: int, updated_by: str, reason: str
@@ -245,7 +248,7 @@ class VersionedStore(ABC):
         except StoreUnavailable as error:
             return error
         try:
-            row = Row.of(stored)
+            row = await self._aside(lambda: Row.of(stored))
             await self._write(row, self._events(stored))
             self._last = (row, stored)  # the next read compares it and need not parse it
             log.info(
@@ -265,6 +268,11 @@ class VersionedStore(ABC):
         finally:
             self._turn.release()
         return None
+
+    async def _aside(self, work: Callable[[], T]) -> T:
+        """Do what takes as long as the document is, in a thread where that is long."""
+        is_long = self._last is not None and len(self._last[0].document) >= _THREADED_CHARACTERS
+        return await asyncio.to_thread(work) if is_long else work()
 
     def _events(self, stored: StoredPolicy) -> tuple[str, ...]:
         """What happened, as JSON for other programs: the change, and a change of mode where it is known to be one."""
@@ -289,9 +297,11 @@ class VersionedStore(ABC):
     ) -> StoredPolicy:
         """Merge `changes` into the document; None removes a key."""
         current = await self._seen(expected_revision)
-        document = merged(current.policy.model_dump(mode="json", exclude_none=True), changes)
+        policy = await self._aside(
+            lambda: validated(merged(current.policy.model_dump(mode="json", exclude_none=True), changes))
+        )
         return await self._put(
-            validated(document), expected_revision=expected_revision, updated_by=updated_by, reason=reason
+            policy, expected_revision=expected_revision, updated_by=updated_by, reason=reason
         )
 
     async def reset(self, *, expected_revision: int, updated_by: str, reason: str) -> StoredPolicy:
@@ -340,10 +350,10 @@ class VersionedStore(ABC):
             if name is None:
                 known = ", ".join(sorted(current.policy.risk_profiles))
                 raise ProfileNotFound(f"no risk profile {mode[:64]!r}, expected one of {known}")
-            document = current.policy.model_dump(mode="json", exclude_none=True) | {"active_mode": name}
+            policy = await self._aside(lambda: _in_mode(current.policy, name))  # noqa: B023 - awaited at once
             try:
                 return await self._put(
-                    validated(document), expected_revision=current.revision, updated_by=updated_by, reason=reason
+                    policy, expected_revision=current.revision, updated_by=updated_by, reason=reason
                 )
             except RevisionConflict:
                 # Who names no revision means "whatever else changed": the switch goes on top of it.
@@ -353,9 +363,8 @@ class VersionedStore(ABC):
     def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
         """Call `subscriber` after every durable change made here, and after those heard of from elsewhere."""
         self._subscribers.append(subscriber)
-        if not self._watches:
-            self._watches = True
-            self._watching.spawn(self._watch(), name="store.watch")
+        if self._watching is None:
+            self._watching = self._tasks.spawn(self._watch(), name="store.watch")
 
         def end() -> None:
             if subscriber in self._subscribers:
@@ -365,7 +374,10 @@ class VersionedStore(ABC):
 
     async def close(self) -> None:
         """Let a running change finish, then let go."""
-        await self._watching.close()
+        # Some clients lose a cancellation that comes together with an answer; it is said until it is heard.
+        while self._watching is not None and not self._watching.done():
+            self._watching.cancel()
+            await asyncio.wait([self._watching], timeout=CANCEL_AGAIN_S)
         async with self._turn:
             self._subscribers.clear()
 
@@ -374,6 +386,25 @@ class VersionedStore(ABC):
         if current.revision != expected_revision:
             raise conflict(expected=expected_revision, found=current.revision)
         return current
+
+    async def _finished(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for `work`, and let it end even when the waiting is cancelled: half a connection cannot be closed."""
+
+        async def ended() -> Exception | None:
+            try:
+                await work
+            except Exception as error:  # noqa: BLE001 - it is raised where it is waited for
+                return error
+            return None
+
+        task = self._tasks.spawn(ended(), name="store.connect")
+        try:
+            error = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+        if error is not None:
+            raise error
 
     async def _heard(self) -> None:
         """Somebody may have changed the policy: read what is true, and tell it if it is news."""
@@ -426,6 +457,10 @@ async def bounded(seconds: float, what: str) -> AsyncIterator[None]:
 
 async def _read(row: Row) -> StoredPolicy:
     return row.read() if len(row.document) < _THREADED_CHARACTERS else await asyncio.to_thread(row.read)
+
+
+def _in_mode(policy: GlobalPolicy, mode: str) -> GlobalPolicy:
+    return validated(policy.model_dump(mode="json", exclude_none=True) | {"active_mode": mode})
 
 
 def conflict(*, expected: int, found: int) -> RevisionConflict:

@@ -197,10 +197,15 @@ class PostgresStore(SqlStore):
             await asyncio.sleep(LISTEN_AGAIN_S)
 
     async def _listen(self) -> None:
-        async with bounded(TIMEOUT_S, "listening"):
-            connection = await self._connect()
+        made: list[Any] = []
+
+        async def connect() -> None:
+            made.append(await self._connect())
+
         rung = asyncio.Event()
         try:
+            await self._finished(connect())
+            connection = made[0]
             connection.add_termination_listener(lambda _: rung.set())
             async with bounded(TIMEOUT_S, "listening"):
                 await connection.add_listener(self._channel, lambda *_: rung.set())
@@ -217,7 +222,8 @@ class PostgresStore(SqlStore):
                     async with bounded(TIMEOUT_S, "listening"):
                         await connection.execute("SELECT 1")
         finally:
-            connection.terminate()
+            for connection in made:
+                connection.terminate()
 
     def _is_made(self, connection: Connection) -> bool:
         place = f'"{self._schema}".policy_current'

@@ -227,7 +227,7 @@ class RedisStore(VersionedStore):
 
     async def _listen(self) -> None:
         async with self._client.pubsub() as listener:
-            await listener.subscribe(self._channel)
+            await self._finished(listener.subscribe(self._channel))
             asked = False
             while True:
                 message = await listener.get_message(timeout=STILL_THERE_S)

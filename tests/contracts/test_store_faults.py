@@ -337,6 +337,20 @@ async def test_a_server_that_goes_and_comes_back_is_found_again(relay, clock):
     await store.close()
 
 
+async def test_a_store_closes_whatever_its_listening_is_at(place, clock):
+    """Closed at any step of beginning to listen, it ends within a second, and leaves no connection open."""
+    chance = random.Random(1)
+    await (await create_store(place, SEED, clock=clock)).close()
+    for _ in range(40):
+        store = await open_store(place, clock=clock)
+        store.subscribe(lambda _: None)
+        for _ in range(chance.randrange(60)):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await store.close()
+        assert store._watching.done()
+
+
 async def test_changes_made_while_nobody_could_listen_are_told_after_it(relay, clock):
     """Listening begins with a reading: a change whose message was lost is heard of when the way is back."""
     url = relay.store_url
