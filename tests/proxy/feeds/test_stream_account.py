@@ -13,15 +13,15 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.book import AccountPlace, Book
+from proxy.book import AccountPlace, Book, Working
 from proxy.clock import ManualClock, SystemClock
 from proxy.exchanges.base import Answer, AnswerKind, OrderState
 from proxy.feeds import Cadence, Feeds, Live, ServerTime, StreamOrigins, assemble
-from proxy.feeds.stream_picture import Told
+from proxy.feeds.stream_picture import Step, Told
 from proxy.reservations import Fate, Reservations
 from proxy.simulator import Fault, SimExchange
 from proxy.tasks import Tasks
-from rules import CLEAR, Bucket, Caller, Facts, Market, Order, OrderType, Position, Side, Sides
+from rules import CLEAR, Bucket, Caller, Facts, Market, Order, OrderType, Position, Side, Sides, WorkingOrder
 from tests.proxy.feeds.conftest import World, session, world
 
 __all__ = ["session", "world"]
@@ -118,7 +118,7 @@ async def test_orders_and_fills_on_contracts_are_in_the_book_without_a_reading(s
 
 async def test_spot_orders_and_balances_are_in_the_book_without_a_reading(streamed):
     """An order waits, trades, and the coins are there."""
-    before = streamed.readings(b"/api/v3/account")
+    before = streamed.readings(b"/api/v3/openOrders")
     made = await streamed.send("POST", "/api/v3/order", quantity="0.01000", **LIMIT)
     await streamed.until(lambda: streamed.waiting(Market.SPOT) == Sides(buy=D("0.01")))
     streamed.exchange.fill(made["orderId"], D("0.004"))
@@ -126,7 +126,7 @@ async def test_spot_orders_and_balances_are_in_the_book_without_a_reading(stream
     assert streamed.waiting(Market.SPOT) == Sides(buy=D("0.006"))
     equity = streamed.book.equity("main", streamed.clock.now())
     assert equity is not None
-    assert streamed.readings(b"/api/v3/account") == before
+    assert streamed.readings(b"/api/v3/openOrders") == before
 
 
 async def test_a_conditional_order_counts_until_what_it_becomes_is_seen(streamed):
@@ -547,3 +547,22 @@ async def test_what_only_a_reading_can_tell_is_read():
     alone.read()
     await alone.live.tick()
     assert alone.asked == asked + 1, "and not again once it was read"
+
+
+def test_fills_that_were_never_told_are_read_at_once():
+    """The order says that more has traded than was told: whether the position shows it only a reading can say."""
+    alone = Alone()
+    alone.live.opened()
+    alone.pass_s(1)
+    alone.read()
+    asked, now_ms = alone.asked, alone.now_ms()
+    order = WorkingOrder(
+        order_id="7", client_order_id=None, side=Side.BUY, bucket=Bucket.BOTH, remaining=D("0.5")
+    )
+    key = ("BTCUSDT", Bucket.BOTH)
+    step = Step(
+        working=Working("BTCUSDT", order), at_ms=now_ms, told_ms=now_ms, executed=D("0.5"), is_over=False,
+        traded=D("0.2"), total={key: D("0.5")}, last={key: D("0.2")},
+    )  # fmt: skip
+    alone.live.step(step, now_ms)
+    assert alone.asked == asked + 1
