@@ -5,7 +5,9 @@ import asyncio
 import pytest
 
 from proxy.cli.main import run
+from proxy.cli.remarks import of_streams
 from proxy.clock import SystemClock
+from proxy.config import from_mapping
 from proxy.policy_file import read_policy_file
 from proxy.stores import create_store
 
@@ -103,3 +105,31 @@ def test_the_largest_order_is_told_in_money_where_equity_is_known(folder, capsys
     )
     out = checked(folder, capsys)[1]
     assert "(capital_profiles.micro), which is 20.00 at an equity of 10000.00 (at 2026-01-05T00:00 UTC)" in out
+
+
+@pytest.mark.parametrize(
+    ("upstream", "account", "missing"),
+    [
+        ({}, {}, []),
+        ({"fapi": "https://venue.example"}, {}, ["upstream.streams.fapi"]),
+        (
+            {"fapi": "https://venue.example", "api": "https://venue.example"}, {},
+            ["upstream.streams.fapi", "upstream.streams.ws_api"],
+        ),
+        ({"fapi": "https://venue.example"}, {"markets": ["spot"]}, []),
+        ({"fapi": "https://venue.example"}, {"stream": "off"}, []),
+        ({"fapi": "https://venue.example", "streams": {"fapi": "wss://push.example"}}, {}, []),
+        ({"fapi": "https://venue.example"}, {"credentials": None, "static_equity": "5"}, []),
+    ],
+)  # fmt: skip
+def test_an_account_that_cannot_be_heard_is_told(tmp_path, upstream, account, missing):
+    """At a host of which nobody said where it pushes, and only if the account is meant to be heard."""
+    credentials = {"api_key": "k", "secret": "s"}
+    tree = {"mode": "passthrough", "credentials": credentials, **account}
+    settings = from_mapping(
+        {"upstream": upstream, "accounts": {"desk": {key: value for key, value in tree.items() if value is not None}}},
+        base=tmp_path,
+    )
+    found = list(of_streams(settings, "desk", settings.accounts["desk"]))
+    assert len(found) == bool(missing)
+    assert all(name in found[0] for name in missing)
