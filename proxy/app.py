@@ -412,6 +412,7 @@ class App:
             registry=self.metrics.registry,
             refresh_metrics=self._refresh_metrics,
             account_views=self.account_views,
+            drafts_dir=self.settings.data_dir / "drafts",
             risk=self.risk,
         )
         token = load_or_create_token(self.settings.admin_token_path)

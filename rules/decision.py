@@ -32,6 +32,9 @@ class Reason(StrEnum):
     # 4: who may trade what
     STRATEGY_NOT_ALLOWED = "strategy_not_allowed"
     SYMBOL_NOT_ALLOWED = "symbol_not_allowed"
+    STRATEGY_BLOCKED = "strategy_blocked"
+    SYMBOL_BLOCKED = "symbol_blocked"
+    RANK_BELOW_MINIMUM = "rank_below_minimum"
     CONFIDENCE_MISSING = "confidence_missing"
     CONFIDENCE_BELOW_MINIMUM = "confidence_below_minimum"
     # 5-7: leverage, single trade, losses

@@ -19,11 +19,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from rules.profile import AccountPolicy, GlobalPolicy, Overrides, RiskProfile
+    from rules.profile import AccountPolicy, Defaults, GlobalPolicy, Overrides, PresetLimits, RiskProfile
 
 ORDER_RATE_WINDOW_S = Decimal(10)
 DUPLICATE_WINDOW_S = Decimal(2)
 LOSS_COOLDOWN_S = Decimal(3600)
+NO_RANK = Decimal(-1)  # below every rank that can be written
 
 
 class RiskSource(StrEnum):
@@ -55,6 +56,10 @@ class Limits:
 
     strategies: frozenset[str] | None = None  # None admits any; an empty set admits none
     symbols: frozenset[str] | None = None
+    strategies_blocked: frozenset[str] | None = None  # whatever the lists above say
+    symbols_blocked: frozenset[str] | None = None
+    rank_min: Decimal | None = None  # of the symbol, among `ranks`
+    ranks: Mapping[str, Decimal] = field(default_factory=dict)  # as a ranker wrote them
     confidence_min: Decimal | None = None
     confidence_required: bool = False
 
@@ -151,6 +156,9 @@ TIGHTER: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
     {
         "strategies": and_,
         "symbols": and_,
+        "strategies_blocked": or_,
+        "symbols_blocked": or_,
+        "rank_min": max,
         "confidence_min": max,
         "confidence_required": or_,
         "leverage_max": min,
@@ -232,6 +240,7 @@ _OF_OVERRIDES = {
     "open_positions_max": ("open_positions_max",),
     "confidence_min": ("confidence_min",),
     "confidence_required": ("confidence_required",),
+    "rank_min": ("rank_min",),
     "new_positions_allowed": ("new_positions_allowed",),
     "margin_changes_allowed": ("margin_changes_allowed",),
     "slippage": ("slippage",),
@@ -277,6 +286,7 @@ def effective_with_sources(
         "capital_profile": owner.capital_profile,
         "risk_source": _risk_source(policy, now),
         "ages": Ages(**{name: getattr(policy.ages, name) for name in type(policy.ages).model_fields}),
+        "ranks": policy.opp_rankings,
     }
     stated, sources = tightest(layers)
     by_symbol = {}
@@ -331,14 +341,21 @@ def _layers(policy: GlobalPolicy, account: str, owner: AccountPolicy, strategy: 
         {
             **_overrides(policy.defaults),
             **_whitelists(policy.defaults.strategies, policy.defaults.symbols),
+            **_blocked(policy.defaults),
             **_scaling(policy.defaults.scaling),
         },
     )
+    if policy.active_preset is not None:
+        preset = policy.presets[policy.active_preset].limits
+        yield Layer(
+            f"presets.{policy.active_preset}", {**_overrides(preset), **_blocked(preset), **_scaling(preset.scaling)}
+        )
     yield Layer(
         f"accounts.{account}",
         {
             **_overrides(owner),
             **_whitelists(owner.strategies, owner.symbols),
+            **_blocked(owner),
             **_scaling(owner.scaling),
             "critical_allows_reducing": owner.critical_allows_reducing,
         },
@@ -347,7 +364,13 @@ def _layers(policy: GlobalPolicy, account: str, owner: AccountPolicy, strategy: 
         yield Layer(f"accounts.{account}.losses.preset", owner.losses.limits)
     if (own := policy.strategies.get(strategy)) is not None:
         yield Layer(
-            f"strategies.{strategy}", {**_overrides(own), **_whitelists("any", own.symbols), **_scaling(own.scaling)}
+            f"strategies.{strategy}",
+            {
+                **_overrides(own),
+                **_whitelists("any", own.symbols),
+                **_stated(own, {"symbols_blocked": ("symbols_blocked",)}),
+                **_scaling(own.scaling),
+            },
         )
 
 
@@ -363,6 +386,11 @@ def _symbol_layers(policy: GlobalPolicy, account: str, owner: AccountPolicy, sym
 def of_risk_profile(profile: RiskProfile) -> dict[str, object]:
     """What a risk profile states, under the names of `Limits`: to compare one mode with another."""
     return _stated(profile, _OF_RISK_PROFILE)
+
+
+def stated_by(written: Overrides) -> dict[str, object]:
+    """What a section states, under the names of `Limits`."""
+    return _overrides(written)
 
 
 def _stated(written: object, names: Mapping[str, tuple[str, ...]]) -> dict[str, object]:
@@ -398,6 +426,10 @@ def _whitelists(strategies: frozenset[str] | str, symbols: frozenset[str] | str)
     return {name: listed for name, listed in named.items() if not isinstance(listed, str)}
 
 
+def _blocked(written: Defaults | AccountPolicy | PresetLimits) -> dict[str, object]:
+    return _stated(written, {name: (name,) for name in ("strategies_blocked", "symbols_blocked")})
+
+
 def _scaling(scaling: str | None) -> dict[str, object]:
     return {} if scaling is None else {"scaling_allowed": scaling == "allowed"}
 
@@ -408,6 +440,8 @@ def _scaling(scaling: str | None) -> dict[str, object]:
 def looser(one: Limits, other: Limits) -> tuple[str, ...]:
     """The limits in which `one` admits something that `other` does not, also for single symbols."""
     found = [name for name in TIGHTER if _is_looser(name, one, other)]
+    if other.rank_min is not None:
+        found += [f"ranks.{name}" for name in sorted(one.ranks) if one.ranks[name] > other.ranks.get(name, NO_RANK)]
     found += [f"ages.{age.name}" for age in fields(Ages) if getattr(one.ages, age.name) > getattr(other.ages, age.name)]
     for symbol in sorted({*one.by_symbol, *other.by_symbol}):
         found += [

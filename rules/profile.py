@@ -220,6 +220,17 @@ def _whitelist(given: object) -> frozenset[str] | Literal["any"]:
     return frozenset(given)
 
 
+def _names(given: object) -> frozenset[str]:
+    what = "a list of names"
+    if not isinstance(given, list | tuple | set | frozenset):
+        raise _expected(what)
+    for name in given:
+        # "any" or "*" would look like a wildcard and silently match nothing.
+        if not isinstance(name, str) or not re.fullmatch(r"\S{1,64}", name) or name in (ANY, "*"):
+            raise _expected(f"{what}; {name!r} is no name")
+    return frozenset(given)
+
+
 def _plain(number: Decimal) -> str:
     return format(number, "f")
 
@@ -271,6 +282,12 @@ Whitelist: TypeAlias = Annotated[
     PlainValidator(_whitelist),
     PlainSerializer(lambda names: names if names == ANY else sorted(names)),
 ]
+Names: TypeAlias = Annotated[frozenset[str], PlainValidator(_names), PlainSerializer(lambda names: sorted(names))]
+Rank: TypeAlias = Annotated[
+    Decimal, BeforeValidator(_between(0, 1, "a rank from 0 to 1, like '0.8'")), _AS_TEXT
+]
+Version: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Words: TypeAlias = Annotated[str, StringConstraints(max_length=500)]
 Name: TypeAlias = Annotated[str, StringConstraints(pattern=r"^\S{1,64}$")]
 Frozen: TypeAlias = Annotated[
     Mapping[Name, V],
@@ -320,6 +337,28 @@ class Written(BaseModel):
         return read
 
 
+class AiFlags(Written):
+    """Which parts of a trading system may act: served to them by `ai.<name>`, and judged by nobody here."""
+
+    enable_rl: Flag = True
+    enable_meta_strategy: Flag = True
+    enable_pal: Flag = True
+    enable_pba: Flag = True
+    enable_clm: Flag = True
+    enable_retraining: Flag = True
+    enable_dynamic_tpsl: Flag = True
+
+
+AI_FLAGS = tuple(AiFlags.model_fields)
+
+
+def _ai_flags(given: object) -> frozenset[str]:
+    names = _names(given)
+    if unknown := sorted(names - set(AI_FLAGS)):
+        raise _expected(f"names of {', '.join(AI_FLAGS)}; {unknown[0]!r} is none")
+    return names
+
+
 class RiskProfile(Written):
     """A risk mode: what everybody may do while it is active.
 
@@ -336,6 +375,10 @@ class RiskProfile(Written):
     confidence_min: Confidence
     new_positions_allowed: Flag = True
     scaling_factor: ServedFactor = Decimal(1)
+    # What is switched off while this mode is active, whatever `ai` says.
+    ai_off: Annotated[
+        frozenset[str], PlainValidator(_ai_flags), PlainSerializer(lambda names: sorted(names))
+    ] = frozenset()
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -426,6 +469,7 @@ class Overrides(Written):
     open_positions_max: Positions | None = None
     confidence_min: Confidence | None = None
     confidence_required: Flag | None = None
+    rank_min: Rank | None = None  # of a symbol, in `opp_rankings`; one without a rank has none that is enough
     new_positions_allowed: Flag | None = None
     margin_changes_allowed: Flag | None = None
     slippage: Fraction | None = None  # a higher one is stricter: market orders are priced worse
@@ -451,6 +495,7 @@ class StrategyPolicy(Overrides):
     """What holds for one strategy on every account."""
 
     symbols: Whitelist = ANY
+    symbols_blocked: Names | None = None
     scaling: Literal["off"] | None = None
 
 
@@ -582,6 +627,8 @@ class AccountPolicy(Overrides):
     capital_profile: Name = "micro"
     strategies: Whitelist
     symbols: Whitelist
+    strategies_blocked: Names | None = None
+    symbols_blocked: Names | None = None
     scaling: Literal["allowed", "off"] = "off"
     critical_allows_reducing: Flag = False
     losses: LossPolicy = LossPolicy()
@@ -595,7 +642,35 @@ class Defaults(Overrides):
     warning_factor: Factor = Decimal("0.5")
     strategies: Whitelist = ANY
     symbols: Whitelist = ANY
+    strategies_blocked: Names | None = None
+    symbols_blocked: Names | None = None
     scaling: Literal["off"] | None = None
+
+
+class PresetLimits(Overrides):
+    """What holds for every account while a preset is on."""
+
+    strategies_blocked: Names | None = None
+    symbols_blocked: Names | None = None
+    scaling: Literal["off"] | None = None
+
+
+class Preset(Written):
+    """A market's weather in one word: the risk mode to take with it, and limits that tighten while it is on."""
+
+    description: Words = ""
+    active_mode: Name | None = None
+    limits: PresetLimits = PresetLimits()
+
+
+class ExecutionConfig(Written):
+    """How a strategy executes: served to whoever executes for it, and judged by nobody here."""
+
+    position_size_max: Fraction
+    leverage_max: Leverage
+    confidence_min: Confidence
+    cooldown_s: Seconds
+    open_positions_max: Positions
 
 
 class AgesPolicy(Written):
@@ -667,13 +742,13 @@ RISK_PROFILES: Mapping[str, RiskProfile] = MappingProxyType(
             {
                 "name": name, "leverage_max": leverage, "leverage_min": lowest, "trade_risk_max": trade,
                 "drawdown_daily_max": drawdown, "open_positions_max": positions, "position_notional_max": notional,
-                "confidence_min": confidence, "scaling_factor": scaling,
+                "confidence_min": confidence, "scaling_factor": scaling, "ai_off": ai_off,
             }
         )
-        for name, leverage, lowest, trade, drawdown, positions, notional, confidence, scaling in (
-            ("AGGRESSIVE_SMALL_ACCOUNT", 7, 2, "3%", "6%", 15, "300", "0.60", "1.5"),
-            ("NORMAL", 5, 1, "1.5%", "5%", 30, "1000", "0.65", "1.0"),
-            ("DEFENSIVE", 3, 1, "0.75%", "3%", 10, "500", "0.75", "0.7"),
+        for name, leverage, lowest, trade, drawdown, positions, notional, confidence, scaling, ai_off in (
+            ("AGGRESSIVE_SMALL_ACCOUNT", 7, 2, "3%", "6%", 15, "300", "0.60", "1.5", []),
+            ("NORMAL", 5, 1, "1.5%", "5%", 30, "1000", "0.65", "1.0", []),
+            ("DEFENSIVE", 3, 1, "0.75%", "3%", 10, "500", "0.75", "0.7", ["enable_clm", "enable_retraining"]),
         )
     }
 )
@@ -696,6 +771,48 @@ CAPITAL_PROFILES: Mapping[str, CapitalProfile] = MappingProxyType(
 )
 CAPITAL_LADDER = tuple(CAPITAL_PROFILES)
 
+PRESETS: Mapping[str, Preset] = MappingProxyType(
+    {
+        name: Preset.model_validate(given)
+        for name, given in {
+            "bull_market": {
+                "description": "prices rise: the risk mode for small accounts",
+                "active_mode": "AGGRESSIVE_SMALL_ACCOUNT",
+            },
+            "bear_market": {
+                "description": "prices fall: fewer and surer trades",
+                "active_mode": "DEFENSIVE",
+                "limits": {"trade_risk_max": "0.5%", "confidence_min": "0.8", "open_positions_max": 5},
+            },
+            "high_volatility": {
+                "description": "prices jump: less leverage, dearer markets, narrow collars",
+                "active_mode": "DEFENSIVE",
+                "limits": {
+                    "leverage_max": "2", "slippage": "1%", "warning_factor": "0.25", "trade_risk_max": "0.5%",
+                    "price": {"collar_up": "3%", "collar_down": "3%"},
+                },
+            },
+        }.items()
+    }
+)
+
+EXECUTION_CONFIGS: Mapping[str, ExecutionConfig] = MappingProxyType(
+    {
+        name: ExecutionConfig.model_validate(
+            {
+                "position_size_max": size, "leverage_max": leverage, "confidence_min": confidence,
+                "cooldown_s": cooldown, "open_positions_max": positions,
+            }
+        )
+        for name, size, leverage, confidence, cooldown, positions in (
+            ("conservative", "2%", 5, "0.65", 600, 3),
+            ("moderate", "5%", 10, "0.50", 300, 5),
+            ("aggressive", "10%", 20, "0.40", 120, 8),
+            ("defensive", "1%", 3, "0.75", 900, 2),
+        )
+    }
+)
+
 
 class GlobalPolicy(Written):
     """The whole document. Its revision is kept by the store, beside it.
@@ -714,6 +831,12 @@ class GlobalPolicy(Written):
     ages: AgesPolicy = AgesPolicy()
     risk_source: RiskSourcePolicy = RiskSourcePolicy()
     risk_limits: RiskLimitsPolicy = RiskLimitsPolicy()
+    presets: Frozen[Preset] = Field(default_factory=lambda: PRESETS)
+    active_preset: Name | None = None
+    ai: AiFlags = AiFlags()
+    execution: Frozen[ExecutionConfig] = Field(default_factory=lambda: EXECUTION_CONFIGS)
+    opp_rankings: Frozen[Rank] = Field(default_factory=dict, validate_default=True)  # by symbol, as a ranker wrote them
+    model_versions: Frozen[Version] = Field(default_factory=dict, validate_default=True)  # as a trainer wrote them
 
     @model_validator(mode="before")
     @classmethod
@@ -742,6 +865,8 @@ class GlobalPolicy(Written):
                     raise _wrong(f"found a profile {key!r}, expected another name: it stands for {MODE_ALIASES[key]}")
         if self.active_mode not in self.risk_profiles:
             raise _wrong(f"active_mode: found {self.active_mode!r}, expected one of {_listed(self.risk_profiles)}")
+        if self.active_preset is not None and self.active_preset not in self.presets:
+            raise _wrong(f"active_preset: found {self.active_preset!r}, expected one of {_listed(self.presets)}")
         for name, account in self.accounts.items():
             if account.capital_profile not in self.capital_profiles:
                 raise _wrong(
@@ -754,6 +879,11 @@ class GlobalPolicy(Written):
     def risk_profile(self) -> RiskProfile:
         """The active risk profile."""
         return self.risk_profiles[self.active_mode]
+
+    @property
+    def ai_flags(self) -> Mapping[str, bool]:
+        """The flags in force: what the document switches on and the active mode does not switch off."""
+        return {name: getattr(self.ai, name) and name not in self.risk_profile.ai_off for name in AI_FLAGS}
 
     def mode_named(self, name: str) -> str | None:
         """The canonical name of a mode or of its alias; None if there is no such profile."""
@@ -851,7 +981,8 @@ _MODELS: dict[str, type[BaseModel]] = {
     model.__name__: model
     for model in (
         RiskProfile, CapitalProfile, SizeLimits, PriceLimits, RateLimits, Overrides, SymbolPolicy, StrategyPolicy,
-        AccountPolicy, Defaults, AgesPolicy, RiskSourcePolicy, RiskLimitsPolicy, GlobalPolicy,
+        AccountPolicy, Defaults, AgesPolicy, RiskSourcePolicy, RiskLimitsPolicy, GlobalPolicy, AiFlags,
+        PresetLimits, Preset, ExecutionConfig,
     )
 }
 
@@ -885,6 +1016,12 @@ def warnings(policy: GlobalPolicy) -> list[str]:
             for section, name in (("price", "floor"), ("price", "ceiling"), ("size", "order_quantity_max"))
             if getattr(getattr(layer, section), name) is not None
         ]
+    found += [
+        f"presets.{name}.active_mode {preset.active_mode} is no risk profile here: the preset cannot be applied"
+        for name, preset in policy.presets.items()
+        if preset.active_mode is not None and policy.mode_named(preset.active_mode) is None
+        and PRESETS.get(name) != preset
+    ]
     for name, account in policy.accounts.items():
         found += [
             f"accounts.{name}.by_symbol.{symbol} has no effect: the account's symbols do not list it"

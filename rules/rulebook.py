@@ -64,6 +64,10 @@ RULEBOOK: tuple[Rule, ...] = (
     # 4: who may trade what
     Rule("strategy", admission.strategy, (R.STRATEGY_NOT_ALLOWED,), ORDERS + SETTINGS, limit="strategies"),
     Rule("symbol", admission.symbol, (R.SYMBOL_NOT_ALLOWED,), ORDERS + SETTINGS, limit="symbols"),
+    Rule("strategy_blocked", admission.strategy_blocked, (R.STRATEGY_BLOCKED,), ORDERS + SETTINGS,
+         limit="strategies_blocked"),
+    Rule("symbol_blocked", admission.symbol_blocked, (R.SYMBOL_BLOCKED,), ORDERS + SETTINGS, limit="symbols_blocked"),
+    Rule("rank", admission.rank, (R.RANK_BELOW_MINIMUM,), limit="rank_min"),
     Rule("confidence", admission.confidence, (R.CONFIDENCE_MISSING, R.CONFIDENCE_BELOW_MINIMUM)),
     # 5-7: leverage, single trade, losses
     Rule("leverage_at_venue", leverage.at_venue, (R.LEVERAGE_EXCEEDS_LIMIT,), limit="leverage_max"),

@@ -50,6 +50,13 @@ SENTENCES: dict[Reason, str] = {
         "add it to the policy or trade under a listed one.",
     Reason.SYMBOL_NOT_ALLOWED:
         "Symbol {observed} is not among those allowed here ({limit}); add it to the policy or trade a listed one.",
+    Reason.STRATEGY_BLOCKED:
+        "Strategy {observed} is among those blocked here ({limit}); take it off the list or trade under another one.",
+    Reason.SYMBOL_BLOCKED:
+        "Symbol {observed} is among those blocked here ({limit}); take it off the list or trade another one.",
+    Reason.RANK_BELOW_MINIMUM:
+        "The symbol's rank{detail} is {observed}, the least that is traded is {limit}; "
+        "wait for a better rank or trade another one.",
     Reason.CONFIDENCE_MISSING:
         "No confidence was stated and this account requires one of at least {limit}; state it with the order.",
     Reason.CONFIDENCE_BELOW_MINIMUM:

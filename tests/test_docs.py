@@ -11,7 +11,21 @@ import typer
 from prometheus_client import CollectorRegistry
 
 from proxy.admin import build_admin
-from proxy.admin.bodies import AliasBody, EngageBody, ModeBody, PolicyBody, ReleaseBody, SettleBody
+from proxy.admin.bodies import (
+    AliasBody,
+    DraftBody,
+    EngageBody,
+    ModeBody,
+    PatchBody,
+    PolicyBody,
+    PresetBody,
+    PublishBody,
+    ReleaseBody,
+    RollbackBody,
+    SettleBody,
+    V1PatchBody,
+    WhoBody,
+)
 from proxy.cli.main import app
 from proxy.cli.snippets import SNIPPETS
 from proxy.clock import SystemClock
@@ -88,7 +102,8 @@ def test_every_route_of_the_admin_api_stands_in_its_page_and_no_other():
     """Method and path of each route of the built listener; a heading for a route that is gone is wrong too."""
     audit = SimpleNamespace(directory=ROOT)
     parts = SimpleNamespace(
-        clock=SystemClock(), hosts=(), registry=CollectorRegistry(), ess=None, audit=audit, accounts=()
+        clock=SystemClock(), hosts=(), registry=CollectorRegistry(), ess=None, audit=audit, accounts=(),
+        drafts_dir=None,
     )
     routes = {
         f"{route.method} {route.resource.canonical}"
@@ -107,6 +122,14 @@ def test_every_route_of_the_admin_api_stands_in_its_page_and_no_other():
         ("POST /admin/v1/ess/release", ReleaseBody),
         ("PUT /api/v2/policy", PolicyBody),
         ("POST /api/v2/policy/risk-mode", ModeBody),
+        ("PATCH /api/v2/policy", PatchBody),
+        ("POST /api/v2/policy/reset", WhoBody),
+        ("POST /api/v2/policy/rollback", RollbackBody),
+        ("POST /api/v2/policy/presets", PresetBody),
+        ("POST /api/v2/policy/drafts", DraftBody),
+        ("POST /api/v2/policy/drafts/{id}/publish", PublishBody),
+        ("PATCH /api/policy", V1PatchBody),
+        ("POST /api/policy/reset", AliasBody),
         ("POST /api/policy/risk_mode/{mode}", AliasBody),
         ("POST /admin/v1/accounts/{name}/settle", SettleBody),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
@@ -11,9 +13,14 @@ from proxy.admin.bodies import POLICY_BYTES_MAX
 from proxy.admin.guard import Guard, Handler
 from proxy.admin.parts import AdminParts
 from proxy.admin.policy import PolicyRoutes
+from proxy.admin.policy_changes import PolicyChanges
+from proxy.admin.policy_drafts import DraftRoutes
+from proxy.admin.policy_history import HistoryRoutes
+from proxy.admin.policy_v1 import PolicyV1Routes
 from proxy.admin.records import Records
 from proxy.admin.risk import RiskRoutes
 from proxy.admin.stopping import Stopping
+from proxy.tasks import Tasks
 
 
 def build_admin(parts: AdminParts, *, token: bytes) -> web.Application:
@@ -25,11 +32,29 @@ def build_admin(parts: AdminParts, *, token: bytes) -> web.Application:
         return await guard(request, handler)
 
     app = web.Application(middlewares=[guarded], client_max_size=POLICY_BYTES_MAX)
-    app.add_routes([*_probes(parts), *Stopping(parts).routes(), *PolicyRoutes(parts).routes()])
+    app.add_routes([*_probes(parts), *Stopping(parts).routes()])
+    changes = PolicyChanges(parts)
+    policy = PolicyRoutes(parts, changes)
+    drafts = DraftRoutes(parts, changes)
+    for routes in (policy, HistoryRoutes(parts, changes), drafts, PolicyV1Routes(parts, changes, policy)):
+        app.add_routes(routes.routes())
+    app.cleanup_ctx.append(_watching(drafts))
     app.add_routes(Records(parts).routes())
     app.add_routes(AccountRoutes(parts).routes())
     app.add_routes(RiskRoutes(parts).routes())
     return app
+
+
+def _watching(drafts: DraftRoutes) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Scheduled drafts are put in force while the listener stands."""
+
+    async def run(_: web.Application) -> AsyncIterator[None]:
+        tasks = Tasks()
+        tasks.spawn(drafts.watch(), name="policy.drafts")
+        yield
+        await tasks.close()
+
+    return run
 
 
 def _probes(parts: AdminParts) -> list[web.RouteDef]:

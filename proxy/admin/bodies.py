@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeVar
 
 from aiohttp import web
@@ -78,11 +79,71 @@ class SettleBody(_Body):
     reason: Stated
 
 
-class AliasBody(_Body):
-    """The v1 alias names the mode in its path; who and why stand in the body."""
+class WhoBody(_Body):
+    """Who wants it, and why."""
 
     updated_by: Stated
     reason: Stated
+
+
+class PatchBody(WhoBody):
+    """Merging changes into the policy: sections by key, values and lists replaced, null removes."""
+
+    changes: dict[str, Any]
+
+
+class RollbackBody(WhoBody):
+    """Bringing a revision back."""
+
+    revision: Annotated[int, Field(ge=1)]
+
+
+class PresetBody(WhoBody):
+    """Applying a preset; null takes its limits off."""
+
+    preset: Mode | None
+    expected_revision: Annotated[int, Field(ge=0)] | None = None
+
+
+class DraftBody(WhoBody):
+    """Proposing a policy: changes to the one in force, or a whole one."""
+
+    changes: dict[str, Any] | None = None
+    policy: dict[str, Any] | None = None
+
+
+class PublishBody(WhoBody):
+    """Putting a draft in force, now or at an instant."""
+
+    effective_at: Annotated[str, StringConstraints(max_length=40)] | None = None
+
+
+class AliasBody(_Body):
+    """What v1 may say of who and why; its clients say nothing."""
+
+    updated_by: Stated = "api v1"
+    reason: Stated = "no reason stated"
+
+
+Listed = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=64)]], Field(max_length=10_000)]
+
+
+class V1PatchBody(AliasBody):
+    """What v1 may change; numbers as v1 wrote them, shares as fractions."""
+
+    risk_mode: Mode | None = None
+    allowed_strategies: Listed | Literal["any"] | None = None
+    allowed_symbols: Listed | Literal["any"] | None = None
+    max_risk_per_trade: Decimal | None = None
+    max_positions: int | None = None
+    global_min_confidence: Decimal | None = None
+    opp_rankings: dict[str, Decimal | None] | None = None
+    model_versions: dict[str, str | None] | None = None
+
+    @classmethod
+    def stated_names(cls) -> list[str]:
+        """What can be changed."""
+        return [name for name in cls.model_fields if name not in AliasBody.model_fields]
 
 
 B = TypeVar("B", bound=BaseModel)
@@ -91,6 +152,8 @@ B = TypeVar("B", bound=BaseModel)
 async def read_body(request: web.Request, model: type[B], *, bytes_max: int = BODY_BYTES_MAX) -> B:
     """The body, strictly read: one JSON object with known keys, each once."""
     raw = await request.read()
+    if not raw and issubclass(model, AliasBody):
+        raw = b"{}"  # clients of v1 send no body
     if len(raw) > bytes_max:
         raise Problem(413, f"found a body of {len(raw)} bytes, expected at most {bytes_max}")
     try:

@@ -31,6 +31,7 @@ FAILURE_WINDOW_S = 60.0
 SOURCES_MAX = 1024
 AUDITED_FAILURES_MAX = 60  # a minute, over all sources: guessing must not fill the disk
 _PATH = re.compile(r"/(?:[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)?")
+_WRITES = frozenset({hdrs.METH_PUT, hdrs.METH_PATCH})
 _OPEN = frozenset({"/healthz", "/readyz", "/version"})
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -101,8 +102,8 @@ class Guard:
         if path not in _OPEN and not (path == "/metrics" and self._parts.metrics_open):
             self._check_token(request)
         # What no route takes is answered 405, whatever it brings.
-        writes = request.method == hdrs.METH_PUT and request.match_info.http_exception is None
-        if writes or request.method == hdrs.METH_POST:
+        writes = request.method in _WRITES and request.match_info.http_exception is None
+        if (writes or request.method == hdrs.METH_POST) and _has_body(request):
             _check_content_type(request)
 
     def _check_host(self, request: web.Request) -> None:
@@ -176,6 +177,11 @@ def _too_many(wait_s: float) -> Problem:
         f"too many wrong tokens from this address; try again in {seconds} s",
         headers={hdrs.RETRY_AFTER: str(seconds)},
     )
+
+
+def _has_body(request: web.Request) -> bool:
+    """Clients of the v1 policy send none, and say so with a length of 0 or with nothing at all."""
+    return request.body_exists and request.headers.get(hdrs.CONTENT_LENGTH) != "0"
 
 
 def _check_content_type(request: web.Request) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus_client import CollectorRegistry
@@ -47,6 +48,7 @@ class AdminParts:
     refresh_metrics: Callable[[], None] = lambda: None
     metrics_open: bool = True
     hosts: Collection[str] = ()
+    drafts_dir: Path | None = None  # where drafts of policies are kept; None: in memory
     account_views: Accounts | None = None
     risk: GlobalRisk | None = None  # the embedded engine, where there is one
 

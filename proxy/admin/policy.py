@@ -1,94 +1,123 @@
-"""Policy endpoints: the document and replacing it, which risk mode is active, and switching between modes."""
+"""Policy endpoints: the document, changing it, its modes and presets, and what is in force for whom."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict
 from typing import Any
 
-from aiohttp import hdrs, web
+import structlog
+from aiohttp import web
 
 from proxy.admin.answers import Problem, answer
-from proxy.admin.bodies import POLICY_BYTES_MAX, AliasBody, ModeBody, PolicyBody, read_body
+from proxy.admin.bodies import (
+    POLICY_BYTES_MAX,
+    ModeBody,
+    PatchBody,
+    PolicyBody,
+    PresetBody,
+    WhoBody,
+    read_body,
+)
 from proxy.admin.parts import AdminParts
+from proxy.admin.policy_changes import PolicyChanges, Wanted, differences, if_match, shown, trace_of
 from proxy.audit import admin_record
-from proxy.errors import AuditError, PolicyInvalid, ProfileNotFound, ProxyError, RevisionConflict
-from proxy.stores.base import StoredPolicy, validated
-from proxy.stores.changes import changes, document
+from proxy.errors import AuditError, PolicyInvalid, ProfileNotFound, ProxyError
+from proxy.loosening import loosened
+from proxy.stores.base import StoredPolicy, merged, validated
+from proxy.stores.changes import document
 from proxy.stores.policies import risk_config
+from rules import PolicyGap, effective_with_sources
+from rules.limits import TIGHTER
 from rules.profile import GlobalPolicy, warnings
 
-RECORDED_CHANGES_MAX = 200  # places of a document; the store keeps every revision whole
-_ETAG = re.compile(r'"?([0-9]{1,15})"?')
+NAME_MAX = 64
 
 
 class PolicyRoutes:
-    """Reads and switches the policy through the store."""
+    """Reads and changes the policy through the store."""
 
-    def __init__(self, parts: AdminParts) -> None:
+    def __init__(self, parts: AdminParts, changes: PolicyChanges) -> None:
         self._parts = parts
+        self._changes = changes
 
     def routes(self) -> list[web.RouteDef]:
         """The paths and what answers them."""
         return [
             web.get("/api/v2/policy", self.show),
             web.put("/api/v2/policy", self.replace),
+            web.patch("/api/v2/policy", self.patch),
+            web.post("/api/v2/policy/reset", self.reset),
             web.get("/api/v2/policy/risk-profile", self.profile),
             web.get("/api/v2/policy/risk-modes", self.modes),
             web.post("/api/v2/policy/risk-mode", self.switch),
             web.get("/api/v2/policy/value", self.value),
-            web.get("/api/policy/risk_mode", self.alias_mode),
-            web.post("/api/policy/risk_mode/{mode}", self.alias_switch),
+            web.get("/api/v2/policy/presets", self.presets),
+            web.post("/api/v2/policy/presets", self.apply_preset),
+            web.get("/api/v2/policy/effective", self.effective),
         ]
+
+    # -- the document -----------------------------------------------------------------------------
 
     async def show(self, _: web.Request) -> web.Response:
         """The whole document with its revision, which is also the ETag."""
-        return _shown(await self._parts.store.get())
+        return shown(await self._parts.store.get())
 
     async def replace(self, request: web.Request) -> web.Response:
         """Put another document in place of the one that If-Match names; anything else than that one stays."""
-        revision = _if_match(request)
+        revision = if_match(request)
         body = await read_body(request, PolicyBody, bytes_max=POLICY_BYTES_MAX)
+        wanted = Wanted.by(request, "policy.replace", updated_by=body.updated_by, reason=body.reason)
+        return shown(
+            await self._changes.change(wanted, lambda _: validated(body.policy), expected_revision=revision)
+        )
+
+    async def patch(self, request: web.Request) -> web.Response:
+        """Merge changes into the document that If-Match names; with `?dry_run=true` only say what would change."""
+        revision = if_match(request)
+        dry_run = _flag(request, "dry_run")
+        body = await read_body(request, PatchBody, bytes_max=POLICY_BYTES_MAX)
+        wanted = Wanted.by(request, "policy.patch", updated_by=body.updated_by, reason=body.reason)
+
+        def make(before: StoredPolicy) -> GlobalPolicy:
+            return validated(merged(document(before.policy), body.changes))
+
+        if dry_run:
+            return await self._told(make, revision)
+        return shown(await self._changes.change(wanted, make, expected_revision=revision))
+
+    async def _told(self, make: Any, revision: int) -> web.Response:  # noqa: ANN401 - a Make, as above
+        """What a change would come to, changing nothing."""
+        before = await self._parts.store.get()
+        if before.revision != revision:
+            raise Problem(
+                412, f"found revision {before.revision}, expected {revision}", more={"revision": before.revision}
+            )
         try:
-            policy = validated(body.policy)
+            policy = make(before)
         except PolicyInvalid as error:
             raise Problem(422, str(error), more={"problems": list(error.problems)}) from None
-        self._check_accounts(policy)
-        store, audit = self._parts.store, self._parts.audit
-        before = await store.get()
-        changed = changes(before.policy, policy)[:RECORDED_CHANGES_MAX]
-        told: dict[str, Any] = {
-            "actor": body.updated_by,
-            "act": "policy.replace",
-            "reason": body.reason,
-            "before": {"revision": before.revision, **{one.path: one.before for one in changed}},
-            "peer": request.remote or "",
-        }
-        after = {one.path: one.after for one in changed}
-        await audit.durable(audit.append(admin_record(**told, after=after, result="requested")))
-        try:
-            stored = await store.put(
-                policy, expected_revision=revision, updated_by=body.updated_by, reason=body.reason
-            )
-        except RevisionConflict as error:
-            self._record(told | {"result": f"refused: {error}"})
-            raise Problem(412, str(error), more={"revision": (await store.get()).revision}) from None
-        except ProxyError as error:
-            self._record(told | {"result": f"refused: {error}"})
-            raise
-        self._record(told | {"after": {"revision": stored.revision, **after}, "result": f"revision {stored.revision}"})
-        return _shown(stored)
+        return answer(
+            {
+                "revision": before.revision,
+                "changes": differences(before.policy, policy),
+                "looser": loosened(before.policy, policy, self._parts.clock.now()),
+                "warnings": warnings(policy),
+            }
+        )
 
-    def _check_accounts(self, policy: GlobalPolicy) -> None:
-        """A document without an account that is in use would block its every order, and the next start."""
-        if missing := sorted(set(self._parts.accounts) - set(policy.accounts)):
-            lines = [f"accounts.{name}: found nothing, expected the limits of this account" for name in missing]
-            raise Problem(422, "; ".join(lines), more={"problems": lines})
+    async def reset(self, request: web.Request) -> web.Response:
+        """Go back to the policy that the store was created with, as a new revision."""
+        revision = if_match(request)
+        body = await read_body(request, WhoBody)
+        wanted = Wanted.by(request, "policy.reset", updated_by=body.updated_by, reason=body.reason)
+        first = await self._parts.store.get_revision(1)
+        return shown(await self._changes.change(wanted, lambda _: first.policy, expected_revision=revision))
+
+    # -- modes ------------------------------------------------------------------------------------
 
     async def profile(self, _: web.Request) -> web.Response:
         """The active risk profile, as written and under the names that clients know."""
-        stored = await self._parts.store.get()
-        return answer(_active(stored))
+        return answer(_active(await self._parts.store.get()))
 
     async def modes(self, _: web.Request) -> web.Response:
         """Every risk mode that can be switched to."""
@@ -101,36 +130,15 @@ class PolicyRoutes:
             }
         )
 
-    async def value(self, request: web.Request) -> web.Response:
-        """One value by its dotted path, `?path=risk.max_leverage`."""
-        paths = request.query.getall("path", [])
-        if len(paths) != 1 or not paths[0]:
-            raise Problem(422, "state exactly one path, such as ?path=risk.max_leverage")
-        try:
-            return answer({"path": paths[0], "value": self._parts.values.get_value(paths[0])})
-        except ProfileNotFound as error:
-            raise Problem(404, str(error)) from None
-
     async def switch(self, request: web.Request) -> web.Response:
         """Make another risk mode the active one."""
         body = await read_body(request, ModeBody)
-        stored = await self._switch(
+        stored = await self.switched(
             request, body.mode, body.updated_by, body.reason, expected_revision=body.expected_revision
         )
         return answer(_active(stored))
 
-    async def alias_mode(self, _: web.Request) -> web.Response:
-        """The active mode's name, as v1 told it."""
-        stored = await self._parts.store.get()
-        return answer({"risk_mode": stored.policy.active_mode})
-
-    async def alias_switch(self, request: web.Request) -> web.Response:
-        """Switch as v1 did: the mode in the path, who and why in the body."""
-        body = await read_body(request, AliasBody)
-        stored = await self._switch(request, request.match_info["mode"], body.updated_by, body.reason)
-        return answer({"risk_mode": stored.policy.active_mode})
-
-    async def _switch(
+    async def switched(
         self, request: web.Request, mode: str, by: str, reason: str, *, expected_revision: int | None = None
     ) -> StoredPolicy:
         """Record the intent, switch, record how it went."""
@@ -144,15 +152,16 @@ class PolicyRoutes:
             "peer": request.remote or "",
         }
         await audit.durable(audit.append(admin_record(**told, after=mode[:64], result="requested")))
-        try:
-            stored = await store.switch_mode(
-                mode, updated_by=by, reason=reason, expected_revision=expected_revision
-            )
-        except ProxyError as error:
-            self._record(told | {"after": before, "result": f"refused: {error}"})
-            if isinstance(error, ProfileNotFound):
-                raise Problem(404, str(error)) from None
-            raise
+        with structlog.contextvars.bound_contextvars(trace_id=trace_of(request)):
+            try:
+                stored = await store.switch_mode(
+                    mode, updated_by=by, reason=reason, expected_revision=expected_revision
+                )
+            except ProxyError as error:
+                self._record(told | {"after": before, "result": f"refused: {error}"})
+                if isinstance(error, ProfileNotFound):
+                    raise Problem(404, str(error)) from None
+                raise
         self._record(told | {"after": stored.policy.active_mode, "result": f"revision {stored.revision}"})
         return stored
 
@@ -162,28 +171,91 @@ class PolicyRoutes:
         except AuditError:
             return  # the intent is on record; `audit_healthy` shows that nothing more can be
 
+    # -- presets ----------------------------------------------------------------------------------
 
-def _if_match(request: web.Request) -> int:
-    """The revision the writer has seen. Without one, two writers would overwrite each other unseen."""
-    given = request.headers.getall(hdrs.IF_MATCH, [])
-    found = _ETAG.fullmatch(given[0].strip()) if len(given) == 1 else None
-    if found is None:
-        raise Problem(428, 'this needs the header If-Match: "REVISION", the revision that the change was made on')
-    return int(found[1])
+    async def presets(self, _: web.Request) -> web.Response:
+        """Every preset that can be applied, and the one that is on."""
+        stored = await self._parts.store.get()
+        presets = stored.policy.presets
+        return answer(
+            {
+                "active": stored.policy.active_preset,
+                "revision": stored.revision,
+                "presets": {
+                    name: one.model_dump(mode="json", exclude_none=True) for name, one in presets.items()
+                },
+            }
+        )
+
+    async def apply_preset(self, request: web.Request) -> web.Response:
+        """Take a preset's risk mode and put its limits on top; `null` takes the limits off and leaves the mode."""
+        body = await read_body(request, PresetBody)
+        wanted = Wanted.by(request, "policy.preset", updated_by=body.updated_by, reason=body.reason)
+        stored = await self._changes.change(
+            wanted, lambda before: with_preset(before.policy, body.preset), expected_revision=body.expected_revision
+        )
+        return answer(_active(stored) | {"active_preset": stored.policy.active_preset})
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    async def value(self, request: web.Request) -> web.Response:
+        """One value by its dotted path, `?path=risk.max_leverage`."""
+        path = _stated(request, "path", needed=True, characters_max=400)
+        try:
+            return answer({"path": path, "value": self._parts.values.get_value(path)})
+        except ProfileNotFound as error:
+            raise Problem(404, str(error)) from None
+
+    async def effective(self, request: web.Request) -> web.Response:
+        """Every limit in force for an account, strategy and symbol, and the layer of the document that set it."""
+        account = _stated(request, "account", needed=True)
+        strategy, symbol = _stated(request, "strategy"), _stated(request, "symbol")
+        stored, now = await self._parts.store.get(), self._parts.clock.now()
+        try:
+            limits, sources = effective_with_sources(
+                stored.policy, revision=stored.revision, account=account, strategy=strategy, now=now
+            )
+        except PolicyGap as error:
+            raise Problem(404, str(error)) from None
+        own = limits.of(symbol)
+        found = []
+        for name in TIGHTER:
+            source = sources.get(f"by_symbol.{symbol}.{name}", sources.get(name))
+            if source is not None:
+                found.append({"limit": name, "value": getattr(own, name), "source": source})
+        told = {"account": account, "strategy": strategy, "symbol": symbol, "revision": stored.revision}
+        return answer(
+            told | {"profile": limits.profile, "capital_profile": limits.capital_profile, "at": now, "limits": found}
+        )
 
 
-def _shown(stored: StoredPolicy) -> web.Response:
-    return answer(
-        {
-            "revision": stored.revision,
-            "updated_at": stored.updated_at,
-            "updated_by": stored.updated_by,
-            "reason": stored.reason,
-            "policy": document(stored.policy),
-            "warnings": warnings(stored.policy),
-        },
-        headers={hdrs.ETAG: f'"{stored.revision}"'},
-    )
+def with_preset(policy: GlobalPolicy, name: str | None) -> GlobalPolicy:
+    """The policy with a preset on, or with none; PolicyInvalid where there is no such preset or mode."""
+    written = document(policy)
+    if name is None:
+        written.pop("active_preset", None)
+        return validated(written)
+    if name not in policy.presets:
+        known = ", ".join(sorted(policy.presets)) or "none"
+        raise PolicyInvalid(f"preset: found {name!r}, expected one of {known}")
+    mode = policy.presets[name].active_mode
+    return validated(written | {"active_preset": name} | ({} if mode is None else {"active_mode": mode}))
+
+
+def _stated(request: web.Request, name: str, *, needed: bool = False, characters_max: int = NAME_MAX) -> str:
+    given = request.query.getall(name, [])
+    if not given and not needed:
+        return ""
+    if len(given) != 1 or not 0 < len(given[0]) <= characters_max:
+        raise Problem(422, f"state exactly one {name}, of 1 to {characters_max} characters, such as ?{name}=...")
+    return given[0]
+
+
+def _flag(request: web.Request, name: str) -> bool:
+    given = request.query.getall(name, ["false"])
+    if len(given) != 1 or given[0] not in ("true", "false"):
+        raise Problem(422, f"{name} is true or false, found {', '.join(given)[:40]!r}")
+    return given[0] == "true"
 
 
 def _active(stored: StoredPolicy) -> dict[str, object]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import yaml
 
@@ -13,10 +12,10 @@ from proxy.cli.output import CommandFailed, Exit, say, say_json, tell
 from proxy.cli.stopping import actor_named
 from proxy.clock import SystemClock
 from proxy.errors import PolicyInvalid
+from proxy.loosening import loosened
 from proxy.policy_file import read_policy_file
 from proxy.stores.base import validated
 from proxy.stores.changes import changes, document
-from rules.limits import effective, looser
 from rules.profile import GlobalPolicy, warnings
 
 PATH = "/api/v2/policy"
@@ -95,20 +94,3 @@ def _told_diff(stored: InForce, policy: GlobalPolicy, file: Path) -> bool:
         if warning not in warnings(stored.policy):
             say(f"  remark: {warning}")
     return True
-
-
-def loosened(before: GlobalPolicy, after: GlobalPolicy, now: datetime) -> list[str]:
-    """For every account what the new policy admits and the old one does not, all layers taken together."""
-    lines = []
-    for name in sorted({*before.accounts, *after.accounts}):
-        if name not in before.accounts:
-            lines.append(f"account {name} is new and may trade")
-        elif name in after.accounts:
-            old, new = (_limits(policy, name, now) for policy in (before, after))
-            if found := looser(new, old):
-                lines.append(f"account {name}: {', '.join(found)}")
-    return lines
-
-
-def _limits(policy: GlobalPolicy, account: str, now: datetime) -> Any:  # noqa: ANN401 - rules.Limits
-    return effective(policy, revision=0, account=account, strategy="", now=now)

@@ -191,12 +191,14 @@ class Policies:
         """
         policy = self.current.policy
         section, _, name = path.partition(".")
-        here: Any = risk_config(policy) if section == "risk" else policy
-        for step in name.split(".") if section == "risk" else path.split("."):
+        sections: dict[str, Any] = {"risk": risk_config, "ai": lambda policy: policy.ai_flags}
+        here: Any = sections[section](policy) if section in sections else policy
+        for step in name.split(".") if section in sections else path.split("."):
             here = _step(here, step)
             if here is _NO_DEFAULT:
                 if default is _NO_DEFAULT:
-                    raise ProfileNotFound(f"found no policy value {path!r}, expected risk.<name> or a document path")
+                    expected = "risk.<name>, ai.<name> or a document path"
+                    raise ProfileNotFound(f"found no policy value {path!r}, expected {expected}")
                 return default
         return here
 

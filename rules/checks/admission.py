@@ -26,6 +26,37 @@ def symbol(case: Case) -> Finding:
     return name, listed
 
 
+def strategy_blocked(case: Case) -> Finding:
+    """A strategy on the list of blocked ones opens nothing, whoever else allows it."""
+    listed, name = case.limits.strategies_blocked, case.facts.caller.strategy
+    if listed is None:
+        return None
+    if name in listed:
+        return Breach(Reason.STRATEGY_BLOCKED, name, listed)
+    return name, listed
+
+
+def symbol_blocked(case: Case) -> Finding:
+    """A symbol on the list of blocked ones is not opened, whoever else allows it."""
+    listed, name = case.limits.symbols_blocked, case.instruction.symbol
+    if listed is None or name is None:
+        return None
+    if name in listed:
+        return Breach(Reason.SYMBOL_BLOCKED, name, listed)
+    return name, listed
+
+
+def rank(case: Case) -> Finding:
+    """A symbol must be ranked at or above the minimum, where there is one; without a rank it is not."""
+    lowest, name = case.limits.rank_min, case.instruction.symbol
+    if lowest is None or name is None:
+        return None
+    found = case.limits.ranks.get(name)
+    if found is None or found < lowest:
+        return Breach(Reason.RANK_BELOW_MINIMUM, found, lowest, None, name)
+    return found, lowest
+
+
 def confidence(case: Case) -> Finding:
     """A caller who states a confidence, or must, may open only at or above the minimum."""
     limits, stated = case.limits, case.facts.caller.confidence

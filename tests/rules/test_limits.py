@@ -24,7 +24,7 @@ from rules.limits import (
 from rules.profile import CAPITAL_PROFILES, RISK_PROFILES, GlobalPolicy, default_policy
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
-NOT_LIMITS = {"policy_revision", "profile", "capital_profile", "ages", "by_symbol"}
+NOT_LIMITS = {"ranks", "policy_revision", "profile", "capital_profile", "ages", "by_symbol"}
 
 
 def limits(document: dict, *, strategy: str = "grid", now: datetime = NOW) -> Limits:
@@ -75,6 +75,7 @@ STATED = [
     ({"loss_streak_max": 3, "loss_cooldown_s": "7200"}, "loss_streak_max", 3),
     ({"loss_streak_max": 3, "loss_cooldown_s": "7200"}, "loss_cooldown_s", Decimal(7200)),
     ({"open_positions_max": 4}, "open_positions_max", 4),
+    ({"rank_min": "0.5"}, "rank_min", Decimal("0.5")),
     ({"size": {"exposure_asset_max": "8"}}, "exposure_asset_max", Decimal(8)),
     ({"size": {"exposure_net_max": "8"}}, "exposure_net_max", Decimal(8)),
     ({"size": {"concentration_max": "8%"}}, "concentration_max", Decimal("0.08")),
@@ -114,7 +115,7 @@ def test_every_limit_says_which_value_is_stricter():
 
 def test_every_limit_is_tried_from_a_document():
     """Each limit that a layer can state has a case below; whitelists and the risk source have their own."""
-    own = {"strategies", "symbols", "critical_allows_reducing", "risk_source"}
+    own = {"strategies", "symbols", "strategies_blocked", "symbols_blocked", "critical_allows_reducing", "risk_source"}
     assert {name for _, name, _ in STATED} == set(TIGHTER) - own
 
 

@@ -84,7 +84,6 @@ async def test_the_v1_aliases(admin):
     body = {"updated_by": "ann", "reason": "volatile"}
     assert (await admin.post("/api/policy/risk_mode/DEFENSIVE", body))[1] == {"risk_mode": "DEFENSIVE"}
     assert (await admin.post("/api/policy/risk_mode/RECKLESS", body))[0] == 404
-    assert (await admin.post("/api/policy/risk_mode/NORMAL", {}))[0] == 422
 
 
 @pytest.mark.parametrize(

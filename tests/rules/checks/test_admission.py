@@ -34,6 +34,34 @@ def test_symbols_are_those_listed(order, facts, limits, listed, verdict):
     assert (decision.reason is Reason.SYMBOL_NOT_ALLOWED) is (verdict is Verdict.BLOCK)
 
 
+def test_what_is_blocked_is_blocked_whatever_a_list_allows(order, facts, limits):
+    """A blocked symbol or strategy opens nothing; others do, and what is held can be sold off."""
+    blocked = limits(symbols=frozenset({given.SYMBOL}), symbols_blocked=frozenset({given.SYMBOL}))
+
+    assert evaluate(order(), facts(), blocked).reason is Reason.SYMBOL_BLOCKED
+    assert evaluate(order(side=Side.SELL), facts(held="1"), blocked).verdict is Verdict.ALLOW
+    assert evaluate(order(), facts(), limits(symbols_blocked=frozenset({"ETHUSDT"}))).verdict is Verdict.ALLOW
+    decision = evaluate(order(), facts(strategy="grid"), limits(strategies_blocked=frozenset({"grid"})))
+    assert decision.reason is Reason.STRATEGY_BLOCKED
+    decision = evaluate(order(), facts(strategy="grid"), limits(strategies_blocked=frozenset({"trend"})))
+    assert decision.verdict is Verdict.ALLOW
+
+
+@pytest.mark.parametrize(
+    ("rank", "verdict"),
+    [("0.49", Verdict.BLOCK), ("0.5", Verdict.ALLOW), ("0.51", Verdict.ALLOW), (None, Verdict.BLOCK)],
+)
+def test_a_symbol_has_at_least_the_minimum_rank(order, facts, limits, rank, verdict):
+    """Just under and without a rank blocks, at and over pass; a reduction needs none."""
+    ranks = {} if rank is None else {given.SYMBOL: given.Decimal(rank)}
+    ranked = limits(rank_min=given.Decimal("0.5"), ranks=ranks)
+    decision = evaluate(order(), facts(), ranked)
+
+    assert decision.verdict is verdict
+    assert (decision.reason is Reason.RANK_BELOW_MINIMUM) is (verdict is Verdict.BLOCK)
+    assert evaluate(order(side=Side.SELL), facts(held="1"), ranked).verdict is Verdict.ALLOW
+
+
 def test_lists_do_not_keep_a_position_from_being_closed(order, facts, limits):
     """A symbol taken off the list can still be sold off."""
     decision = evaluate(order(side=Side.SELL), facts(held="1"), limits(symbols=frozenset(), strategies=frozenset()))

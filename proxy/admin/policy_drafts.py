@@ -1,0 +1,253 @@
+"""Drafts: policies that are proposed, compared with the one in force, and put in force now, later or never.
+
+A draft is a whole document and the revision that it was made on. It is published only onto that revision:
+what others changed since is never undone unseen. Drafts are files of this proxy, one for each, so that they
+and their hours survive a restart; what is in force is in the store alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import structlog
+from aiohttp import web
+
+from proxy.admin.answers import Problem, answer
+from proxy.admin.bodies import POLICY_BYTES_MAX, DraftBody, PublishBody, read_body
+from proxy.admin.parts import AdminParts
+from proxy.admin.policy_changes import PolicyChanges, Wanted, differences, shown
+from proxy.audit import admin_record
+from proxy.errors import AuditError, PolicyInvalid, StoreError
+from proxy.loosening import loosened
+from proxy.stores.base import StoredPolicy, merged, validated
+from proxy.stores.changes import document
+from rules.profile import warnings
+
+log = structlog.get_logger("riskgate.admin")
+
+DRAFTS_MAX = 100
+LOOK_EVERY_S = 0.25
+_ID = re.compile(r"[a-f0-9]{16}")
+OPEN, SCHEDULED, FAILED = "open", "scheduled", "failed"
+
+Draft = dict[str, Any]
+
+
+class Drafts:
+    """Drafts by their id, in a folder where there is one."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._kept: dict[str, Draft] = {}
+        if folder is not None and folder.is_dir():
+            for file in sorted(folder.glob("*.json")):
+                self._load(file)
+
+    def _load(self, file: Path) -> None:
+        try:
+            draft = orjson.loads(file.read_bytes())
+            is_ours = bool(_ID.fullmatch(file.stem)) and draft["id"] == file.stem
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            # A draft binds nobody: one that cannot be read is left where it is, and said.
+            log.error("policy.draft_unreadable", file=file.name, error=str(error))
+            return
+        if is_ours:
+            self._kept[file.stem] = draft
+
+    def all(self) -> list[Draft]:
+        """Every draft, the oldest first."""
+        return sorted(self._kept.values(), key=lambda draft: str(draft["created_at"]))
+
+    def get(self, name: str) -> Draft:
+        """One draft, or 404."""
+        if name not in self._kept:
+            raise Problem(404, f"there is no draft {name[:32]!r}")
+        return self._kept[name]
+
+    def keep(self, draft: Draft) -> None:
+        """Keep a draft, new or changed; on disk before it is answered."""
+        if draft["id"] not in self._kept and len(self._kept) >= DRAFTS_MAX:
+            raise Problem(409, f"there are {DRAFTS_MAX} drafts; delete some first")
+        if self._folder is not None:
+            _written(self._folder, draft)
+        self._kept[draft["id"]] = draft
+
+    def drop(self, name: str) -> None:
+        """Forget a draft."""
+        if self._folder is not None:
+            (self._folder / f"{name}.json").unlink(missing_ok=True)
+        self._kept.pop(name, None)
+
+
+def _written(folder: Path, draft: Draft) -> None:
+    """Whole under another name first: a crash leaves no half draft."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = folder / f".{draft['id']}.{secrets.token_hex(4)}"
+    try:
+        with temporary.open("xb") as file:
+            file.write(orjson.dumps(draft))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(folder / f"{draft['id']}.json")
+    except OSError as error:
+        raise Problem(507, f"the draft cannot be kept: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class DraftRoutes:
+    """Creates, shows, compares, publishes and deletes drafts; puts scheduled ones in force at their hour."""
+
+    def __init__(self, parts: AdminParts, changes: PolicyChanges) -> None:
+        self._parts = parts
+        self._changes = changes
+        self._drafts = Drafts(parts.drafts_dir)
+
+    def routes(self) -> list[web.RouteDef]:
+        """The paths and what answers them."""
+        one = "/api/v2/policy/drafts/{id}"
+        return [
+            web.get("/api/v2/policy/drafts", self.listed),
+            web.post("/api/v2/policy/drafts", self.create),
+            web.get(one, self.show),
+            web.delete(one, self.delete),
+            web.get(f"{one}/diff", self.diff),
+            web.post(f"{one}/publish", self.publish),
+        ]
+
+    async def listed(self, _: web.Request) -> web.Response:
+        """Every draft without its document, the oldest first."""
+        return answer({"drafts": [_short(draft) for draft in self._drafts.all()]})
+
+    async def create(self, request: web.Request) -> web.Response:
+        """Propose changes to the policy in force, or a whole policy; nothing is in force by it."""
+        body = await read_body(request, DraftBody, bytes_max=POLICY_BYTES_MAX)
+        if (body.changes is None) is (body.policy is None):
+            raise Problem(422, "found both or neither of changes and policy, expected one of them")
+        stored = await self._parts.store.get()
+        given = merged(document(stored.policy), body.changes) if body.changes is not None else body.policy
+        try:
+            policy = await asyncio.to_thread(validated, given)
+        except PolicyInvalid as error:
+            raise Problem(422, str(error), more={"problems": list(error.problems)}) from None
+        draft: Draft = {
+            "id": secrets.token_hex(8),
+            "status": OPEN,
+            "base_revision": stored.revision,
+            "created_at": self._parts.clock.now().isoformat(),
+            "created_by": body.updated_by,
+            "reason": body.reason,
+            "policy": document(policy),
+        }
+        self._drafts.keep(draft)
+        compared = await self._compared(draft)
+        return answer(_short(draft) | compared, status=201, headers={"Location": f"{request.path}/{draft['id']}"})
+
+    async def show(self, request: web.Request) -> web.Response:
+        """A draft with its document."""
+        return answer(self._drafts.get(request.match_info["id"]))
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Forget a draft; a scheduled one is not put in force then."""
+        draft = self._drafts.get(request.match_info["id"])
+        self._drafts.drop(draft["id"])
+        log.info("policy.draft_deleted", draft=draft["id"], status=draft["status"])
+        return answer(_short(draft) | {"status": "deleted"})
+
+    async def diff(self, request: web.Request) -> web.Response:
+        """What publishing would change, and what it would loosen; `stale` once somebody changed the policy since."""
+        draft = self._drafts.get(request.match_info["id"])
+        return answer(_short(draft) | await self._compared(draft))
+
+    async def _compared(self, draft: Draft) -> dict[str, object]:
+        stored = await self._parts.store.get()
+        policy = await asyncio.to_thread(validated, draft["policy"])
+        return {
+            "revision": stored.revision,
+            "stale": stored.revision != draft["base_revision"],
+            "changes": differences(stored.policy, policy),
+            "looser": loosened(stored.policy, policy, self._parts.clock.now()),
+            "warnings": warnings(policy),
+        }
+
+    async def publish(self, request: web.Request) -> web.Response:
+        """Put a draft in force, now or at `effective_at`."""
+        draft = self._drafts.get(request.match_info["id"])
+        body = await read_body(request, PublishBody)
+        wanted = Wanted.by(request, "policy.publish", updated_by=body.updated_by, reason=body.reason)
+        if body.effective_at is not None:
+            at = _instant(body.effective_at)
+            if at > self._parts.clock.now():
+                return await self._scheduled(draft, wanted, at)
+        stored = await self._published(draft, wanted)
+        return shown(stored)
+
+    async def _scheduled(self, draft: Draft, wanted: Wanted, at: datetime) -> web.Response:
+        """Write down the hour; who wanted it is on record now, as the change will be then."""
+        audit = self._parts.audit
+        told: dict[str, Any] = {
+            "actor": wanted.updated_by, "act": "policy.schedule", "reason": wanted.reason, "peer": wanted.peer,
+            "before": draft["base_revision"], "after": {"draft": draft["id"], "effective_at": at.isoformat()},
+        }  # fmt: skip
+        await audit.durable(audit.append(admin_record(**told, result="scheduled")))
+        draft = draft | {
+            "status": SCHEDULED, "effective_at": at.isoformat(), "scheduled_by": wanted.updated_by,
+            "publish_reason": wanted.reason,
+        }  # fmt: skip
+        self._drafts.keep(draft)
+        return answer(_short(draft), status=202)
+
+    async def _published(self, draft: Draft, wanted: Wanted) -> StoredPolicy:
+        stored = await self._changes.change(
+            wanted, lambda _: validated(draft["policy"]), expected_revision=draft["base_revision"]
+        )
+        self._drafts.drop(draft["id"])
+        return stored
+
+    async def watch(self) -> None:
+        """Put scheduled drafts in force at their hour, also those whose hour passed while nothing ran."""
+        while True:
+            now = self._parts.clock.now()
+            for draft in self._drafts.all():
+                if draft["status"] == SCHEDULED and _instant(draft["effective_at"]) <= now:
+                    await self._due(draft)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _due(self, draft: Draft) -> None:
+        wanted = Wanted(
+            act="policy.publish", updated_by=draft["scheduled_by"], reason=draft["publish_reason"], peer="",
+            trace_id=draft["id"],
+        )  # fmt: skip
+        try:
+            stored = await self._published(draft, wanted)
+        except (StoreError, AuditError) as error:
+            # The store or the record is away: it is tried again until it is back.
+            log.error("policy.draft_waits", draft=draft["id"], error=str(error))
+        except Problem as problem:
+            # Somebody changed the policy since: a person has to look; what is in force stays.
+            log.error("policy.draft_not_published", draft=draft["id"], error=problem.detail)
+            self._drafts.keep(draft | {"status": FAILED, "problem": problem.detail})
+        else:
+            log.info("policy.draft_published", draft=draft["id"], revision=stored.revision)
+
+
+def _short(draft: Draft) -> dict[str, object]:
+    return {name: value for name, value in draft.items() if name != "policy"}
+
+
+def _instant(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        expected = "an instant with its offset, like '2026-01-31T18:00:00Z'"
+        raise Problem(422, f"effective_at: found {text!r}, expected {expected}")
+    return at.astimezone(UTC)
