@@ -87,11 +87,10 @@ async def test_an_order_without_a_name_is_ours_once_its_answer_says_which_it_is(
     met = Met()
     met.send(None)
     met.meet("7", "x-given-by-the-venue")
+    met.meet("9", "x-another")
     assert await met.after(GRACE_S + 1) == []
     met.accepted("7")
-    assert await met.after(1) == []
-    met.meet("9", "x-another")
-    assert await met.after(GRACE_S) == [("main", "9")]
+    assert await met.after(1) == [("main", "9")], "the answer was for one of the two"
 
 
 async def test_an_order_of_ours_whose_fate_nobody_knows_is_not_called_a_bypass():
