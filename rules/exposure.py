@@ -333,7 +333,7 @@ def worst_elsewhere(case: Case) -> Decimal:
     own = case.order.bucket
     if own is BOTH and not position.long and not position.short:
         working, reserved = symbol.working, symbol.reserved
-        if len(working) == (BOTH in working) and len(reserved) == (BOTH in reserved):
+        if not (working or reserved) or (len(working) == (BOTH in working) and len(reserved) == (BOTH in reserved)):
             return NOTHING
     total = NOTHING
     for bucket in OTHER_BUCKETS[own]:

@@ -90,6 +90,11 @@ def drawdown_loss(losses: Losses, equity: Decimal, limit: Decimal | None = None)
     return _measure(anchor, losses.capital_transfers, capital, equity, NOTHING)
 
 
+def untouched(anchor: Decimal | None, transfers: Decimal, worst: Decimal, equity: Decimal) -> bool:
+    """Nothing is lost since an equity that is its own base: on most days, for most orders, all there is to say."""
+    return anchor is not None and worst <= NOTHING < anchor and anchor + transfers <= equity
+
+
 def derisked(drawdown_share: Decimal, ladder: Sequence[Rung]) -> Decimal:
     """The factor for a drawdown: of all rungs that are reached, the smallest one."""
     return min((rung.factor for rung in ladder if drawdown_share >= rung.drawdown), default=ONE)
@@ -114,6 +119,6 @@ def _measure(anchor: Decimal, transfers: Decimal, base: Decimal, equity: Decimal
     if lost < worst:
         lost = worst
     if lost <= NOTHING:
-        lost = NOTHING  # and no division: on most days, for most orders
+        lost = NOTHING  # and no division
         return Measure(now, base, equity, lost, NOTHING if base > NOTHING else INFINITE)
     return Measure(now, base, equity, lost, lost / base if base > NOTHING else INFINITE)

@@ -16,7 +16,7 @@ from rules import losses as measures
 from rules.case import Case, seconds, span
 from rules.decision import Breach, Finding, Reason
 from rules.facts import FactMissing
-from rules.losses import Measure
+from rules.losses import START_OF_DAY, Measure, untouched
 
 NOTHING = Decimal(0)
 PLACES = 8  # of money that is shown
@@ -28,9 +28,26 @@ def daily(case: Case) -> Finding:
     if limit is None:
         return None
     losses = case.losses
-    measure = measures.daily_loss(losses, case.equity if losses.equity is None else losses.equity)
+    equity = case.equity if losses.equity is None else losses.equity
+    start, moved, worst = losses.day_start_equity, losses.day_transfers, losses.day_worst
+    if losses.base is START_OF_DAY and limit > NOTHING and untouched(start, moved, worst, equity):
+        return NOTHING, limit
+    measure = measures.daily_loss(losses, equity)
     share = measure.share
     return (share, limit) if share < limit else _breach(measure, limit, Reason.DAILY_LOSS_EXCEEDS_LIMIT)
+
+
+def daily_money(case: Case) -> Finding:
+    """The money lost since the day began must stay below its limit, and below it at every moment of the day."""
+    limit = case.limits.loss_daily_money_max
+    if limit is None:
+        return None
+    losses = case.losses
+    measure = measures.daily_loss(losses, case.equity if losses.equity is None else losses.equity)
+    if measure.lost < limit:
+        return measure.lost, limit
+    floor = f" in money (equity {_shown(measure.equity)}, the floor is {_shown(measure.anchor - limit)})"
+    return Breach(Reason.DAILY_LOSS_EXCEEDS_LIMIT, measure.lost, limit, None, floor)
 
 
 def weekly(case: Case) -> Finding:
@@ -39,7 +56,11 @@ def weekly(case: Case) -> Finding:
     if limit is None:
         return None
     losses = case.losses
-    measure = measures.weekly_loss(losses, case.equity if losses.equity is None else losses.equity)
+    equity = case.equity if losses.equity is None else losses.equity
+    start, moved, worst = losses.week_start_equity, losses.week_transfers, losses.week_worst
+    if losses.base is START_OF_DAY and limit > NOTHING and untouched(start, moved, worst, equity):
+        return NOTHING, limit
+    measure = measures.weekly_loss(losses, equity)
     share = measure.share
     return (share, limit) if share < limit else _breach(measure, limit, Reason.WEEKLY_LOSS_EXCEEDS_LIMIT)
 
@@ -50,7 +71,11 @@ def drawdown(case: Case) -> Finding:
     if limit is None:
         return None
     losses = case.losses
-    measure = measures.drawdown_loss(losses, case.equity if losses.equity is None else losses.equity, limit)
+    equity = case.equity if losses.equity is None else losses.equity
+    high, moved = losses.high_water_mark, losses.high_transfers
+    if losses.base is START_OF_DAY and limit > NOTHING and untouched(high, moved, NOTHING, equity):
+        return NOTHING, limit
+    measure = measures.drawdown_loss(losses, equity, limit)
     share = measure.share
     return (share, limit) if share < limit else _breach(measure, limit, Reason.DRAWDOWN_EXCEEDS_LIMIT)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from random import Random
 
 import pytest
 
 from rules import FactMissing, LossBase, Rung, daily_loss, derisked, drawdown_loss, weekly_loss
+from rules.losses import untouched
 from tests import given
 
 D = Decimal
@@ -73,3 +75,23 @@ def test_what_a_trailing_contract_needs_is_named_when_it_is_missing(measure, mis
 
     with pytest.raises(FactMissing, match=missing):
         measure(known)
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_untouched_says_what_the_measure_would(seed):
+    """The short answer that spares most orders the arithmetic is never another answer."""
+    random = Random(seed)
+    anchor = random.choice([None, D(0), D(-5), D(random.randrange(1, 300))])
+    transfers, worst = D(random.randrange(-50, 50)), D(random.choice([0, 0, 0, 3, 40]))
+    equity = D(random.randrange(-10, 350))
+    short = untouched(anchor, transfers, worst, equity)
+    if anchor is None:
+        assert not short
+        return
+    found = daily_loss(
+        given.losses(day=str(anchor), day_transfers=str(transfers), day_worst=str(worst)), equity
+    )
+
+    assert short == (found.lost == 0 and anchor > 0)
+    if short:
+        assert found.share == 0
