@@ -7,6 +7,7 @@ from rules.account_sums import AccountSums, Bracket
 from rules.amounts import written
 from rules.case import Case
 from rules.decision import Breach, Decision, Finding, Hold, Reason, RuleRun, Verdict, Within
+from rules.directive import Cause, Directive, Governing, GovernorAct, GovernorLevel, Multipliers
 from rules.ess import CLEAR, EssAct, EssLevel, Stop, strictest
 from rules.exposure import amended_order, closed, placed
 from rules.facts import (
@@ -28,9 +29,11 @@ from rules.facts import (
     RiskLevel,
     Sides,
     SymbolFacts,
+    VarRoom,
     WorkingOrder,
 )
 from rules.gate import evaluate
+from rules.governor import govern, governed, in_force, sources_governed
 from rules.growth import maintenance_of, rests
 from rules.headroom import Headroom, RuleHeadroom, headroom
 from rules.limits import (
@@ -76,7 +79,10 @@ __all__ = [
     "RULEBOOK", "Rule", "RuleRun", "Side", "Sides", "Stop", "SymbolFacts", "Verdict", "Within", "WorkingOrder",
     "after", "amended_order", "closed", "described", "evaluate", "placed", "sentence", "strictest", "value_type",
     "written",
+    "Measure", "Rung", "daily_loss", "derisked", "drawdown_loss", "weekly_loss",
     "AccountSums", "Bracket", "asks_for_sums", "maintenance_of", "rests",
     "Headroom", "RuleHeadroom", "headroom", "Level", "SymbolUse", "Use", "utilisation",
+    "Cause", "Directive", "Governing", "GovernorAct", "GovernorLevel", "Multipliers", "VarRoom", "govern", "governed",
+    "in_force", "sources_governed",
     "PolicyGap", "effective", "effective_with_sources", "looser", "no_looser",
 ]

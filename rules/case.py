@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import TypeAlias, TypeVar
 
 from rules import exposure as sums
+from rules.directive import Directive
 from rules.facts import (
     UNKNOWN_SYMBOL,
     Exposure,
@@ -84,6 +85,7 @@ class Foreseen:
         "exposure_price",
         "facts",
         "filters",
+        "governor",
         "held",
         "index",
         "instruction",
@@ -121,6 +123,7 @@ class Foreseen:
     exposure: Exposure
     open_positions: frozenset[tuple[str, Bucket]]
     risk: GlobalRisk
+    governor: Directive
     reducing: bool
     closing: bool
     non_increasing: bool
@@ -285,6 +288,11 @@ class Asking:
         if signal.level in RISK_LEVELS:
             return signal
         raise FactMissing("global_risk")
+
+    @property
+    def governor(self) -> Directive:
+        """What the safety governor says of the account."""
+        return self._fresh("safety_governor", self.facts.governor, self.limits.ages.account_s)
 
     # --- what the instruction does ---
 

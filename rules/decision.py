@@ -29,6 +29,7 @@ class Reason(StrEnum):
     GLOBAL_RISK_CRITICAL = "global_risk_critical"
     RISK_V3_ESS_ACTION_REQUIRED = "risk_v3_ess_action_required"
     GLOBAL_RISK_WARNING = "global_risk_warning"
+    SAFETY_GOVERNOR_BLOCK = "safety_governor_block"
     # 4: who may trade what
     STRATEGY_NOT_ALLOWED = "strategy_not_allowed"
     SYMBOL_NOT_ALLOWED = "symbol_not_allowed"
@@ -61,6 +62,7 @@ class Reason(StrEnum):
     CONCENTRATION_EXCEEDS_LIMIT = "concentration_exceeds_limit"
     FREE_MARGIN_BELOW_MINIMUM = "free_margin_below_minimum"
     LIQUIDATION_TOO_CLOSE = "liquidation_too_close"
+    VALUE_AT_RISK_EXCEEDS_LIMIT = "value_at_risk_exceeds_limit"
     OPEN_ORDERS_EXCEED_LIMIT = "open_orders_exceed_limit"
     # 9: price
     PRICE_BELOW_FLOOR = "price_below_floor"

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from rules import ess
 from rules.account_sums import AccountSums
-from rules.order import Bucket, Side
+from rules.directive import Directive
+from rules.order import Bucket, Market, Side
 from rules.values import value_type
 
 T = TypeVar("T")
@@ -256,6 +257,18 @@ class Activity:
     client_order_id_in_use: bool = False  # an order with this client id is in flight or its fate unknown
 
 
+class VarRoom(Protocol):
+    """What is left of an account's VaR and ES limits, prepared so that a rule can ask without waiting."""
+
+    def largest_quantity(self, market: Market, symbol: str, side: Side, asked: Decimal) -> Decimal | None:
+        """The largest quantity of base units, at most `asked`, that fits; None where nobody knows."""
+        ...
+
+    def after(self, market: Market, symbol: str, side: Side, quantity: Decimal) -> VarRoom:
+        """What is left beside an order of the same request."""
+        ...
+
+
 UNKNOWN_SYMBOL = SymbolFacts()
 
 
@@ -275,6 +288,8 @@ class Facts:
     open_positions: Fact[frozenset[tuple[str, Bucket]]] | None = None  # held, or with an opening order waiting
     sums: Fact[AccountSums] | None = None  # gathered where a limit asks for one of them
     activity: Activity = Activity()
+    governor: Fact[Directive] | None = None  # gathered where the limits name a governor
+    var: VarRoom | None = None  # gathered where the limits scale by VaR
 
     def of(self, symbol: str) -> SymbolFacts:
         """What is known of a symbol; of an unknown one, nothing."""

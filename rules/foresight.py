@@ -90,6 +90,10 @@ def foresee(
         open_positions, as_of = facts.open_positions
         if as_of <= latest and as_of >= oldest:
             case.open_positions = open_positions
+    if facts.governor is not None:
+        directive, as_of = facts.governor
+        if as_of <= latest and as_of >= oldest:
+            case.governor = directive
     _add_worth(case, order, price, position)
     return case
 

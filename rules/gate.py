@@ -33,6 +33,7 @@ KINDS: frozenset[type] = frozenset(KINDS_IN_ORDER)
 # Members looked up once: on an enumeration class a look-up costs more than a rule.
 ALLOW, SCALE_DOWN = Verdict.ALLOW, Verdict.SCALE_DOWN
 PASSED = Reason.ALL_RISK_CHECKS_PASSED
+WARNED = Reason.GLOBAL_RISK_WARNING
 CLEAR = EssLevel.CLEAR
 NO_SIGNAL = RiskSource.NONE
 
@@ -93,6 +94,10 @@ def _judge(asked: tuple[Instruction, ...], facts: Facts, limits: Limits, rules: 
                 return _blocked(odd, asked, NO_RUNS, facts, limits, reducing=False)
             break
     ready = prepared(limits)
+    if limits.governor is not None and facts.governor is not None:
+        # Without a directive its rule blocks; here it only multiplies.
+        limits = ready.governed(facts.governor.value.multipliers)
+        ready = prepared(limits)
     walk = _walk(asked, facts, ready, rules, warned=False)
     notionals = tuple(walk.notionals)
     if walk.breach is None and not walk.caps:
@@ -252,6 +257,12 @@ def _cap(rule: Rule, breach: Breach, case: Case, request: tuple[Instruction, ...
         return None
     if not NOTHING < fits < asked or not scaling.can_scale(request):
         return None
+    factor = case.limits.scaling_factor
+    if factor is not None and breach.reason is not WARNED:
+        # One step down, and only where that is enough: what was made smaller once is not made smaller again.
+        if case.warned or asked * factor > fits:
+            return None
+        fits = asked * factor
     return Cap(case.index, rule.name, breach, asked, fits)
 
 

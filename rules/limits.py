@@ -18,12 +18,23 @@ from operator import and_, or_
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rules.directive import Governing
+
 if TYPE_CHECKING:
-    from rules.profile import AccountPolicy, Defaults, GlobalPolicy, Overrides, PresetLimits, RiskProfile
+    from rules.profile import (
+        AccountPolicy,
+        Defaults,
+        GlobalPolicy,
+        GovernorPolicy,
+        Overrides,
+        PresetLimits,
+        RiskProfile,
+    )
 
 ORDER_RATE_WINDOW_S = Decimal(10)
 DUPLICATE_WINDOW_S = Decimal(2)
 LOSS_COOLDOWN_S = Decimal(3600)
+SCALING_FACTOR = Decimal("0.5")
 NO_RANK = Decimal(-1)  # below every rank that can be written
 
 
@@ -70,6 +81,7 @@ class Limits:
     trade_stop_loss_fraction_max: Decimal | None = None  # loss at the stop / equity, where a stop is known
 
     loss_daily_max: Decimal | None = None
+    loss_daily_money_max: Decimal | None = None  # the same in money
     loss_weekly_max: Decimal | None = None
     drawdown_max: Decimal | None = None  # from the high-water mark
     loss_streak_max: int | None = None  # closed trades in a row that lost
@@ -105,9 +117,12 @@ class Limits:
 
     slippage: Decimal = Decimal("0.005")  # a market order is priced this much worse than the book
     scaling_allowed: bool = False
+    scaling_by_var: bool | None = None  # True: VaR and ES of the account bound an order's size as well
+    scaling_factor: Decimal | None = None  # a breach of size is cured by this share of what is asked, or not at all
     warning_factor: Decimal = Decimal("0.5")  # a WARNING signal scales new exposure to this share
     critical_allows_reducing: bool = False
     risk_source: RiskSource = RiskSource.REQUIRED
+    governor: Governing | None = None  # where the safety governor is on, how it governs
     ages: Ages = Ages()
     by_symbol: Mapping[str, Limits] = field(default_factory=dict)
 
@@ -150,6 +165,18 @@ def _stricter_source(one: RiskSource, other: RiskSource) -> RiskSource:
     return min(one, other, key=_RISK_SOURCES.index)
 
 
+def _stricter_governing(one: Governing, other: Governing) -> Governing:
+    return Governing(
+        loss_daily_max=min(one.loss_daily_max, other.loss_daily_max),
+        cautious_at=min(one.cautious_at, other.cautious_at),
+        emergency_at=min(one.emergency_at, other.emergency_at),
+        streak_cautious=min(one.streak_cautious, other.streak_cautious),
+        streak_block=min(one.streak_block, other.streak_block),
+        streak_cooldown_s=max(one.streak_cooldown_s, other.streak_cooldown_s),
+        signal_counts=one.signal_counts or other.signal_counts,
+    )
+
+
 # Fewer orders in a longer window is at least as strict as either of two rates, so a count takes
 # the lowest and its window the highest.
 TIGHTER: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
@@ -166,6 +193,7 @@ TIGHTER: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
         "trade_notional_fraction_max": min,
         "trade_stop_loss_fraction_max": min,
         "loss_daily_max": min,
+        "loss_daily_money_max": min,
         "loss_weekly_max": min,
         "drawdown_max": min,
         "loss_streak_max": min,
@@ -197,9 +225,12 @@ TIGHTER: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
         "duplicate_window_s": max,
         "slippage": max,
         "scaling_allowed": and_,
+        "scaling_by_var": or_,
+        "scaling_factor": min,
         "warning_factor": min,
         "critical_allows_reducing": and_,
         "risk_source": _stricter_source,
+        "governor": _stricter_governing,
     }
 )
 
@@ -234,6 +265,7 @@ _OF_OVERRIDES = {
     "trade_risk_max": ("trade_notional_fraction_max", "trade_stop_loss_fraction_max"),
     "trade_stop_loss_max": ("trade_stop_loss_fraction_max",),
     "loss_daily_max": ("loss_daily_max",),
+    "loss_daily_money_max": ("loss_daily_money_max",),
     "loss_weekly_max": ("loss_weekly_max",),
     "drawdown_max": ("drawdown_max",),
     "loss_streak_max": ("loss_streak_max",),
@@ -289,9 +321,11 @@ def effective_with_sources(
         "ranks": policy.opp_rankings,
     }
     stated, sources = tightest(layers)
+    _complete_governor(stated, common["risk_source"])
     by_symbol = {}
     for symbol in sorted({*policy.symbols, *owner.by_symbol}):
         of_symbol, symbol_sources = tightest([*layers, *_symbol_layers(policy, account, owner, symbol)])
+        of_symbol["governor"] = stated.get("governor")  # of the account: its losses are no symbol's
         by_symbol[symbol] = Limits(**common, **of_symbol)
         sources |= {
             f"by_symbol.{symbol}.{name}": source
@@ -320,6 +354,15 @@ def tightest(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
     return values, sources
 
 
+def _complete_governor(stated: dict[str, Any], source: RiskSource) -> None:
+    """The governor measures by the tightest daily loss of all layers, and heeds a signal only where one is required."""
+    governor: Governing | None = stated.get("governor")
+    if governor is not None:
+        stated["governor"] = governor._replace(
+            loss_daily_max=stated["loss_daily_max"], signal_counts=source is RiskSource.REQUIRED
+        )
+
+
 def _risk_source(policy: GlobalPolicy, now: datetime) -> RiskSource:
     """The degraded mode ends by itself; after that the signal is required again."""
     setting = policy.risk_source
@@ -343,6 +386,7 @@ def _layers(policy: GlobalPolicy, account: str, owner: AccountPolicy, strategy: 
             **_whitelists(policy.defaults.strategies, policy.defaults.symbols),
             **_blocked(policy.defaults),
             **_scaling(policy.defaults.scaling),
+            **_governor(policy.defaults.governor),
         },
     )
     if policy.active_preset is not None:
@@ -356,7 +400,8 @@ def _layers(policy: GlobalPolicy, account: str, owner: AccountPolicy, strategy: 
             **_overrides(owner),
             **_whitelists(owner.strategies, owner.symbols),
             **_blocked(owner),
-            **_scaling(owner.scaling),
+            **_scaling(owner.scaling, owner.scaling_factor),
+            **_governor(owner.governor),
             "critical_allows_reducing": owner.critical_allows_reducing,
         },
     )
@@ -430,8 +475,24 @@ def _blocked(written: Defaults | AccountPolicy | PresetLimits) -> dict[str, obje
     return _stated(written, {name: (name,) for name in ("strategies_blocked", "symbols_blocked")})
 
 
-def _scaling(scaling: str | None) -> dict[str, object]:
-    return {} if scaling is None else {"scaling_allowed": scaling == "allowed"}
+def _scaling(scaling: str | None, factor: Decimal | None = None) -> dict[str, object]:
+    if scaling is None:
+        return {}
+    stated: dict[str, object] = {"scaling_allowed": scaling != "off"}
+    if scaling == "by_var":
+        stated["scaling_by_var"] = True
+    elif scaling == "fixed_factor":
+        stated["scaling_factor"] = SCALING_FACTOR if factor is None else factor
+    return stated
+
+
+def _governor(written: GovernorPolicy) -> dict[str, object]:
+    """How an account is governed, still without the limit that it is measured by."""
+    if not written.enabled:
+        return {}
+    names = ("cautious_at", "emergency_at", "streak_cautious", "streak_block", "streak_cooldown_s")
+    stated = {name: getattr(written, name) for name in names}
+    return {"governor": Governing(loss_daily_max=Decimal(1), signal_counts=False, **stated)}
 
 
 # --- comparing limits -------------------------------------------------------------------------

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rules.directive import Multipliers
 from rules.foresight import spans_of
+from rules.governor import governed
 from rules.limits import Limits
 from rules.order import Instruction
 from rules.record import Plan
@@ -21,13 +23,21 @@ PREPARED_MAX = 1024
 class Prepared:
     """One set of limits, with the spans and plans that follow from it, each plan worked out when first needed."""
 
-    __slots__ = ("_plans", "_spared_plans", "limits", "spans")
+    __slots__ = ("_governed", "_plans", "_spared_plans", "limits", "spans")
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.spans = spans_of(limits.ages)
         self._plans: dict[type[Instruction], Plan] = {}
         self._spared_plans: dict[type[Instruction], Plan] = {}
+        self._governed: dict[Multipliers, Limits] = {}
+
+    def governed(self, multipliers: Multipliers) -> Limits:
+        """The limits as the safety governor leaves them, the same object each time."""
+        found = self._governed.get(multipliers)
+        if found is None:
+            found = self._governed[multipliers] = governed(self.limits, multipliers)
+        return found
 
     def plan(self, kind: type[Instruction], spared: bool) -> Plan:  # noqa: FBT001 - asked for every order
         """The rules of the rulebook to run on a kind of instruction."""

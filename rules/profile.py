@@ -462,6 +462,7 @@ class Overrides(Written):
     trade_risk_max: Fraction | None = None  # one order's notional / equity
     trade_stop_loss_max: Fraction | None = None  # one order's loss at its stop / equity
     loss_daily_max: Fraction | None = None
+    loss_daily_money_max: Money | None = None  # the day's loss in money
     loss_weekly_max: Fraction | None = None
     drawdown_max: Fraction | None = None  # from the high-water mark
     loss_streak_max: Count | None = None  # closed trades in a row that lost
@@ -621,6 +622,31 @@ class LossPolicy(Written):
         return tuple(Rung(rung.drawdown, rung.factor) for rung in self.ladder)
 
 
+class GovernorPolicy(Written):
+    """The safety governor: how careful an account has to be, by its losses and the risk signal.
+
+    Shares are of the tightest daily loss limit in force; at that limit itself new exposure is blocked.
+    """
+
+    enabled: Flag = False
+    cautious_at: Fraction = Decimal("0.7")
+    emergency_at: Amount = Decimal("1.6")
+    streak_cautious: Count = 5  # closed trades in a row that lost
+    streak_block: Count = 8
+    streak_cooldown_s: Seconds = Decimal(3600)  # how long the last of them blocks
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.emergency_at < 1:
+            raise _wrong(f"found emergency_at {self.emergency_at}, expected at least 1, the limit itself")
+        if self.streak_block <= self.streak_cautious:
+            raise _wrong(
+                f"found streak_block {self.streak_block} and streak_cautious {self.streak_cautious},"
+                " expected the row that blocks to be the longer one"
+            )
+        return self
+
+
 class AccountPolicy(Overrides):
     """What holds for one account. Both whitelists must be written: 'any', or a list."""
 
@@ -629,10 +655,18 @@ class AccountPolicy(Overrides):
     symbols: Whitelist
     strategies_blocked: Names | None = None
     symbols_blocked: Names | None = None
-    scaling: Literal["allowed", "off"] = "off"
+    scaling: Literal["off", "allowed", "to_limit", "by_var", "fixed_factor"] = "off"  # allowed: to_limit
+    scaling_factor: Factor | None = None  # of fixed_factor; half of what is asked, unless stated
     critical_allows_reducing: Flag = False
     losses: LossPolicy = LossPolicy()
+    governor: GovernorPolicy = GovernorPolicy()
     by_symbol: Frozen[SymbolPolicy] = Field(default_factory=dict, validate_default=True)
+
+    @model_validator(mode="after")
+    def _factor_has_its_scaling(self) -> Self:
+        if self.scaling_factor is not None and self.scaling != "fixed_factor":
+            raise _wrong(f"found scaling_factor with scaling {self.scaling}, expected it only with fixed_factor")
+        return self
 
 
 class Defaults(Overrides):
@@ -645,6 +679,7 @@ class Defaults(Overrides):
     strategies_blocked: Names | None = None
     symbols_blocked: Names | None = None
     scaling: Literal["off"] | None = None
+    governor: GovernorPolicy = GovernorPolicy()
 
 
 class PresetLimits(Overrides):
@@ -1028,6 +1063,8 @@ def warnings(policy: GlobalPolicy) -> list[str]:
             for symbol in account.by_symbol
             if account.symbols != ANY and symbol not in account.symbols
         ]
+        if account.losses.ladder and not (account.governor.enabled or policy.defaults.governor.enabled):
+            found.append(f"accounts.{name}.losses.ladder binds nothing: the safety governor, which follows it, is off")
     return found
 
 

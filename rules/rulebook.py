@@ -16,6 +16,7 @@ from rules.checks import (
     admission,
     exposures,
     global_risk,
+    governor,
     leverage,
     losses,
     margin,
@@ -24,6 +25,7 @@ from rules.checks import (
     price,
     single_trade,
     stop,
+    value_at_risk,
 )
 from rules.decision import Finding, Reason
 from rules.order import Instruction, LeverageChange, MarginChange, Order, QuantityCut
@@ -61,6 +63,8 @@ RULEBOOK: tuple[Rule, ...] = (
     Rule("global_risk_action", global_risk.action_required, (R.RISK_V3_ESS_ACTION_REQUIRED,), EVERYTHING,
          spares_reductions=False),
     Rule("global_risk_warning", global_risk.warning, (R.GLOBAL_RISK_WARNING,), scalable=True),
+    Rule("safety_governor", governor.directive, (R.SAFETY_GOVERNOR_BLOCK, R.FACTS_MISSING, R.FACTS_STALE), EVERYTHING,
+         limit="governor"),
     # 4: who may trade what
     Rule("strategy", admission.strategy, (R.STRATEGY_NOT_ALLOWED,), ORDERS + SETTINGS, limit="strategies"),
     Rule("symbol", admission.symbol, (R.SYMBOL_NOT_ALLOWED,), ORDERS + SETTINGS, limit="symbols"),
@@ -79,6 +83,7 @@ RULEBOOK: tuple[Rule, ...] = (
     Rule("trade_stop_loss", single_trade.loss_at_stop, (R.STOP_LOSS_RISK_EXCEEDS_LIMIT,), scalable=True,
          limit="trade_stop_loss_fraction_max"),
     Rule("loss_daily", losses.daily, (R.DAILY_LOSS_EXCEEDS_LIMIT,), limit="loss_daily_max"),
+    Rule("loss_daily_money", losses.daily_money, (R.DAILY_LOSS_EXCEEDS_LIMIT,), limit="loss_daily_money_max"),
     Rule("loss_weekly", losses.weekly, (R.WEEKLY_LOSS_EXCEEDS_LIMIT,), limit="loss_weekly_max"),
     Rule("drawdown", losses.drawdown, (R.DRAWDOWN_EXCEEDS_LIMIT,), limit="drawdown_max"),
     Rule("loss_streak", losses.streak, (R.LOSS_STREAK_REACHES_LIMIT,), limit="loss_streak_max"),
@@ -105,6 +110,8 @@ RULEBOOK: tuple[Rule, ...] = (
          limit="margin_free_min"),
     Rule("liquidation_distance", account_sums.liquidation_distance, (R.LIQUIDATION_TOO_CLOSE,),
          limit="liquidation_distance_min"),
+    Rule("incremental_var", value_at_risk.incremental, (R.VALUE_AT_RISK_EXCEEDS_LIMIT,), scalable=True,
+         limit="scaling_by_var"),
     Rule("open_orders", account_sums.open_orders, (R.OPEN_ORDERS_EXCEED_LIMIT,), limit="open_orders_max"),
     Rule("open_orders_symbol", account_sums.open_orders_symbol, (R.OPEN_ORDERS_EXCEED_LIMIT,),
          limit="open_orders_symbol_max"),

@@ -100,6 +100,9 @@ class Running:
             place = (order.group, order.symbol, order.bucket, order.side)
             self.group_quantities[place] = self.group_quantity(order) + (hold.quantity if hold else NOTHING)
         facts = after(facts, hold)
+        if facts.var is not None and hold is not None:
+            room = facts.var.after(order.market, hold.symbol, hold.side, hold.quantity)
+            facts = replace(facts, var=room)
         if facts.sums is not None:
             facts = replace(facts, sums=Fact(growth.after(facts.sums.value, case, hold), facts.sums.as_of))
         return _closing(facts, order) if case.kept_from_opening else facts

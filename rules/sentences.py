@@ -45,6 +45,9 @@ SENTENCES: dict[Reason, str] = {
     Reason.GLOBAL_RISK_WARNING:
         "The global risk level is {observed}{detail}, so new exposure is limited to {limit} of what is asked; "
         "send a smaller order that can be scaled.",
+    Reason.SAFETY_GOVERNOR_BLOCK:
+        "The safety governor says {observed} for this account and {limit} would let new exposure pass{detail}; "
+        "only reductions pass until its cause is gone.",
     Reason.STRATEGY_NOT_ALLOWED:
         "Strategy {observed} is not among those allowed here ({limit}); "
         "add it to the policy or trade under a listed one.",
@@ -122,6 +125,9 @@ SENTENCES: dict[Reason, str] = {
     Reason.LIQUIDATION_TOO_CLOSE:
         "The account would be liquidated by an adverse move of {observed}, the least allowed is {limit}; "
         "send a smaller order or reduce positions first.",
+    Reason.VALUE_AT_RISK_EXCEEDS_LIMIT:
+        "With a quantity of {observed} the account's value at risk would pass its limit, with {limit} it would not; "
+        "send a smaller order or reduce positions.",
     Reason.OPEN_ORDERS_EXCEED_LIMIT:
         "This would be open order number {observed}, the limit is {limit}; cancel one first.",
     Reason.PRICE_BELOW_FLOOR:

@@ -17,6 +17,7 @@ from rules.account_sums import AccountSums
 from rules.case import believable
 from rules.checks.account_sums import distance
 from rules.facts import Exposure, Fact, FactMissing, Facts, Losses
+from rules.governor import in_force
 from rules.limits import Limits
 from rules.order import Bucket
 
@@ -72,6 +73,7 @@ def utilisation(
 
     `strategies` says what each has opened. A limit that holds only for some symbols is shown with them.
     """
+    limits = in_force(limits, facts)
     found = [*_of_account(facts, limits), *_of_losses(facts, limits), *_of_sums(facts, limits)]
     found += _of_strategies(facts, limits, strategies)
     for one in symbols:
@@ -162,8 +164,23 @@ def _of_losses(facts: Facts, limits: Limits) -> Iterator[Use]:
         if measured is not None:
             use = use._replace(floor=measured.floor(limit), left=measured.distance(limit))
         yield use
+    yield from _of_money(account, facts, as_of)
     streak = None if found is None else Decimal(found.value.losing_streak)
     yield from account.use("loss_streak_max", as_of, streak, "losses")
+
+
+def _of_money(account: _Scope, facts: Facts, as_of: datetime | None) -> Iterator[Use]:
+    """The day's loss in money."""
+    limit = account.limits.loss_daily_money_max
+    if limit is None:
+        return
+    measured, missing = _measured(_daily, facts, limit)
+    lost = None if measured is None else measured.lost
+    (use,) = account.use("loss_daily_money_max", as_of, lost, missing)
+    if measured is not None:
+        floor = measured.anchor - limit
+        use = use._replace(floor=floor, left=max(NOTHING, min(measured.equity - floor, limit - measured.lost)))
+    yield use
 
 
 def _measured(measure: Measuring, facts: Facts, limit: Decimal) -> tuple[losses.Measure | None, str]:

@@ -19,10 +19,15 @@ from rules import (
     Activity,
     Bracket,
     Bucket,
+    Cause,
+    Directive,
     EssLevel,
     Exposure,
     Fact,
     Facts,
+    Governing,
+    GovernorAct,
+    GovernorLevel,
     LeverageChange,
     Limits,
     LossBase,
@@ -43,6 +48,7 @@ from rules import (
     Sides,
     SymbolFacts,
 )
+from rules.directive import MULTIPLIERS
 from tests import given
 
 SYMBOLS = (given.SYMBOL, "ETHUSDT")
@@ -209,6 +215,19 @@ def make_sums(pick: Random) -> AccountSums:
     )
 
 
+def make_directive(pick: Random, *, calm: bool) -> Directive:
+    """Any word of the safety governor."""
+    level = GovernorLevel.CAUTIOUS if calm else pick.choice(list(GovernorLevel))
+    blocks = not calm and pick.random() < 0.2
+    missing = blocks and pick.random() < 0.2
+    return Directive(
+        act=GovernorAct.BLOCK if blocks else GovernorAct.MODIFY,
+        level=level, multipliers=MULTIPLIERS[level], cause=Cause.INPUT_MISSING if missing else Cause.DRAWDOWN,
+        observed="losses" if missing else Decimal("0.04"), threshold=Decimal("0.035"), losing_streak=0, until=None,
+        words=level.value,
+    )
+
+
 def make_facts(pick: Random, *, always: bool = False) -> Facts:
     """Any facts; with `always` everything is known, fresh and calm."""
     calm = always or pick.random() < 0.7
@@ -236,7 +255,14 @@ def make_facts(pick: Random, *, always: bool = False) -> Facts:
             orders_in_window=pick.randint(0, 3), identical_in_window=pick.randint(0, 2),
             client_order_id_in_use=pick.random() < 0.05,
         ),
+        governor=fact(pick, make_directive(pick, calm=calm), always=always),
     )
+
+
+GOVERNING = Governing(
+    loss_daily_max=Decimal("0.05"), cautious_at=Decimal("0.7"), emergency_at=Decimal("1.6"), streak_cautious=5,
+    streak_block=8, streak_cooldown_s=Decimal(3600), signal_counts=True,
+)
 
 
 def make_limits(pick: Random, *, scaling: bool | None = None) -> Limits:
@@ -262,6 +288,7 @@ def make_limits(pick: Random, *, scaling: bool | None = None) -> Limits:
         scaling_allowed=pick.random() < 0.5 if scaling is None else scaling,
         warning_factor=pick.choice([Decimal(0), Decimal("0.5"), Decimal(1)]),
         critical_allows_reducing=pick.random() < 0.5,
+        governor=rarely([GOVERNING]),
         risk_source=pick.choice([RiskSource.REQUIRED, RiskSource.REQUIRED, RiskSource.NONE,
                                  RiskSource.PROFILE_CHECKS_ONLY]),
     )

@@ -133,7 +133,8 @@ def test_a_tighter_limit_never_sends_more(length):
 def poorer(pick, facts):
     """The same facts with one of them missing or a day older."""
     name = pick.choice(
-        ["equity", "losses", "exposure", "open_positions", "sums", "risk", "price", "position", "leverage", "filters"]
+        ["equity", "losses", "exposure", "open_positions", "sums", "risk", "governor", "price", "position", "leverage",
+         "filters"]
     )
 
     def aged(fact):

@@ -70,6 +70,7 @@ STATED = [
     ({"trade_risk_max": "1%", "trade_stop_loss_max": "0.5%"}, "trade_stop_loss_fraction_max", Decimal("0.005")),
     ({"trade_risk_max": "1%", "trade_stop_loss_max": "2%"}, "trade_stop_loss_fraction_max", Decimal("0.01")),
     ({"loss_daily_max": "2%"}, "loss_daily_max", Decimal("0.02")),
+    ({"loss_daily_money_max": "800"}, "loss_daily_money_max", Decimal(800)),
     ({"loss_weekly_max": "6%"}, "loss_weekly_max", Decimal("0.06")),
     ({"drawdown_max": "9%"}, "drawdown_max", Decimal("0.09")),
     ({"loss_streak_max": 3, "loss_cooldown_s": "7200"}, "loss_streak_max", 3),
@@ -116,6 +117,7 @@ def test_every_limit_says_which_value_is_stricter():
 def test_every_limit_is_tried_from_a_document():
     """Each limit that a layer can state has a case below; whitelists and the risk source have their own."""
     own = {"strategies", "symbols", "strategies_blocked", "symbols_blocked", "critical_allows_reducing", "risk_source"}
+    own |= {"governor", "scaling_by_var", "scaling_factor"}  # tests/rules/test_governor.py, test_scaling_modes.py
     assert {name for _, name, _ in STATED} == set(TIGHTER) - own
 
 

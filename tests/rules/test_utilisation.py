@@ -18,6 +18,7 @@ OF_ONE_ORDER = {
     "trade_notional_fraction_max", "trade_stop_loss_fraction_max", "new_positions_allowed", "price_floor",
     "price_ceiling", "collar_up", "collar_down", "order_quantity_max", "order_notional_max", "order_rate_max",
     "order_rate_window_s", "duplicates_max", "duplicate_window_s", "slippage", "scaling_allowed", "warning_factor",
+    "governor", "scaling_by_var", "scaling_factor",
     "critical_allows_reducing", "risk_source", "loss_cooldown_s", "rank_min",
 }  # fmt: skip
 BTC = SymbolUse(

@@ -192,3 +192,25 @@ def test_a_streak_of_unknown_age_blocks(order, facts, limits):
     known = facts(anchors=given.losses(losing_streak=3))
 
     assert evaluate(order(), known, limits(loss_streak_max="3")).breach.observed == "last_loss_at"
+
+
+@pytest.mark.parametrize(
+    ("equity", "verdict"), [("9200.01", Verdict.ALLOW), ("9200", Verdict.BLOCK), ("9100", Verdict.BLOCK)]
+)
+def test_a_daily_loss_in_money(order, facts, limits, equity, verdict):
+    """800 lost of 10,000 reach a limit of 800, whatever share that is; the floor is told."""
+    decision = evaluate(order(), facts(equity=equity), limits(loss_daily_money_max="800"))
+
+    assert decision.verdict is verdict
+    if verdict is Verdict.BLOCK:
+        assert decision.reason is Reason.DAILY_LOSS_EXCEEDS_LIMIT
+        assert "the floor is 9200" in decision.sentence
+
+
+def test_a_daily_loss_in_money_counts_no_transfers_and_stays_reached(order, facts, limits):
+    """Money paid in gives no room, and what was lost at the worst moment stays lost until the day ends."""
+    limited = limits(loss_daily_money_max="800")
+    paid_in = facts(equity="9700", anchors=given.losses(day_transfers="500"))
+    assert evaluate(order(), paid_in, limited).breach.observed == 800
+    recovered = facts(equity="9990", anchors=given.losses(day_worst="800"))
+    assert evaluate(order(), recovered, limited).verdict is Verdict.BLOCK
