@@ -53,6 +53,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
 TESTED_AS_ONE: dict[str, str] = {
     "proxy/stores/migrations": "tests/proxy/stores/test_migrations.py",  # walked as a whole
     "proxy/stores/migrations/versions": "tests/proxy/stores/test_migrations.py",
+    "proxy/client": "tests/proxy/client",  # asked against a real listener
     "proxy/audit": "tests/proxy/test_audit.py",  # one record: written, read, verified
     "proxy/ledger": "tests/proxy/ledger",  # one set of books: asked as a whole, its parts tried beside it
     "proxy/admin": "tests/proxy/admin",  # an HTTP API, asked over sockets
@@ -178,10 +179,10 @@ def test_the_core_is_entered_by_its_front_door():
 
 
 def test_aiohttp_stays_where_http_is_spoken():
-    """aiohttp is imported by the listeners, feeds, composition root and demo; elsewhere take bytes."""
+    """aiohttp is imported by the listeners, feeds, composition root, client and demo; elsewhere take bytes."""
     allowed = (
         "proxy/handler.py", "proxy/admin/", "proxy/feeds/", "proxy/app.py", "proxy/cli/demo.py", "proxy/notifiers/",
-        "proxy/simulator/streams.py",
+        "proxy/simulator/streams.py", "proxy/client/",
     )  # fmt: skip
     wrong = [
         f"{name_of(file)}:{line}"

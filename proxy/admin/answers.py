@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-_HEADERS = {
+SAFE_HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -49,14 +49,17 @@ class Problem(Exception):
             status=self.status,
             body=_dumps(document),
             content_type="application/problem+json",
-            headers=_HEADERS | self.headers,
+            headers=SAFE_HEADERS | self.headers,
         )
 
 
 def answer(document: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """A JSON answer."""
     return web.Response(
-        status=status, body=_dumps(document), content_type="application/json", headers=_HEADERS | dict(headers or {})
+        status=status,
+        body=_dumps(document),
+        content_type="application/json",
+        headers=SAFE_HEADERS | dict(headers or {}),
     )
 
 

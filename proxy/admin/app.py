@@ -16,6 +16,7 @@ from proxy.admin.policy import PolicyRoutes
 from proxy.admin.policy_changes import PolicyChanges
 from proxy.admin.policy_drafts import DraftRoutes
 from proxy.admin.policy_history import HistoryRoutes
+from proxy.admin.policy_live import LiveRoutes
 from proxy.admin.policy_v1 import PolicyV1Routes
 from proxy.admin.records import Records
 from proxy.admin.risk import RiskRoutes
@@ -39,6 +40,9 @@ def build_admin(parts: AdminParts, *, token: bytes) -> web.Application:
     for routes in (policy, HistoryRoutes(parts, changes), drafts, PolicyV1Routes(parts, changes, policy)):
         app.add_routes(routes.routes())
     app.cleanup_ctx.append(_watching(drafts))
+    live = LiveRoutes(parts)
+    app.add_routes(live.routes())
+    app.cleanup_ctx.append(live.run)
     app.add_routes(Records(parts).routes())
     app.add_routes(AccountRoutes(parts).routes())
     app.add_routes(RiskRoutes(parts).routes())

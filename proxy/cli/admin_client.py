@@ -60,9 +60,14 @@ class AdminClient:
         """What the API answers to a question."""
         return self._call("GET", path, None)[1]
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
-        """What the API answers to an act."""
-        return self._call("POST", path, body)[1]
+    def post(self, path: str, body: dict[str, Any], *, if_match: int | None = None) -> Any:  # noqa: ANN401 - any JSON value
+        """What the API answers to an act, on the revision `if_match` where one is needed."""
+        headers = None if if_match is None else {"If-Match": f'"{if_match}"'}
+        return self._call("POST", path, body, headers=headers)[1]
+
+    def patch(self, path: str, body: dict[str, Any], *, if_match: int) -> Any:  # noqa: ANN401 - any JSON value
+        """What the API answers to changes of the revision `if_match`."""
+        return self._call("PATCH", path, body, headers={"If-Match": f'"{if_match}"'})[1]
 
     def put(self, path: str, body: dict[str, Any], *, if_match: int) -> Any:  # noqa: ANN401 - any JSON value
         """What the API answers to a replacement of the revision `if_match`."""

@@ -374,6 +374,157 @@ def policy_apply(
     finish(policies.apply(client, file, reason=reason, actor=actor))
 
 
+PolicyReason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change; exit 1 if anything.")]
+Seen = Annotated[
+    Optional[int],  # noqa: UP045 - see above
+    typer.Option("--revision", help="Only if this is still the revision in force."),
+]
+
+
+@policy_app.command("get")
+def policy_get(
+    path: Annotated[str, typer.Argument(help="Such as risk.max_leverage, ai.enable_rl, accounts.main.symbols.")] = "",
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print one value by its path, or the whole policy."""
+    from proxy.cli import policy_changes, stopping
+
+    finish(policy_changes.get(stopping.client(config, admin_url, token_file), path, as_json=as_json))
+
+
+@policy_app.command("set")
+def policy_set(
+    assignments: Annotated[list[str], typer.Argument(metavar="PATH=VALUE...", help="null removes.")],
+    reason: PolicyReason = "",
+    actor: Actor = "",
+    revision: Seen = None,
+    dry_run: DryRun = False,
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    token_file: TokenFile = None,
+) -> None:
+    """Change single values. The difference is shown first."""
+    from proxy.cli import policy_changes, stopping
+
+    changes = policy_changes.assigned(assignments)
+    client = stopping.client(config, admin_url, token_file)
+    finish(
+        policy_changes.change(client, changes, reason=reason, actor=actor, revision=revision, dry_run=dry_run)
+    )
+
+
+@policy_app.command("patch")
+def policy_patch(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A part of a policy, YAML or TOML.")],
+    reason: PolicyReason = "",
+    actor: Actor = "",
+    revision: Seen = None,
+    dry_run: DryRun = False,
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    token_file: TokenFile = None,
+) -> None:
+    """Merge a part of a policy into the one in force. The difference is shown first."""
+    from proxy.cli import policy_changes, stopping
+
+    changes = policy_changes.patched_by_file(file)
+    client = stopping.client(config, admin_url, token_file)
+    finish(
+        policy_changes.change(client, changes, reason=reason, actor=actor, revision=revision, dry_run=dry_run)
+    )
+
+
+@policy_app.command("use")
+def policy_use(
+    mode: Annotated[str, typer.Argument(help="NORMAL, DEFENSIVE, AGGRESSIVE, or one of your own.")],
+    reason: PolicyReason = "",
+    actor: Actor = "",
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    token_file: TokenFile = None,
+) -> None:
+    """Make another risk mode the active one."""
+    from proxy.cli import policy_changes, stopping
+
+    client = stopping.client(config, admin_url, token_file)
+    finish(policy_changes.use(client, mode, reason=reason, actor=actor))
+
+
+@policy_app.command("list")
+def policy_list(
+    config: Config = None, admin_url: AdminUrl = "", token_file: TokenFile = None, as_json: AsJson = False
+) -> None:
+    """List the risk modes, and which is active."""
+    from proxy.cli import policy_changes, stopping
+
+    policy_changes.modes(stopping.client(config, admin_url, token_file), as_json=as_json)
+
+
+@policy_app.command("history")
+def policy_history(
+    count: Annotated[int, typer.Option("--count", "-n", min=1, max=200, help="How many.")] = 20,
+    revision: Annotated[
+        Optional[int],  # noqa: UP045 - see above
+        typer.Option("--revision", min=1, help="What this one changed."),
+    ] = None,
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """The latest revisions of the policy: when, who and why."""
+    from proxy.cli import policy_changes, stopping
+
+    client = stopping.client(config, admin_url, token_file)
+    finish(policy_changes.history(client, count=count, revision=revision, as_json=as_json))
+
+
+@policy_app.command("rollback")
+def policy_rollback(
+    revision: Annotated[int, typer.Argument(min=1, help="The revision to bring back.")],
+    reason: PolicyReason = "",
+    actor: Actor = "",
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    token_file: TokenFile = None,
+) -> None:
+    """Bring an older policy back, as a new revision."""
+    from proxy.cli import policy_changes, stopping
+
+    client = stopping.client(config, admin_url, token_file)
+    finish(policy_changes.rollback(client, revision, reason=reason, actor=actor))
+
+
+@policy_app.command("presets")
+def policy_presets(
+    preset: Annotated[str, typer.Argument(help="The preset to apply; without it, list them.")] = "",
+    off: Annotated[bool, typer.Option("--off", help="Take the limits of the one that is on off.")] = False,
+    reason: PolicyReason = "",
+    actor: Actor = "",
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List presets, or apply one."""
+    from proxy.cli import policy_changes, stopping
+
+    client = stopping.client(config, admin_url, token_file)
+    finish(policy_changes.presets(client, preset, off=off, reason=reason, actor=actor, as_json=as_json))
+
+
+@policy_app.command("validate")
+def policy_validate(file: PolicyFile) -> None:
+    """Say whether a file is a whole policy, and what of it is probably not meant. No proxy is asked."""
+    from proxy.cli import policy_changes
+
+    finish(policy_changes.validate(file))
+
+
 @decisions_app.command("tail")
 def decisions_tail(
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many.")] = 20,

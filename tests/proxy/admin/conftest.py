@@ -30,6 +30,7 @@ class Admin:
         self.clock = clock
         self.base = base
         self.ready = True
+        self.store = None
 
     async def call(self, method, path, *, token=TOKEN, headers=None, **options):
         """A request; returns status, JSON and headers."""
@@ -83,6 +84,7 @@ async def admin(tmp_path):
     port = runner.addresses[0][1]
     async with aiohttp.ClientSession() as client:
         holder["admin"] = Admin(client, latch, audit, clock, f"http://127.0.0.1:{port}")
+        holder["admin"].store = store
         yield holder["admin"]
     await runner.cleanup()
     await policies.close()

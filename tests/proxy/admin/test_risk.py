@@ -28,7 +28,7 @@ class RiskAdmin(Admin):
 def parts_of(admin: Admin, risk: GlobalRisk | None) -> AdminParts:
     """What the shared listener is made of, with an engine."""
     return AdminParts(
-        ess=admin.latch, audit=admin.audit, store=None, values=None, status=dict, ready=lambda: (True, {}),
+        ess=admin.latch, audit=admin.audit, store=admin.store, values=None, status=dict, ready=lambda: (True, {}),
         clock=admin.clock, version="1.2.3", accounts=(), registry=CollectorRegistry(), risk=risk,
     )  # fmt: skip
 

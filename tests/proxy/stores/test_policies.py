@@ -225,7 +225,8 @@ async def test_other_paths_reach_the_document_and_nothing_else(policies):
     assert policies.get_value("accounts.main.capital_profile") == "aggressive"
     assert policies.get_value("ages.price_s") == 5
     assert policies.get_value("ai.enable_rl") is True
-    for path in ("ai.enable_ai", "ai.enable_rl.real", "risk.nothing", "accounts.x.leverage_max", "", "risk.", "model_dump", "accounts.keys"):
+    for path in ("ai.enable_ai", "ai.enable_rl.real", "risk.nothing", "accounts.x.leverage_max", "", "risk.",
+                 "model_dump", "accounts.keys"):  # fmt: skip
         assert policies.get_value(path, "default") == "default"
         with pytest.raises(ProfileNotFound, match="found no policy value"):
             policies.get_value(path)
