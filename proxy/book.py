@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, Context, Decimal, InvalidOperation, getcontext, setcontext
 from functools import wraps
 from types import MappingProxyType
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import Final, NamedTuple, ParamSpec, TypeVar
 
 from proxy.book_sums import Part, Sums
 from rules import (
@@ -42,24 +42,28 @@ from rules import (
     maintenance_of,
 )
 
-ZERO = Decimal(0)
-ONE = Decimal(1)
-CENT_OF_CENTS = Decimal("0.00000001")
-CEILING = Context(prec=28, rounding=ROUND_CEILING)
+ZERO: Final = Decimal(0)
+ONE: Final = Decimal(1)
+CENT_OF_CENTS: Final = Decimal("0.00000001")
+CEILING: Final = Context(prec=28, rounding=ROUND_CEILING)
 # Numbers of a venue or bot have at most 20 + 20 digits: in here sums and products of them lose none. What is
 # added to a sum can then be taken away again, however large one and small another part of it is.
-EXACT = Context(prec=120)
-UNKNOWN = Decimal("Infinity")  # a sum of which a part is not known: above every limit
-FLAT = Position()
-NOTHING_WAITING: Mapping[Bucket, Sides] = MappingProxyType({})
-NO_ORDERS: Mapping[str, WorkingOrder] = MappingProxyType({})
-NO_FACTS = SymbolFacts()
+EXACT: Final = Context(prec=120)
+UNKNOWN: Final = Decimal("Infinity")  # a sum of which a part is not known: above every limit
+FLAT: Final = Position()
+NOTHING_WAITING: Final[Mapping[Bucket, Sides]] = MappingProxyType({})
+NO_ORDERS: Final[Mapping[str, WorkingOrder]] = MappingProxyType({})
+NO_FACTS: Final = SymbolFacts()
 # Looked up once: on an enumeration class that costs more than what follows from it.
-BUCKETS = (Bucket.BOTH, Bucket.LONG, Bucket.SHORT)
-BOTH, LONG, SHORT = BUCKETS
-BUY, SELL, SPOT = Side.BUY, Side.SELL, Market.SPOT
-LATE_MAX = timedelta(seconds=60)
-LAG = timedelta(milliseconds=250)  # a venue may answer a reading from a copy that is a moment behind
+BUCKETS: Final = (Bucket.BOTH, Bucket.LONG, Bucket.SHORT)
+BOTH: Final = Bucket.BOTH
+LONG: Final = Bucket.LONG
+SHORT: Final = Bucket.SHORT
+BUY: Final = Side.BUY
+SELL: Final = Side.SELL
+SPOT: Final = Market.SPOT
+LATE_MAX: Final = timedelta(seconds=60)
+LAG: Final = timedelta(milliseconds=250)  # a venue may answer a reading from a copy that is a moment behind
 
 
 Asked = ParamSpec("Asked")

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Final
 
 from proxy.wire import Headers, WireRequest
 
-HEAD_BYTES_MAX = 4096
-_LENGTHS_KEPT = 64
-_TARGET = rb"/[A-Za-z0-9_/-]*(?:\?[A-Za-z0-9_.~=&%+,:@*-]*)?"
-_LINE = re.compile(rb"(GET|POST|PUT|DELETE) (" + _TARGET + rb") HTTP/1\.1\r\n")
-_LENGTH = re.compile(rb"[1-9][0-9]{0,6}|0")
+HEAD_BYTES_MAX: Final = 4096
+_LENGTHS_KEPT: Final = 64
+_TARGET: Final = rb"/[A-Za-z0-9_/-]*(?:\?[A-Za-z0-9_.~=&%+,:@*-]*)?"
+_LINE: Final = re.compile(rb"(GET|POST|PUT|DELETE) (" + _TARGET + rb") HTTP/1\.1\r\n")
+_LENGTH: Final = re.compile(rb"[1-9][0-9]{0,6}|0")
 # With these the reading of a request depends on more than its bytes.
-_NOT_KEPT = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"trailer", b"te"})
+_NOT_KEPT: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"trailer", b"te"})
 
 
 class Form:

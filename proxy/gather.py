@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.book import Book
 from proxy.clock import Clock
@@ -28,9 +28,9 @@ from rules import (
     asks_for_sums,
 )
 
-LIMITS_KEPT_MAX = 1024
-LINEAR = Market.LINEAR
-SETTINGS = (LeverageChange, MarginChange)  # about contracts only; every other instruction names its market
+LIMITS_KEPT_MAX: Final = 1024
+LINEAR: Final = Market.LINEAR
+SETTINGS: Final = (LeverageChange, MarginChange)  # about contracts only; every other instruction names its market
 
 
 class Latch(Protocol):
@@ -57,6 +57,26 @@ class LossReader(Protocol):
         ...
 
 
+class GovernorReader(Protocol):
+    """Where the safety governor's word on an account is read."""
+
+    def directive(
+        self,
+        account: str,
+        limits: Limits,
+        losses: Fact[Losses] | None,
+        equity: Fact[Decimal] | None,
+        risk: Fact[GlobalRisk] | None,
+        now: datetime,
+    ) -> Fact[Directive] | None:
+        """The directive under these limits; None where the account is not governed."""
+        ...
+
+
+# Account, exchange, what is asked for, and now: what VaR and ES leave of the account.
+VarReader: TypeAlias = Callable[[str, str, Sequence[tuple[Market, str]], datetime], VarRoom | None]
+
+
 class Gather:
     """Everything a judgement rests on, for one request."""
 
@@ -69,6 +89,8 @@ class Gather:
         *,
         clock: Clock,
         losses: LossReader | None = None,
+        governor: GovernorReader | None = None,
+        var: VarReader | None = None,
     ) -> None:
         self._book = book
         self._reservations = reservations
@@ -76,6 +98,8 @@ class Gather:
         self._latch = latch
         self._clock = clock
         self._losses = losses
+        self._governor = governor
+        self._var = var
         self._asking: dict[int, tuple[Limits, bool]] = {}
 
     def facts(
@@ -93,23 +117,33 @@ class Gather:
             if symbol is not None and symbol not in symbols:
                 symbols[symbol] = book.symbol(account, market, symbol, now)
         equity = book.equity(account, now)
+        risk = None if self._risk_feed is None else self._risk_feed.latest()
+        losses = None if self._losses is None else self._losses.losses(account, equity, now)
+        governor = room = None
+        if limits is not None:
+            if limits.governor is not None and self._governor is not None:
+                governor = self._governor.directive(account, limits, losses, equity, risk, now)
+            if limits.scaling_by_var is not None and self._var is not None:
+                room = self._var(account, caller.exchange, [(market, symbol) for symbol in symbols], now)
         return Facts(
             now=now,
             caller=caller,
             stop=self._latch.governing(account),
             symbols=symbols,
-            risk=None if self._risk_feed is None else self._risk_feed.latest(),
+            risk=risk,
             equity=equity,
-            losses=None if self._losses is None else self._losses.losses(account, equity, now),
+            losses=losses,
             hedge_mode=book.hedge_mode(account, market, now),
             exposure=book.exposure(account, caller.strategy, now),
             open_positions=book.open_positions(account, market, symbols),
             sums=self._sums(account, market, symbols, now) if limits is not None and self._asks(limits) else None,
             activity=self._reservations.activity_of(caller, orders, self._clock.monotonic(), limits),
+            governor=governor,
+            var=room,
         )
 
 
-    def account(self, caller: Caller, now: datetime) -> Facts:
+    def account(self, caller: Caller, now: datetime, limits: Limits | None = None) -> Facts:
         """What is known of an account as a whole, without an order: for whoever looks."""
         book, account = self._book, caller.account
         equity = book.equity(account, now)
@@ -117,14 +151,20 @@ class Gather:
         if found is not None:
             resting = sum(self._reservations.resting(account, one) for one in Market)
             found = Fact(found.value._replace(orders=found.value.orders + resting), found.as_of)
+        risk = None if self._risk_feed is None else self._risk_feed.latest()
+        losses = None if self._losses is None else self._losses.losses(account, equity, now)
+        governor = None
+        if limits is not None and self._governor is not None:
+            governor = self._governor.directive(account, limits, losses, equity, risk, now)
         return Facts(
             now=now,
             caller=caller,
             stop=self._latch.governing(account),
             symbols={},
-            risk=None if self._risk_feed is None else self._risk_feed.latest(),
+            risk=risk,
             equity=equity,
-            losses=None if self._losses is None else self._losses.losses(account, equity, now),
+            losses=losses,
+            governor=governor,
             hedge_mode=book.hedge_mode(account, Market.LINEAR, now),
             exposure=book.exposure(account, caller.strategy, now),
             open_positions=book.open_positions(account, Market.LINEAR, ()),

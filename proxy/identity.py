@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
+from typing import Final
 
 from proxy.clock import Clock
 from proxy.errors import CallerUnknown, ConfigError, NotAuthentic, OrderNotUnderstood
@@ -18,11 +19,11 @@ from proxy.exchanges.base import Credentials, Exchange
 from proxy.wire import Headers, Params, WireRequest, header_values, read_decimal
 from rules import Caller, Reason
 
-RECV_WINDOW_MAX_MS = 60_000
-CLOCK_SKEW_AHEAD_MS = 1_000  # Binance accepts a timestamp up to one second ahead of its own clock
-REPLAY_MEMORY = 200_000
+RECV_WINDOW_MAX_MS: Final = 60_000
+CLOCK_SKEW_AHEAD_MS: Final = 1_000  # Binance accepts a timestamp up to one second ahead of its own clock
+REPLAY_MEMORY: Final = 200_000
 # A signature lives at the venue for recvWindow around its timestamp: at most 60 s, plus skew.
-REMEMBERED_S = 2 * RECV_WINDOW_MAX_MS / 1000 + 5
+REMEMBERED_S: Final = 2 * RECV_WINDOW_MAX_MS / 1000 + 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ import platform
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
@@ -17,18 +18,31 @@ from prometheus_client.registry import Collector
 
 from rules import Caller, Decision, EssLevel, Reason, Stop, Verdict
 
-NOBODY = "unknown"
-_DECISION_S = (
+NOBODY: Final = "unknown"
+_DECISION_S: Final = (
     0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5,
 )  # fmt: skip
-_UPSTREAM_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_LEVELS = {level.name.lower(): float(level) for level in EssLevel}
-_BY_VERDICT = {
+_UPSTREAM_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_LEVELS: Final = {level.name.lower(): float(level) for level in EssLevel}
+_BY_VERDICT: Final = {
     Verdict.ALLOW: ("risk_gate_allows", "Requests let through unchanged"),
     Verdict.BLOCK: ("risk_gate_blocks", "Requests blocked"),
     Verdict.SCALE_DOWN: ("risk_gate_scale_downs", "Requests made smaller"),
 }
-ESS_SOURCES = frozenset({"api", "cli", "rule", "file", "signal", "start", "global_risk", "drawdown", "loss"})
+ESS_SOURCES: Final = frozenset({"api", "cli", "rule", "file", "signal", "start", "global_risk", "drawdown", "loss"})
+
+
+class Totals(NamedTuple):
+    """What was decided since the start, and how long forwarded requests were held: `added` counts by bucket.
+
+    Bucket i ends at `bounds_s[i]`; the last one has no end.
+    """
+
+    allowed: int
+    scaled: int
+    blocked: int
+    bounds_s: tuple[float, ...]
+    added: tuple[int, ...]
 
 
 class _Times:
@@ -47,6 +61,11 @@ class _Times:
         """Count one."""
         self._counts[bisect_left(self._bounds, took_s)] += 1
         self._sum_s += took_s
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many fell into each bucket."""
+        return tuple(self._counts)
 
     def family(self) -> HistogramMetricFamily:
         """As Prometheus reads it: every bucket counts those below it as well."""
@@ -105,6 +124,10 @@ class Metrics:
         self.ess_triggers = Counter(
             "ess_triggers", "Times the emergency stop was engaged", ["source"], registry=registry
         )
+        self.tried = Counter(
+            "risk_gate_tried", "Orders that limits in shadow mode would have treated otherwise", ["decision", "reason"],
+            registry=registry,
+        )  # fmt: skip
         self.unclassified_requests = Counter(
             "riskgate_unclassified_requests", "Refused as neither order nor harmless", ["verb"], registry=registry
         )
@@ -121,6 +144,10 @@ class Metrics:
         self.reservations = Gauge(
             "riskgate_reservations", "Orders whose headroom is held", ["state"], registry=registry
         )
+        self.governor_level = Gauge(
+            "riskgate_governor_level", "The safety governor's level: 0 NORMAL to 3 EMERGENCY", ["account"],
+            registry=registry,
+        )  # fmt: skip
         self.loss_limit_used = Gauge(
             "riskgate_loss_limit_used", "Share of a loss limit that is used, 1 is reached", ["account", "window"],
             registry=registry,
@@ -155,6 +182,8 @@ class Metrics:
         counts = decided.counts
         key = (decision.verdict, decision.reason, caller.account, caller.exchange, caller.strategy)
         counts[key] = counts.get(key, 0) + 1
+        if decision.tried is not None:
+            self.tried.labels(decision.tried.verdict.value, decision.tried.reason.value).inc()
         if upstream_s is None:
             decided.own.observe(took_s)
             return
@@ -172,6 +201,20 @@ class Metrics:
     def unclassified(self, verb: str) -> None:
         """Count a request that is neither an order nor harmless."""
         self.unclassified_requests.labels(verb).inc()
+
+    def totals(self) -> Totals:
+        """What was decided since the start, for whoever draws it."""
+        decided = self._decided
+        by_verdict = {
+            verdict: sum(count for key, count in decided.counts.items() if key[0] == verdict) for verdict in _BY_VERDICT
+        }
+        return Totals(
+            allowed=by_verdict[Verdict.ALLOW],
+            scaled=by_verdict[Verdict.SCALE_DOWN],
+            blocked=by_verdict[Verdict.BLOCK],
+            bounds_s=_DECISION_S,
+            added=decided.added.counts,
+        )
 
     # -- states
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -68,12 +68,14 @@ from rules import (
     evaluate,
 )
 
-log = structlog.get_logger("riskgate.pipeline")
+log: Final = structlog.get_logger("riskgate.pipeline")
 
 # Looked up once: on an enumeration class that costs more than what follows from it.
-ALLOW, BLOCK = Verdict.ALLOW, Verdict.BLOCK
-MARGIN, TEST = Verb.MARGIN, Verb.TEST
-OUTCOMES = {kind: kind.value for kind in AnswerKind}
+ALLOW: Final = Verdict.ALLOW
+BLOCK: Final = Verdict.BLOCK
+MARGIN: Final = Verb.MARGIN
+TEST: Final = Verb.TEST
+OUTCOMES: Final = {kind: kind.value for kind in AnswerKind}
 
 
 class Undecided(CallerError):
@@ -566,7 +568,7 @@ class Pipeline:
         return f"{self._clock.now_ms():011x}-{self._process}-{self._count:x}"
 
 
-_ESS_REASONS = frozenset({Reason.ESS_TRADING_HALT_ACTIVE, Reason.ESS_REDUCE_ONLY_ACTIVE})
+_ESS_REASONS: Final = frozenset({Reason.ESS_TRADING_HALT_ACTIVE, Reason.ESS_REDUCE_ONLY_ACTIVE})
 
 
 def _refusal_of(recognised: Recognised) -> tuple[Reason, str]:
@@ -639,7 +641,7 @@ def _iceberg_grew(before: Order, after: Order) -> bool:
     return after.iceberg_quantity is None or after.iceberg_quantity > before.iceberg_quantity
 
 
-_ALLOWED = (b"X-Risk-Decision", b"allow")
+_ALLOWED: Final = (b"X-Risk-Decision", b"allow")
 
 
 def _decision_headers(judged: Judged) -> tuple[tuple[bytes, bytes], ...]:

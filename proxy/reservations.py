@@ -16,7 +16,7 @@ from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from proxy.book import EXACT, Book, Working, only_closes
 from proxy.clock import Clock
@@ -44,16 +44,16 @@ from rules import (
     written,
 )
 
-ZERO = Decimal(0)
-ONE = Decimal(1)
-EVERYTHING = Decimal("Infinity")  # an order that closes whatever is there
-BASE_STEP = Decimal("0.00000001")
-FINGERPRINTS_MAX = 65_536
-CALLERS_MAX = 4_096
-LAG_S = 0.25  # a venue may answer a reading from a copy that is a moment behind
-TIMES_MAX = 20_000  # per caller and per fingerprint; far above every order rate a venue grants
+ZERO: Final = Decimal(0)
+ONE: Final = Decimal(1)
+EVERYTHING: Final = Decimal("Infinity")  # an order that closes whatever is there
+BASE_STEP: Final = Decimal("0.00000001")
+FINGERPRINTS_MAX: Final = 65_536
+CALLERS_MAX: Final = 4_096
+LAG_S: Final = 0.25  # a venue may answer a reading from a copy that is a moment behind
+TIMES_MAX: Final = 20_000  # per caller and per fingerprint; far above every order rate a venue grants
 
-ALGO = "algo:"  # conditional orders of contracts have ids of their own, which may equal those of plain orders
+ALGO: Final = "algo:"  # conditional orders of contracts have ids of their own, which may equal those of plain orders
 
 
 class NameKind(StrEnum):
@@ -84,13 +84,20 @@ class Outcome(StrEnum):
 
 
 # Looked up once: on an enumeration class that costs more than what follows from it.
-IN_FLIGHT, ACCEPTED, UNKNOWN, GONE = Fate.IN_FLIGHT, Fate.ACCEPTED, Fate.UNKNOWN, Fate.GONE
-LEAST_SETTLED_FIRST = (UNKNOWN, IN_FLIGHT, ACCEPTED, GONE)
-UNTRIGGERED = (OrderType.LIMIT, OrderType.MARKET)
-BUY, AMEND, LINEAR, BOTH = Side.BUY, ReplaceMode.AMEND, Market.LINEAR, Bucket.BOTH
-SAID_REJECTED, SAID_UNKNOWN = AnswerKind.REJECTED, AnswerKind.UNKNOWN
+IN_FLIGHT: Final = Fate.IN_FLIGHT
+ACCEPTED: Final = Fate.ACCEPTED
+UNKNOWN: Final = Fate.UNKNOWN
+GONE: Final = Fate.GONE
+LEAST_SETTLED_FIRST: Final = (UNKNOWN, IN_FLIGHT, ACCEPTED, GONE)
+UNTRIGGERED: Final = (OrderType.LIMIT, OrderType.MARKET)
+BUY: Final = Side.BUY
+AMEND: Final = ReplaceMode.AMEND
+LINEAR: Final = Market.LINEAR
+BOTH: Final = Bucket.BOTH
+SAID_REJECTED: Final = AnswerKind.REJECTED
+SAID_UNKNOWN: Final = AnswerKind.UNKNOWN
 # What an answer that names no orders says of each.
-SAME_FOR_ALL = {kind: OrderState(kind=kind) for kind in AnswerKind}
+SAME_FOR_ALL: Final = {kind: OrderState(kind=kind) for kind in AnswerKind}
 
 
 class Place(NamedTuple):

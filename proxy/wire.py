@@ -10,21 +10,22 @@ import json
 import re
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 from urllib.parse import unquote_to_bytes
 
 from proxy.errors import OrderNotUnderstood, RequestTooLarge
 from proxy.number_text import NumberText as NumberText
 from rules import value_type
 
-TARGET_BYTES_MAX = 8 * 1024
-BODY_BYTES_MAX = 64 * 1024
-VALUE_BYTES_MAX = 16 * 1024
-PARAMS_MAX = 60
-HEADERS_MAX = 100
-HEADS_KEPT, HEAD_KEPT_BYTES_MAX = 512, 4096
-JSON_CHARACTERS_MAX = 64 * 1024
-JSON_DEPTH_MAX = 8
+TARGET_BYTES_MAX: Final = 8 * 1024
+BODY_BYTES_MAX: Final = 64 * 1024
+VALUE_BYTES_MAX: Final = 16 * 1024
+PARAMS_MAX: Final = 60
+HEADERS_MAX: Final = 100
+HEADS_KEPT: Final = 512
+HEAD_KEPT_BYTES_MAX: Final = 4096
+JSON_CHARACTERS_MAX: Final = 64 * 1024
+JSON_DEPTH_MAX: Final = 8
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -102,27 +103,27 @@ class Params:
 
 # --- the head: method, target and headers, for every request of any verb ---------------------
 
-METHODS = frozenset({"GET", "POST", "PUT", "DELETE"})
+METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE"})
 
-_PATH = re.compile(rb"(?:/[A-Za-z0-9_-]+)+")
+_PATH: Final = re.compile(rb"(?:/[A-Za-z0-9_-]+)+")
 # Visible ASCII without the fragment mark and the backslash, which readers of targets disagree on.
-_QUERY = re.compile(rb"[!\"$-\[\]-~]*")
-_HEADER_NAME = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_QUERY: Final = re.compile(rb"[!\"$-\[\]-~]*")
+_HEADER_NAME: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 
 # A header that stands twice is read by one side first and by the other last.
-_ONCE = frozenset({
+_ONCE: Final = frozenset({
     b"host", b"content-length", b"content-type", b"content-encoding", b"transfer-encoding", b"x-mbx-apikey",
     b"connection",
 })
 # Headers that ask for another path, verb or protocol than the one judged.
-_REWRITES = frozenset({
+_REWRITES: Final = frozenset({
     b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-method",
     b"x-original-url", b"x-original-uri", b"x-original-method", b"x-rewrite-url", b"x-rewrite-uri",
     b"x-override-url", b"x-forwarded-uri", b"x-forwarded-method", b"x-forwarded-path", b"x-forwarded-prefix",
     b"upgrade", b"http2-settings", b"trailer",
 })
-_CONNECTION_WORDS = frozenset({b"keep-alive", b"close"})
-_WATCHED = _ONCE | _REWRITES | frozenset({b"expect"})
+_CONNECTION_WORDS: Final = frozenset({b"keep-alive", b"close"})
+_WATCHED: Final = _ONCE | _REWRITES | frozenset({b"expect"})
 
 
 def check_head(request: WireRequest) -> None:
@@ -241,13 +242,13 @@ def header_values(headers: Headers, name: bytes) -> tuple[bytes, ...]:
 
 # --- parameters: query and form body -----------------------------------------------------------
 
-_FORM = b"application/x-www-form-urlencoded"
-_FORMS = frozenset({_FORM, _FORM + b";charset=utf-8", _FORM + b"; charset=utf-8"})
-_RAW = re.compile(rb"[!-:<-~]*")  # visible ASCII; ";" separates pairs for some readers, so it is left out
-_UNCODED = re.compile(rb"[!-$&-*,-:<-~]*")  # the same without "%" and "+", which stand for other characters
-_NAME = re.compile(r"[A-Za-z0-9_]{1,40}")
-_NEW = tuple.__new__  # a NamedTuple's own constructor costs twice as much, ten times per order
-_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_FORM: Final = b"application/x-www-form-urlencoded"
+_FORMS: Final = frozenset({_FORM, _FORM + b";charset=utf-8", _FORM + b"; charset=utf-8"})
+_RAW: Final = re.compile(rb"[!-:<-~]*")  # visible ASCII; ";" separates pairs for some readers, so it is left out
+_UNCODED: Final = re.compile(rb"[!-$&-*,-:<-~]*")  # the same without "%" and "+", which stand for other characters
+_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,40}")
+_NEW: Final = tuple.__new__  # a NamedTuple's own constructor costs twice as much, ten times per order
+_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def read_params(request: WireRequest) -> Params:
@@ -368,9 +369,9 @@ def _decoded(name: str, value: str) -> str:
 
 # --- values ------------------------------------------------------------------------------------
 
-_DECIMAL = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?")
-_EXPONENT = re.compile(r"[0-9.]{1,40}[eE][+-]?[0-9]{1,4}")
-_WORDS_OF_TRUTH = {"true": True, "True": True, "false": False, "False": False}
+_DECIMAL: Final = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?")
+_EXPONENT: Final = re.compile(r"[0-9.]{1,40}[eE][+-]?[0-9]{1,4}")
+_WORDS_OF_TRUTH: Final = {"true": True, "True": True, "false": False, "False": False}
 
 
 def read_decimal(text: str, name: str = "the number") -> Decimal:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-NOTHING = Decimal(0)
-NONE: Mapping[str, Decimal] = MappingProxyType({})
+NOTHING: Final = Decimal(0)
+NONE: Final[Mapping[str, Decimal]] = MappingProxyType({})
 
 
 class Bracket(NamedTuple):

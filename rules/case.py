@@ -12,7 +12,7 @@ from __future__ import annotations
 from datetime import timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from rules import exposure as sums
 from rules.directive import Directive
@@ -47,11 +47,11 @@ from rules.running import NOTHING_EARLIER, Running
 
 T = TypeVar("T")
 
-FUTURE_MAX = timedelta(seconds=-1)  # clocks differ a little; a fact from further ahead is not believed
-NOTHING = Decimal(0)
-RISK_LEVELS = frozenset(RiskLevel)
-MICROSECOND = timedelta(microseconds=1)
-MICROSECONDS_PER_SECOND = 1_000_000
+FUTURE_MAX: Final = timedelta(seconds=-1)  # clocks differ a little; a fact from further ahead is not believed
+NOTHING: Final = Decimal(0)
+RISK_LEVELS: Final = frozenset(RiskLevel)
+MICROSECOND: Final = timedelta(microseconds=1)
+MICROSECONDS_PER_SECOND: Final = 1_000_000
 
 
 @lru_cache(maxsize=256)

@@ -10,11 +10,11 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rules.values import value_type
 
-ONE = Decimal(1)
+ONE: Final = Decimal(1)
 
 
 class GovernorAct(StrEnum):
@@ -53,7 +53,7 @@ class Multipliers(NamedTuple):
     exposure: Decimal
 
 
-MULTIPLIERS: Mapping[GovernorLevel, Multipliers] = MappingProxyType(
+MULTIPLIERS: Final[Mapping[GovernorLevel, Multipliers]] = MappingProxyType(
     {
         GovernorLevel.NORMAL: Multipliers(ONE, ONE, ONE),
         GovernorLevel.CAUTIOUS: Multipliers(Decimal("0.75"), Decimal("0.75"), Decimal("0.85")),

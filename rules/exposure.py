@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rules.decision import Breach, Reason
 from rules.facts import DOLLAR_COINS, NO_SIDES, FactMissing, Facts, FactStale, Sides, SymbolFacts, WorkingOrder
@@ -25,18 +25,23 @@ from rules.order import Bucket, Market, Order, OrderType, ReplaceMode, Side
 if TYPE_CHECKING:
     from rules.case import Case
 
-NOTHING = Decimal(0)
-ONE = Decimal(1)
+NOTHING: Final = Decimal(0)
+ONE: Final = Decimal(1)
 
 # Members looked up once: on an enumeration class a look-up costs more than the arithmetic around it.
-BUY, SELL = Side.BUY, Side.SELL
-BOTH, LONG, SHORT = Bucket.BOTH, Bucket.LONG, Bucket.SHORT
-LINEAR, SPOT = Market.LINEAR, Market.SPOT
-MARKET, TRAILING_STOP = OrderType.MARKET, OrderType.TRAILING_STOP
+BUY: Final = Side.BUY
+SELL: Final = Side.SELL
+BOTH: Final = Bucket.BOTH
+LONG: Final = Bucket.LONG
+SHORT: Final = Bucket.SHORT
+LINEAR: Final = Market.LINEAR
+SPOT: Final = Market.SPOT
+MARKET: Final = OrderType.MARKET
+TRAILING_STOP: Final = OrderType.TRAILING_STOP
 
-OTHER_BUCKETS = {one: tuple(other for other in Bucket if other is not one) for one in Bucket}
+OTHER_BUCKETS: Final = {one: tuple(other for other in Bucket if other is not one) for one in Bucket}
 
-TRIGGERED_INTO_MARKET = frozenset({OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET})
+TRIGGERED_INTO_MARKET: Final = frozenset({OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET})
 
 
 # --- what it is worth ---

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from rules import ess
 from rules.account_sums import AccountSums
@@ -24,11 +24,13 @@ from rules.values import value_type
 
 T = TypeVar("T")
 
-NOTHING = Decimal(0)
+NOTHING: Final = Decimal(0)
 
 # Looked up once: on an enumeration class that costs more than what follows from it.
-DOLLAR_COINS = ("USDT", "USDC", "FDUSD", "USD", "USD1", "TUSD", "BUSD")  # in order of preference for valuing
-BUY, BOTH, LONG = Side.BUY, Bucket.BOTH, Bucket.LONG
+DOLLAR_COINS: Final = ("USDT", "USDC", "FDUSD", "USD", "USD1", "TUSD", "BUSD")  # in order of preference for valuing
+BUY: Final = Side.BUY
+BOTH: Final = Bucket.BOTH
+LONG: Final = Bucket.LONG
 
 
 class Fact(NamedTuple, Generic[T]):
@@ -133,7 +135,7 @@ class Sides(NamedTuple):
         return Sides(self.buy, self.sell + quantity)
 
 
-NO_SIDES = Sides()
+NO_SIDES: Final = Sides()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +271,7 @@ class VarRoom(Protocol):
         ...
 
 
-UNKNOWN_SYMBOL = SymbolFacts()
+UNKNOWN_SYMBOL: Final = SymbolFacts()
 
 
 @value_type()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rules import exposure as sums
 from rules.case import FUTURE_MAX, RISK_LEVELS, Foreseen, span
@@ -19,7 +19,7 @@ from rules.limits import Ages, Limits
 from rules.order import Order
 from rules.running import Running
 
-NOTHING = Decimal(0)
+NOTHING: Final = Decimal(0)
 
 
 class Spans(NamedTuple):

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Context, Decimal, getcontext, setcontext
+from typing import Final
 
 from rules import scaling
 from rules.case import FUTURE_MAX, Asking, Case, Foreseen
-from rules.decision import Breach, Decision, Finding, Hold, Reason, Verdict
+from rules.decision import Breach, Decision, Finding, Hold, Reason, Tried, Verdict
 from rules.ess import EssLevel
 from rules.exposure import misfit, placed
 from rules.facts import FactMissing, Facts, FactStale
@@ -24,27 +25,28 @@ from rules.running import NOTHING_EARLIER, Running, hold_of
 from rules.scaling import Cap, amount
 from rules.sentences import described, sentence
 
-ONE = Decimal(1)
-NOTHING = Decimal(0)
+ONE: Final = Decimal(1)
+NOTHING: Final = Decimal(0)
 
-ROUNDS_MAX = 4  # how often a scaled order is judged again before it is blocked
-KINDS_IN_ORDER = (Order, QuantityCut, LeverageChange, MarginChange)
-KINDS: frozenset[type] = frozenset(KINDS_IN_ORDER)
+ROUNDS_MAX: Final = 4  # how often a scaled order is judged again before it is blocked
+KINDS_IN_ORDER: Final = (Order, QuantityCut, LeverageChange, MarginChange)
+KINDS: Final[frozenset[type]] = frozenset(KINDS_IN_ORDER)
 # Members looked up once: on an enumeration class a look-up costs more than a rule.
-ALLOW, SCALE_DOWN = Verdict.ALLOW, Verdict.SCALE_DOWN
-PASSED = Reason.ALL_RISK_CHECKS_PASSED
-WARNED = Reason.GLOBAL_RISK_WARNING
-CLEAR = EssLevel.CLEAR
-NO_SIGNAL = RiskSource.NONE
+ALLOW: Final = Verdict.ALLOW
+SCALE_DOWN: Final = Verdict.SCALE_DOWN
+PASSED: Final = Reason.ALL_RISK_CHECKS_PASSED
+WARNED: Final = Reason.GLOBAL_RISK_WARNING
+CLEAR: Final = EssLevel.CLEAR
+NO_SIGNAL: Final = RiskSource.NONE
 
 # Venue numbers have at most 20 + 20 digits, so a product of three (quantity, price, conversion) fits
 # exactly; only divisions round, and what they yield is floored or shown, never compared with equality.
 # Set for the length of one call and put back: the context belongs to whoever calls us.
-EXACT = Context(prec=120)
+EXACT: Final = Context(prec=120)
 
-HELD = frozenset({tuple, type(None)})  # how a rule answers that held, or did not apply
+HELD: Final = frozenset({tuple, type(None)})  # how a rule answers that held, or did not apply
 
-NO_RUNS = Runs(())
+NO_RUNS: Final = Runs(())
 
 
 class Walk:
@@ -74,7 +76,10 @@ def evaluate(
     try:
         asked = (instructions,) if isinstance(instructions, KINDS_IN_ORDER) else tuple(instructions)
         if asked and KINDS.issuperset(map(type, asked)):
-            return _judge(asked, facts, limits, rules)
+            decision = _judge(asked, facts, limits, rules)
+            if limits.shadow is not None:
+                return _tried(decision, asked, facts, limits.shadow, rules)
+            return decision
         found = ", ".join([type(instruction).__name__ for instruction in asked]) or "nothing"
         breach = Breach(Reason.ORDER_NOT_UNDERSTOOD, found, "at least one instruction that the gate knows")
         return _blocked(breach, (), NO_RUNS, facts, limits, reducing=False)
@@ -83,6 +88,18 @@ def evaluate(
         return _blocked(breach, (), NO_RUNS, facts, limits, reducing=False)
     finally:
         setcontext(callers_context)
+
+
+def _tried(
+    decision: Decision, asked: tuple[Instruction, ...], facts: Facts, shadow: Limits, rules: Sequence[Rule]
+) -> Decision:
+    """The decision, with what limits that are only tried would have made of it, where that is something else."""
+    if decision.verdict is Verdict.BLOCK:
+        return decision
+    found = _judge(asked, facts, shadow, rules)
+    if (found.verdict, found.quantities) == (decision.verdict, decision.quantities):
+        return decision
+    return decision._replace(tried=Tried(found.verdict, found.reason, found.sentence))
 
 
 def _judge(asked: tuple[Instruction, ...], facts: Facts, limits: Limits, rules: Sequence[Rule]) -> Decision:
@@ -255,6 +272,8 @@ def _cap(rule: Rule, breach: Breach, case: Case, request: tuple[Instruction, ...
     fits, asked = breach.quantity_max, amount(case.instruction)
     if not rule.scalable or not case.limits.scaling_allowed or fits is None or asked is None:
         return None
+    if rule.limit in case.limits.never_scaled:
+        return None
     if not NOTHING < fits < asked or not scaling.can_scale(request):
         return None
     factor = case.limits.scaling_factor
@@ -296,6 +315,7 @@ def _passed(
     return Decision._make((  # in the order of its fields: by name it takes three times as long
         verdict, reason, text, breach, quantities, factor, _risk_level(facts, ready), facts.stop.level is not CLEAR,
         facts.now, ready.limits.policy_revision, runs, walk.reducing, tuple(walk.holds), notionals,
+        None, ready.limits.limits_off,
     ))
 
 
@@ -333,6 +353,7 @@ def _blocked(
         rules_run=runs,
         reducing=reducing,
         notionals=notionals,
+        limits_off=limits.limits_off,
     )
 
 

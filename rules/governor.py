@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Context, Decimal, localcontext
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rules import losses as measures
 from rules.case import span
@@ -19,19 +19,21 @@ from rules.directive import MULTIPLIERS, Cause, Directive, Governing, GovernorAc
 from rules.facts import FactMissing, Facts, GlobalRisk, Losses, RiskLevel
 from rules.limits import Limits
 
-ONE = Decimal(1)
-EXACT = Context(prec=120)  # as the gate's: limits are multiplied without rounding, whoever asks
+ONE: Final = Decimal(1)
+EXACT: Final = Context(prec=120)  # as the gate's: limits are multiplied without rounding, whoever asks
 
-NORMAL, CAUTIOUS = GovernorLevel.NORMAL, GovernorLevel.CAUTIOUS
-DEFENSIVE, EMERGENCY = GovernorLevel.DEFENSIVE, GovernorLevel.EMERGENCY
-LEVELS = (NORMAL, CAUTIOUS, DEFENSIVE, EMERGENCY)  # the strictest last
-UNHARMED = MULTIPLIERS[NORMAL]
+NORMAL: Final = GovernorLevel.NORMAL
+CAUTIOUS: Final = GovernorLevel.CAUTIOUS
+DEFENSIVE: Final = GovernorLevel.DEFENSIVE
+EMERGENCY: Final = GovernorLevel.EMERGENCY
+LEVELS: Final = (NORMAL, CAUTIOUS, DEFENSIVE, EMERGENCY)  # the strictest last
+UNHARMED: Final = MULTIPLIERS[NORMAL]
 
-OF_SIZE = (
+OF_SIZE: Final = (
     "trade_notional_fraction_max", "trade_stop_loss_fraction_max", "order_notional_max", "order_quantity_max",
     "position_notional_max",
 )
-OF_EXPOSURE = (
+OF_EXPOSURE: Final = (
     "exposure_symbol_max", "exposure_strategy_max", "exposure_account_max", "exposure_exchange_max",
     "exposure_total_max", "exposure_asset_max", "exposure_net_max", "concentration_max",
 )
@@ -48,7 +50,7 @@ class _Finding(NamedTuple):
     until: datetime | None = None
 
 
-CALM = _Finding(NORMAL, blocks=False, cause=Cause.NONE)
+CALM: Final = _Finding(NORMAL, blocks=False, cause=Cause.NONE)
 
 
 def govern(

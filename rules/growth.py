@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rules.account_sums import AccountSums, Bracket
 from rules.exposure import buys_quote
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from rules.case import Case
     from rules.decision import Hold
 
-NOTHING = Decimal(0)
-NEVER_RESTS = frozenset({"IOC", "FOK"})
-REPLACED_IN_PLACE = frozenset({ReplaceMode.AMEND, ReplaceMode.STOP_ON_FAILURE})
+NOTHING: Final = Decimal(0)
+NEVER_RESTS: Final = frozenset({"IOC", "FOK"})
+REPLACED_IN_PLACE: Final = frozenset({ReplaceMode.AMEND, ReplaceMode.STOP_ON_FAILURE})
 
 
 def rests(order: Order) -> bool:

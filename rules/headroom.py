@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rules import scaling
 from rules.case import believable, seconds
@@ -22,9 +22,9 @@ from rules.order import Order
 from rules.plan import plan_of
 from rules.rulebook import RULEBOOK, Rule
 
-NOTHING = Decimal(0)
-STEPS_MAX = 10**15  # where a venue names no largest order, as many steps count as without bound
-KEPT_MAX = 256
+NOTHING: Final = Decimal(0)
+STEPS_MAX: Final = 10**15  # where a venue names no largest order, as many steps count as without bound
+KEPT_MAX: Final = 256
 
 Judge = Callable[[int], Breach | None]
 
@@ -88,7 +88,7 @@ def headroom(order: Order, facts: Facts, limits: Limits) -> Headroom:
 
 # By identity, because limits cannot be hashed; an entry keeps its limits alive. Made anew for every question, they
 # would drive what the gate has prepared for its own limits out of its memory.
-_WHOLE: dict[int, tuple[Limits, Limits]] = {}
+_WHOLE: Final[dict[int, tuple[Limits, Limits]]] = {}
 
 
 def _whole(limits: Limits) -> Limits:

@@ -16,7 +16,7 @@ from decimal import Decimal
 from enum import StrEnum
 from operator import and_, or_
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rules.directive import Governing
 
@@ -29,13 +29,15 @@ if TYPE_CHECKING:
         Overrides,
         PresetLimits,
         RiskProfile,
+        TemporaryOverride,
     )
 
-ORDER_RATE_WINDOW_S = Decimal(10)
-DUPLICATE_WINDOW_S = Decimal(2)
-LOSS_COOLDOWN_S = Decimal(3600)
-SCALING_FACTOR = Decimal("0.5")
-NO_RANK = Decimal(-1)  # below every rank that can be written
+ORDER_RATE_WINDOW_S: Final = Decimal(10)
+DUPLICATE_WINDOW_S: Final = Decimal(2)
+LOSS_COOLDOWN_S: Final = Decimal(3600)
+SCALING_FACTOR: Final = Decimal("0.5")
+NOTHING_NAMED: Final[frozenset[str]] = frozenset()
+NO_RANK: Final = Decimal(-1)  # below every rank that can be written
 
 
 class RiskSource(StrEnum):
@@ -125,6 +127,10 @@ class Limits:
     governor: Governing | None = None  # where the safety governor is on, how it governs
     ages: Ages = Ages()
     by_symbol: Mapping[str, Limits] = field(default_factory=dict)
+    never_scaled: frozenset[str] = NOTHING_NAMED  # limits whose breach blocks, though scaling is allowed
+    warn_at: Mapping[str, Decimal] = field(default_factory=dict)  # share of a limit from which its use is a warning
+    shadow: Limits | None = None  # these with the limits that are only tried: judged, recorded, not enforced
+    limits_off: tuple[str, ...] = ()  # the places of the document whose limit is switched off, for the record
 
     def of(self, symbol: str) -> Limits:
         """The limits for one symbol."""
@@ -132,7 +138,7 @@ class Limits:
 
 
 # What is compared with sums of the whole account that are gathered for these limits alone.
-OF_ACCOUNT_SUMS = (
+OF_ACCOUNT_SUMS: Final = (
     "exposure_asset_max", "exposure_net_max", "concentration_max", "margin_free_min", "liquidation_distance_min",
     "open_orders_max", "open_orders_symbol_max",
 )
@@ -140,9 +146,50 @@ OF_ACCOUNT_SUMS = (
 
 def asks_for_sums(limits: Limits) -> bool:
     """Whether one of the limits, for any symbol, is compared with sums of the whole account."""
-    return any(
-        getattr(one, name) is not None for one in (limits, *limits.by_symbol.values()) for name in OF_ACCOUNT_SUMS
-    )
+    if limits.shadow is not None and asks_for_sums(limits.shadow):
+        return True
+    if isinstance(limits.by_symbol, BySymbol):
+        return limits.by_symbol.asks_for_sums or _compares_sums(limits)
+    return any(_compares_sums(one) for one in (limits, *limits.by_symbol.values()))
+
+
+def _compares_sums(limits: Limits) -> bool:
+    return any(getattr(limits, name) is not None for name in OF_ACCOUNT_SUMS)
+
+
+class BySymbol(Mapping[str, "Limits"]):
+    """The limits of symbols, each worked out when an order first asks: thousands of them are written, few traded."""
+
+    def __init__(self, symbols: Iterable[str], made: Callable[[str], Limits], *, asks_for_sums: bool) -> None:
+        self._symbols = frozenset(symbols)
+        self._made = made
+        self._kept: dict[str, Limits] = {}
+        self.asks_for_sums = asks_for_sums
+
+    def __getitem__(self, symbol: str) -> Limits:
+        """The limits of a symbol that has its own."""
+        found = self._kept.get(symbol)
+        if found is None:
+            if symbol not in self._symbols:
+                raise KeyError(symbol)
+            found = self._kept[symbol] = self._made(symbol)
+        return found
+
+    def get(self, symbol: str, default: Any = None) -> Any:  # noqa: ANN401 - as Mapping has it
+        """The limits of a symbol, or the default: without an exception, as every order asks."""
+        return self[symbol] if symbol in self._symbols else default
+
+    def __contains__(self, symbol: object) -> bool:
+        """Whether a symbol has limits of its own."""
+        return symbol in self._symbols
+
+    def __iter__(self) -> Iterator[str]:
+        """The symbols, in order."""
+        return iter(sorted(self._symbols))
+
+    def __len__(self) -> int:
+        """How many symbols have limits of their own."""
+        return len(self._symbols)
 
 
 class PolicyGap(LookupError):
@@ -158,7 +205,7 @@ class Layer(NamedTuple):
 
 # --- which of two values is stricter ----------------------------------------------------------
 
-_RISK_SOURCES = (RiskSource.REQUIRED, RiskSource.PROFILE_CHECKS_ONLY, RiskSource.NONE)  # strictest first
+_RISK_SOURCES: Final = (RiskSource.REQUIRED, RiskSource.PROFILE_CHECKS_ONLY, RiskSource.NONE)  # strictest first
 
 
 def _stricter_source(one: RiskSource, other: RiskSource) -> RiskSource:
@@ -177,9 +224,17 @@ def _stricter_governing(one: Governing, other: Governing) -> Governing:
     )
 
 
+def _earlier(one: Mapping[str, Decimal], other: Mapping[str, Decimal]) -> Mapping[str, Decimal]:
+    """Of two shares from which a limit warns, the lower one."""
+    return {
+        name: min(share for share in (one.get(name), other.get(name)) if share is not None)
+        for name in {*one, *other}
+    }
+
+
 # Fewer orders in a longer window is at least as strict as either of two rates, so a count takes
 # the lowest and its window the highest.
-TIGHTER: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
+TIGHTER: Final[Mapping[str, Callable[[Any, Any], Any]]] = MappingProxyType(
     {
         "strategies": and_,
         "symbols": and_,
@@ -229,12 +284,14 @@ TIGHTER: Mapping[str, Callable[[Any, Any], Any]] = MappingProxyType(
         "scaling_factor": min,
         "warning_factor": min,
         "critical_allows_reducing": and_,
+        "never_scaled": or_,
+        "warn_at": _earlier,
         "risk_source": _stricter_source,
         "governor": _stricter_governing,
     }
 )
 
-_WINDOWS = {
+_WINDOWS: Final = {
     "order_rate_window_s": "order_rate_max",
     "duplicate_window_s": "duplicates_max",
     "loss_cooldown_s": "loss_streak_max",
@@ -243,7 +300,7 @@ _WINDOWS = {
 
 # --- from layers to limits --------------------------------------------------------------------
 
-_OF_RISK_PROFILE = {
+_OF_RISK_PROFILE: Final = {
     "leverage_max": ("leverage_max",),
     "trade_risk_max": ("trade_notional_fraction_max", "trade_stop_loss_fraction_max"),
     "drawdown_daily_max": ("loss_daily_max",),
@@ -252,14 +309,14 @@ _OF_RISK_PROFILE = {
     "confidence_min": ("confidence_min",),
     "new_positions_allowed": ("new_positions_allowed",),
 }
-_OF_CAPITAL_PROFILE = {
+_OF_CAPITAL_PROFILE: Final = {
     "leverage_max": ("leverage_max",),
     "trade_risk_max": ("trade_notional_fraction_max", "trade_stop_loss_fraction_max"),
     "loss_daily_max": ("loss_daily_max",),
     "loss_weekly_max": ("loss_weekly_max",),
     "open_positions_max": ("open_positions_max",),
 }
-_OF_OVERRIDES = {
+_OF_OVERRIDES: Final = {
     "leverage_max": ("leverage_max",),
     # A stop's loss is never allowed to be larger than the order itself may be.
     "trade_risk_max": ("trade_notional_fraction_max", "trade_stop_loss_fraction_max"),
@@ -278,7 +335,7 @@ _OF_OVERRIDES = {
     "slippage": ("slippage",),
     "warning_factor": ("warning_factor",),
 }
-_OF_SIZE = {
+_OF_SIZE: Final = {
     name: (name,)
     for name in (
         "order_notional_max", "order_quantity_max", "position_notional_max", "exposure_symbol_max",
@@ -287,27 +344,43 @@ _OF_SIZE = {
         "open_orders_max", "open_orders_symbol_max",
     )
 }
-_OF_PRICE = {
+_OF_PRICE: Final = {
     "floor": ("price_floor",),
     "ceiling": ("price_ceiling",),
     "collar_up": ("collar_up",),
     "collar_down": ("collar_down",),
 }
-_OF_RATE = {name: (name,) for name in ("order_rate_max", "duplicates_max")}
+_OF_RATE: Final = {name: (name,) for name in ("order_rate_max", "duplicates_max")}
 
 
 def effective(policy: GlobalPolicy, *, revision: int, account: str, strategy: str, now: datetime) -> Limits:
     """The limits in force for an account and a strategy at an instant (aware UTC)."""
-    return effective_with_sources(policy, revision=revision, account=account, strategy=strategy, now=now)[0]
+    return _in_force(policy, revision=revision, account=account, strategy=strategy, now=now)[0]
 
 
 def effective_with_sources(
-    policy: GlobalPolicy, *, revision: int, account: str, strategy: str, now: datetime
+    policy: GlobalPolicy, *, revision: int, account: str, strategy: str, now: datetime, symbol: str | None = None
 ) -> tuple[Limits, Mapping[str, str]]:
     """The limits in force, and which layer of the document set each of them.
 
-    Limits of a symbol are named `by_symbol.<symbol>.<limit>`, where they differ from the account's.
+    Limits of a symbol are named `by_symbol.<symbol>.<limit>`, where they differ from the account's; with `symbol`
+    only that one's are.
     """
+    limits, sources, of_symbol = _in_force(policy, revision=revision, account=account, strategy=strategy, now=now)
+    found = dict(sources)
+    for one in limits.by_symbol if symbol is None else {symbol} & set(limits.by_symbol):
+        found |= {
+            f"by_symbol.{one}.{name}": source
+            for name, source in of_symbol(one)[1].items()
+            if source != sources.get(name)
+        }
+    return limits, MappingProxyType({**found, "risk_source": "risk_source"})
+
+
+def _in_force(
+    policy: GlobalPolicy, *, revision: int, account: str, strategy: str, now: datetime
+) -> tuple[Limits, dict[str, str], Callable[[str], tuple[Limits, dict[str, str]]]]:
+    """The limits, the layer of each, and what works out those of a symbol."""
     owner = policy.accounts.get(account)
     if owner is None:
         raise PolicyGap(f"no policy for account {account!r}, expected one of {', '.join(policy.accounts) or 'none'}")
@@ -320,20 +393,64 @@ def effective_with_sources(
         "ages": Ages(**{name: getattr(policy.ages, name) for name in type(policy.ages).model_fields}),
         "ranks": policy.opp_rankings,
     }
-    stated, sources = tightest(layers)
+    lifted = [one for one in policy.overrides.items() if one[1].holds(account, strategy, now)]
+    stated, sources = _lifted(policy, lifted, None, *tightest(layers))
     _complete_governor(stated, common["risk_source"])
-    by_symbol = {}
-    for symbol in sorted({*policy.symbols, *owner.by_symbol}):
-        of_symbol, symbol_sources = tightest([*layers, *_symbol_layers(policy, account, owner, symbol)])
-        of_symbol["governor"] = stated.get("governor")  # of the account: its losses are no symbol's
-        by_symbol[symbol] = Limits(**common, **of_symbol)
-        sources |= {
-            f"by_symbol.{symbol}.{name}": source
-            for name, source in symbol_sources.items()
-            if source != sources.get(name)
-        }
-    limits = Limits(**common, **stated, by_symbol=MappingProxyType(by_symbol))
-    return limits, MappingProxyType({**sources, "risk_source": "risk_source"})
+    # What is lifted for every symbol is what the symbols' own limits narrow again.
+    base = [Layer(sources[name], {name: value}) for name, value in stated.items()] if lifted else layers
+
+    def of_symbol(symbol: str) -> tuple[Limits, dict[str, str]]:
+        narrowed = tightest([*base, *_symbol_layers(policy, account, owner, symbol)])
+        own, own_sources = _lifted(policy, lifted, symbol, *narrowed)
+        own["governor"] = stated.get("governor")  # of the account: its losses are no symbol's
+        return Limits(**common, **own), own_sources
+
+    symbols = {*policy.symbols, *owner.by_symbol, *(one.symbol for _, one in lifted if one.symbol is not None)}
+    written = (*policy.symbols.values(), *owner.by_symbol.values())
+    by_symbol = BySymbol(
+        symbols, lambda symbol: of_symbol(symbol)[0], asks_for_sums=any(_asks_for_sums(one) for one in written)
+    )
+    tried = policy.as_if_tried
+    limits = Limits(
+        **common,
+        **stated,
+        by_symbol=by_symbol,
+        shadow=None if tried is None else _in_force(
+            tried, revision=revision, account=account, strategy=strategy, now=now
+        )[0],
+        limits_off=_off_for(policy, account, strategy),
+    )
+    return limits, sources, of_symbol
+
+
+def _asks_for_sums(written: Overrides) -> bool:
+    """Whether a section states a limit that is compared with sums of the whole account."""
+    return any(name in OF_ACCOUNT_SUMS for name in _overrides(written))
+
+
+def _off_for(policy: GlobalPolicy, account: str, strategy: str) -> tuple[str, ...]:
+    """The limits that are switched off, of those that could concern an account and a strategy."""
+    preset = policy.active_preset
+    own = ("defaults.", "symbols.", f"accounts.{account}.", f"strategies.{strategy}.", f"presets.{preset}.")
+    return tuple(place for place in policy.switched_off if place.startswith(own))
+
+
+def _lifted(
+    policy: GlobalPolicy,
+    lifted: Iterable[tuple[str, TemporaryOverride]],
+    symbol: str | None,
+    values: dict[str, Any],
+    sources: dict[str, str],
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The limits with those that are replaced for a time; nothing passes the ceiling."""
+    own = [Layer(f"overrides.{name}", stated_by(one.limits)) for name, one in lifted if one.symbol == symbol]
+    if not own or policy.ceiling is None:
+        return values, sources
+    ceiling = stated_by(policy.ceiling)
+    replaced, by = tightest(own)
+    bounded = Layer("ceiling", {name: ceiling[name] for name in replaced})
+    replaced, by = tightest([*(Layer(by[name], {name: value}) for name, value in replaced.items()), bounded])
+    return values | replaced, sources | by
 
 
 def tightest(layers: Iterable[Layer]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -378,7 +495,10 @@ def _layers(policy: GlobalPolicy, account: str, owner: AccountPolicy, strategy: 
     if mode is None or capital is None:
         raise PolicyGap(f"no risk profile {policy.active_mode!r} or no capital profile {owner.capital_profile!r}")
     yield Layer(f"risk_profiles.{mode.name}", of_risk_profile(mode))
-    yield Layer(f"capital_profiles.{capital.name}", _stated(capital, _OF_CAPITAL_PROFILE))
+    yield Layer(
+        f"capital_profiles.{capital.name}",
+        _stated(capital, _OF_CAPITAL_PROFILE) | _said(capital, _OF_CAPITAL_PROFILE),
+    )
     yield Layer(
         "defaults",
         {
@@ -407,6 +527,8 @@ def _layers(policy: GlobalPolicy, account: str, owner: AccountPolicy, strategy: 
     )
     if owner.losses.limits:
         yield Layer(f"accounts.{account}.losses.preset", owner.losses.limits)
+    if policy.ceiling is not None:
+        yield Layer("ceiling", _overrides(policy.ceiling))
     if (own := policy.strategies.get(strategy)) is not None:
         yield Layer(
             f"strategies.{strategy}",
@@ -430,7 +552,22 @@ def _symbol_layers(policy: GlobalPolicy, account: str, owner: AccountPolicy, sym
 
 def of_risk_profile(profile: RiskProfile) -> dict[str, object]:
     """What a risk profile states, under the names of `Limits`: to compare one mode with another."""
-    return _stated(profile, _OF_RISK_PROFILE)
+    return _stated(profile, _OF_RISK_PROFILE) | _said(profile, _OF_RISK_PROFILE)
+
+
+def _said(*sections: object) -> dict[str, object]:
+    """What sections, each followed by its names, say of their limits beside the values."""
+    never_scaled: set[str] = set()
+    warn_at: dict[str, Decimal] = {}
+    for written, names in zip(sections[::2], sections[1::2], strict=True):
+        for name, setting in written.limit_settings.items():  # type: ignore[attr-defined]
+            for limit in names.get(name, ()):  # type: ignore[attr-defined]
+                if setting.action == "block":
+                    never_scaled.add(limit)
+                if setting.warn_at is not None and setting.mode == "enforce":
+                    warn_at[limit] = setting.warn_at
+    said: dict[str, object] = {"never_scaled": frozenset(never_scaled)} if never_scaled else {}
+    return said | ({"warn_at": warn_at} if warn_at else {})
 
 
 def stated_by(written: Overrides) -> dict[str, object]:
@@ -462,7 +599,9 @@ def _overrides(written: Overrides) -> dict[str, object]:
         stated["duplicate_window_s"] = rate.duplicate_window_s or DUPLICATE_WINDOW_S
     if written.loss_streak_max is not None:
         stated["loss_cooldown_s"] = written.loss_cooldown_s or LOSS_COOLDOWN_S
-    return stated
+    return stated | _said(
+        written, _OF_OVERRIDES, written.size, _OF_SIZE, written.price, _OF_PRICE, rate, _OF_RATE
+    )
 
 
 def _whitelists(strategies: frozenset[str] | str, symbols: frozenset[str] | str) -> dict[str, object]:

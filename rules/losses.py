@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rules.facts import FactMissing, LossBase, Losses
 
-NOTHING, ONE = Decimal(0), Decimal(1)
-INFINITE = Decimal("Infinity")
-START_OF_DAY = LossBase.START_OF_DAY_EQUITY
-TRAILING = LossBase.TRAILING_EOD
+NOTHING: Final = Decimal(0)
+ONE: Final = Decimal(1)
+INFINITE: Final = Decimal("Infinity")
+START_OF_DAY: Final = LossBase.START_OF_DAY_EQUITY
+TRAILING: Final = LossBase.TRAILING_EOD
 
 
 class Measure(NamedTuple):

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
-NOTHING = Decimal(0)
+NOTHING: Final = Decimal(0)
 
 
 class Side(StrEnum):
@@ -56,6 +56,9 @@ class Bucket(StrEnum):
     __hash__ = str.__hash__  # the same number as the enumeration's own, which is worked out in Python
 
 
+BOTH: Final = Bucket.BOTH
+
+
 class ReplaceMode(StrEnum):
     """What happens to the working order that a new one replaces."""
 
@@ -73,44 +76,88 @@ class Replaced:
     client_order_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Order:
-    """An instruction to trade.
+    """An instruction to trade. What was judged is never changed; `dataclasses.replace` makes another, checked anew.
 
     Quantities are in base units, `quote_quantity` in quote currency; exactly one of
     `quantity`, `quote_quantity` and `close_position` says how much. Prices are in quote
     currency per base unit. `callback_rate` is a fraction.
     """
 
-    symbol: str
-    side: Side
-    type: OrderType
-    market: Market
-    quantity: Decimal | None = None
-    quote_quantity: Decimal | None = None
-    close_position: bool = False
-    price: Decimal | None = None
-    trigger_price: Decimal | None = None
-    activation_price: Decimal | None = None
-    callback_rate: Decimal | None = None
-    price_follows_book: bool = False  # priceMatch, pegged: the venue picks the price
-    iceberg_quantity: Decimal | None = None
-    time_in_force: str | None = None
-    bucket: Bucket = Bucket.BOTH
-    reduce_only: bool = False
-    client_order_id: str | None = None
-    replaces: Replaced | None = None
-    group: int | None = None  # orders of one request with the same number exclude each other (OCO)
-    pending_on: int | None = None  # index of the order of the same request whose fill brings this one to life
+    # Final, and not a frozen dataclass: the type checker refuses an assignment anywhere, and making an order
+    # does not take a call for each of its fields, which took as long as judging it (`rules/values.py`).
+    symbol: Final[str]
+    side: Final[Side]
+    type: Final[OrderType]
+    market: Final[Market]
+    quantity: Final[Decimal | None]
+    quote_quantity: Final[Decimal | None]
+    close_position: Final[bool]
+    price: Final[Decimal | None]
+    trigger_price: Final[Decimal | None]
+    activation_price: Final[Decimal | None]
+    callback_rate: Final[Decimal | None]
+    price_follows_book: Final[bool]  # priceMatch, pegged: the venue picks the price
+    iceberg_quantity: Final[Decimal | None]
+    time_in_force: Final[str | None]
+    bucket: Final[Bucket]
+    reduce_only: Final[bool]
+    client_order_id: Final[str | None]
+    replaces: Final[Replaced | None]
+    group: Final[int | None]  # orders of one request with the same number exclude each other (OCO)
+    pending_on: Final[int | None]  # index of the order of the same request whose fill brings this one to life
 
-    def __post_init__(self) -> None:
-        """Refuse an order that does not say, exactly once, how much."""
-        stated = (self.quantity is not None) + (self.quote_quantity is not None) + self.close_position
-        if stated != 1:
+    def __init__(
+        self,
+        *,
+        symbol: str,
+        side: Side,
+        type: OrderType,  # noqa: A002 - the desk's word, as everywhere
+        market: Market,
+        quantity: Decimal | None = None,
+        quote_quantity: Decimal | None = None,
+        close_position: bool = False,
+        price: Decimal | None = None,
+        trigger_price: Decimal | None = None,
+        activation_price: Decimal | None = None,
+        callback_rate: Decimal | None = None,
+        price_follows_book: bool = False,
+        iceberg_quantity: Decimal | None = None,
+        time_in_force: str | None = None,
+        bucket: Bucket = BOTH,
+        reduce_only: bool = False,
+        client_order_id: str | None = None,
+        replaces: Replaced | None = None,
+        group: int | None = None,
+        pending_on: int | None = None,
+    ) -> None:
+        # Refuse an order that does not say, exactly once, how much.
+        if (quantity is not None) + (quote_quantity is not None) + close_position != 1:
             raise ValueError("an order states exactly one of quantity, quote_quantity and close_position")
-        for amount in (self.quantity, self.quote_quantity):
-            if amount is not None and not amount > NOTHING:
-                raise ValueError(f"an order's quantity must be positive, found {amount}")
+        amount = quote_quantity if quantity is None else quantity
+        if amount is not None and not amount > NOTHING:
+            raise ValueError(f"an order's quantity must be positive, found {amount}")
+        self.symbol = symbol
+        self.side = side
+        self.type = type
+        self.market = market
+        self.quantity = quantity
+        self.quote_quantity = quote_quantity
+        self.close_position = close_position
+        self.price = price
+        self.trigger_price = trigger_price
+        self.activation_price = activation_price
+        self.callback_rate = callback_rate
+        self.price_follows_book = price_follows_book
+        self.iceberg_quantity = iceberg_quantity
+        self.time_in_force = time_in_force
+        self.bucket = bucket
+        self.reduce_only = reduce_only
+        self.client_order_id = client_order_id
+        self.replaces = replaces
+        self.group = group
+        self.pending_on = pending_on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

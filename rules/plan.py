@@ -8,6 +8,7 @@ and judges thousands of orders by each.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from rules.directive import Multipliers
 from rules.foresight import spans_of
@@ -17,7 +18,7 @@ from rules.order import Instruction
 from rules.record import Plan
 from rules.rulebook import RULEBOOK, Rule
 
-PREPARED_MAX = 1024
+PREPARED_MAX: Final = 8192  # also for symbols with limits of their own
 
 
 class Prepared:
@@ -61,7 +62,7 @@ def _concerns(rule: Rule, kind: type[Instruction], limits: Limits, *, spared: bo
 
 # By identity, because limits hold mappings and cannot be hashed. An entry keeps its limits alive, so no
 # other limits can get the same id while it stands; and limits never change, so it cannot go stale.
-_PREPARED: dict[int, Prepared] = {}
+_PREPARED: Final[dict[int, Prepared]] = {}
 
 
 def prepared(limits: Limits) -> Prepared:

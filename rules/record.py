@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, TypeAlias, overload
+from typing import TYPE_CHECKING, Final, TypeAlias, overload
 
 from rules.decision import Breach, Finding, RuleRun
 from rules.sentences import described
@@ -15,7 +15,7 @@ from rules.sentences import described
 if TYPE_CHECKING:
     from rules.rulebook import Rule
 
-DIGITS_MAX = 42  # the most that an order can state: twenty before the point, twenty behind it
+DIGITS_MAX: Final = 42  # the most that an order can state: twenty before the point, twenty behind it
 
 Row: TypeAlias = tuple[str, int, str, object, object]  # rule, instruction, outcome, observed, limit
 

@@ -7,7 +7,7 @@ To add a rule: write it in `rules/checks/`, list it here, give its reason a sent
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from rules.case import Case
 from rules.checks import (
@@ -32,9 +32,9 @@ from rules.order import Instruction, LeverageChange, MarginChange, Order, Quanti
 
 Check: TypeAlias = Callable[[Case], Finding]
 
-EVERYTHING: tuple[type[Instruction], ...] = (Order, QuantityCut, LeverageChange, MarginChange)
-ORDERS: tuple[type[Instruction], ...] = (Order,)
-SETTINGS: tuple[type[Instruction], ...] = (LeverageChange, MarginChange)
+EVERYTHING: Final[tuple[type[Instruction], ...]] = (Order, QuantityCut, LeverageChange, MarginChange)
+ORDERS: Final[tuple[type[Instruction], ...]] = (Order,)
+SETTINGS: Final[tuple[type[Instruction], ...]] = (LeverageChange, MarginChange)
 
 
 class Rule(NamedTuple):
@@ -53,9 +53,9 @@ class Rule(NamedTuple):
     limit: str | None = None
 
 
-R = Reason
+R: Final = Reason
 
-RULEBOOK: tuple[Rule, ...] = (
+RULEBOOK: Final[tuple[Rule, ...]] = (
     # 1-3: the stop and the global risk signal
     Rule("ess_halt", stop.halted, (R.ESS_TRADING_HALT_ACTIVE,), EVERYTHING, spares_reductions=False),
     Rule("ess_reduce_only", stop.reduce_only, (R.ESS_REDUCE_ONLY_ACTIVE,), EVERYTHING, spares_reductions=False),

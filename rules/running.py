@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rules import growth
 from rules.decision import Hold
@@ -20,8 +20,8 @@ from rules.order import Bucket, Instruction, Order, Side
 if TYPE_CHECKING:
     from rules.case import Case
 
-NOTHING = Decimal(0)
-EVERYTHING = Decimal("Infinity")  # an order that closes whatever is there
+NOTHING: Final = Decimal(0)
+EVERYTHING: Final = Decimal("Infinity")  # an order that closes whatever is there
 
 
 @dataclass(slots=True)
@@ -108,7 +108,7 @@ class Running:
         return _closing(facts, order) if case.kept_from_opening else facts
 
 
-NOTHING_EARLIER = Running()
+NOTHING_EARLIER: Final = Running()
 
 
 def hold_of(case: Case) -> Hold | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rules.case import Asking
 from rules.decision import Breach, Reason
@@ -18,9 +18,9 @@ from rules.facts import Facts, Filters
 from rules.limits import Limits
 from rules.order import Instruction, Order, OrderType, QuantityCut, ReplaceMode
 
-NOTHING = Decimal(0)
+NOTHING: Final = Decimal(0)
 
-AT_MARKET = frozenset(
+AT_MARKET: Final = frozenset(
     {OrderType.MARKET, OrderType.STOP_MARKET, OrderType.TAKE_PROFIT_MARKET, OrderType.TRAILING_STOP}
 )
 

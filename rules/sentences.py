@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from datetime import timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import Enum
+from typing import Final
 
 from rules.case import seconds
 from rules.decision import Breach, Reason
 
-MAPPED_BY_CLIENTS = (
+MAPPED_BY_CLIENTS: Final = (
     "LOT_SIZE",
     "PRICE_FILTER",
     "MAX_POSITION",
@@ -24,11 +25,11 @@ MAPPED_BY_CLIENTS = (
     "This order type is not possible",
 )
 
-SHOWN_DIGITS = 12  # more than that says nothing to a reader
-LISTED_MAX = 12
-_SHORT = Context(prec=SHOWN_DIGITS, rounding=ROUND_HALF_EVEN)
+SHOWN_DIGITS: Final = 12  # more than that says nothing to a reader
+LISTED_MAX: Final = 12
+_SHORT: Final = Context(prec=SHOWN_DIGITS, rounding=ROUND_HALF_EVEN)
 
-SENTENCES: dict[Reason, str] = {
+SENTENCES: Final[dict[Reason, str]] = {
     Reason.ALL_RISK_CHECKS_PASSED: "All risk checks passed.",
     Reason.ESS_TRADING_HALT_ACTIVE:
         "The emergency stop is set to {observed}{detail}, so nothing is placed or changed; "

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from rules import losses
 from rules.account_sums import AccountSums
@@ -21,8 +21,8 @@ from rules.governor import in_force
 from rules.limits import Limits
 from rules.order import Bucket
 
-NOTHING = Decimal(0)
-WARN_AT = Decimal("0.8")  # of a limit
+NOTHING: Final = Decimal(0)
+WARN_AT: Final = Decimal("0.8")  # of a limit
 
 Measuring: TypeAlias = Callable[[Losses, Decimal, Decimal], losses.Measure]
 
@@ -99,7 +99,8 @@ class _Scope(NamedTuple):
         if as_of is None or used is None or not used.is_finite():
             used = None
         is_minimum = limit.endswith("_min")
-        warn = hard / WARN_AT if is_minimum else hard * WARN_AT
+        share = self.limits.warn_at.get(limit, WARN_AT)
+        warn = hard / share if is_minimum else hard * share
         yield Use(
             limit=limit,
             scope=self.name,
@@ -205,7 +206,7 @@ def _weekly(known: Losses, equity: Decimal, _: Decimal) -> losses.Measure:
     return losses.weekly_loss(known, equity)
 
 
-MEASURES: Mapping[str, Measuring] = {
+MEASURES: Final[Mapping[str, Measuring]] = {
     "loss_daily_max": _daily, "loss_weekly_max": _weekly, "drawdown_max": losses.drawdown_loss,
 }
 

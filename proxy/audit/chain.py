@@ -13,18 +13,18 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from proxy.errors import AuditError
 
-BEGINNING = "0" * 64  # the "previous hash" of the first record
-LOCK = "lock"
-_ANCHOR = "anchor.json"
-_SEGMENT = re.compile(r"audit-([0-9]{6,})\.jsonl\Z")
-_HASH_ENDING = re.compile(rb',"hash":"([0-9a-f]{64})"\}\Z')
-_HASH_ENDING_BYTES = len(b',"hash":"') + 64 + len(b'"}')
+BEGINNING: Final = "0" * 64  # the "previous hash" of the first record
+LOCK: Final = "lock"
+_ANCHOR: Final = "anchor.json"
+_SEGMENT: Final = re.compile(r"audit-([0-9]{6,})\.jsonl\Z")
+_HASH_ENDING: Final = re.compile(rb',"hash":"([0-9a-f]{64})"\}\Z')
+_HASH_ENDING_BYTES: Final = len(b',"hash":"') + 64 + len(b'"}')
 
 
 class Head(NamedTuple):

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import orjson
 import structlog
@@ -35,16 +35,16 @@ from proxy.clock import Clock
 from proxy.errors import AuditError, ConfigError
 from proxy.tasks import Tasks
 
-log = structlog.get_logger("riskgate.audit")
+log: Final = structlog.get_logger("riskgate.audit")
 
-ANCHOR_EVERY_S = 60.0
-ANCHOR_RETRY_S = 2.0
+ANCHOR_EVERY_S: Final = 60.0
+ANCHOR_RETRY_S: Final = 2.0
 # As large as the largest decisions are: on a full disk a small record fits where no order's would.
-PROBE = {"kind": "audit.probe", "room": " " * 8192}
-RECOVER_EVERY_S = 1.0
-PENDING_BYTES_MAX = 1 << 20  # of records that wait for a disk that takes none; orders stop at the first of them
-_OPTIONS = orjson.OPT_UTC_Z
-_OWN_KEYS = 3  # seq, at, prev
+PROBE: Final = {"kind": "audit.probe", "room": " " * 8192}
+RECOVER_EVERY_S: Final = 1.0
+PENDING_BYTES_MAX: Final = 1 << 20  # of records that wait for a disk that takes none; orders stop at the first of them
+_OPTIONS: Final = orjson.OPT_UTC_Z
+_OWN_KEYS: Final = 3  # seq, at, prev
 
 
 class _Open(NamedTuple):

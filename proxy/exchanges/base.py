@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.wire import Params, WireRequest, WireResponse
 from rules import Decision, Instruction, Reason, value_type
@@ -30,8 +30,8 @@ class Verb(StrEnum):
     UNSUPPORTED = "unsupported"  # an order on a family that is not gated yet: refused, naming the family
     UNKNOWN = "unknown"  # not on the list: refused unless it is a plain GET under a known prefix
 
-JUDGED = frozenset({Verb.PLACE, Verb.TEST, Verb.AMEND, Verb.MARGIN})
-PASSED = frozenset({Verb.READ, Verb.CANCEL, Verb.KEEP_ALIVE})
+JUDGED: Final = frozenset({Verb.PLACE, Verb.TEST, Verb.AMEND, Verb.MARGIN})
+PASSED: Final = frozenset({Verb.READ, Verb.CANCEL, Verb.KEEP_ALIVE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

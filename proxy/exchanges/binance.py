@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import ROUND_DOWN, Context, Decimal
 from functools import lru_cache
+from typing import Final
 from urllib.parse import quote
 
 from proxy.errors import NotAuthentic, OrderNotUnderstood, SigningError
@@ -22,16 +23,16 @@ from proxy.exchanges.binance_fields import Sized
 from proxy.wire import Param, Params, WireRequest, WireResponse, check_head, header, read_decimal, read_params
 from rules import Decision, Order, QuantityCut, Reason
 
-_FORMS = {**binance_spot.FORMS, **binance_futures.FORMS}
+_FORMS: Final = {**binance_spot.FORMS, **binance_futures.FORMS}
 
-_API_KEY = re.compile(rb"[!-~]{1,256}")
-_TIMESTAMP = re.compile(r"[0-9]{13}(?:[0-9]{3})?")
-_RECEIVE_WINDOW = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,3})?")
-_HMAC_HEX = re.compile(r"[0-9A-Fa-f]{64}")
-_RECEIVE_WINDOW_DEFAULT_MS = Decimal(5000)
-_RECEIVE_WINDOW_MAX_MS = Decimal(60000)
+_API_KEY: Final = re.compile(rb"[!-~]{1,256}")
+_TIMESTAMP: Final = re.compile(r"[0-9]{13}(?:[0-9]{3})?")
+_RECEIVE_WINDOW: Final = re.compile(r"[0-9]{1,5}(?:\.[0-9]{1,3})?")
+_HMAC_HEX: Final = re.compile(r"[0-9A-Fa-f]{64}")
+_RECEIVE_WINDOW_DEFAULT_MS: Final = Decimal(5000)
+_RECEIVE_WINDOW_MAX_MS: Final = Decimal(60000)
 # Twenty digits and twenty decimals, times the same: exact, where the default context would round.
-_EXACT = Context(prec=100)
+_EXACT: Final = Context(prec=100)
 
 
 def _elsewhere() -> dict[tuple[str, str | None], Recognised]:
@@ -47,11 +48,11 @@ def _elsewhere() -> dict[tuple[str, str | None], Recognised]:
     return table
 
 
-_ELSEWHERE = _elsewhere()
-_READS_WITH_KEY = {
+_ELSEWHERE: Final = _elsewhere()
+_READS_WITH_KEY: Final = {
     family: replace(_ELSEWHERE["GET", family], security="key") for family in FAMILIES
 }
-_READS_SIGNED = {
+_READS_SIGNED: Final = {
     family: replace(_ELSEWHERE["GET", family], security="signed") for family in FAMILIES
 }
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import orjson
 
@@ -23,39 +23,39 @@ from rules import Decision, Instruction, Order, QuantityCut, Reason, described
 
 _Json: TypeAlias = Mapping[str, Any]
 
-ANSWER_CHARACTERS_MAX = 1024 * 1024
+ANSWER_CHARACTERS_MAX: Final = 1024 * 1024
 
 # Codes with which the venue says that the request left no order behind. Not on it, on purpose:
 # -1000 and -1001 (internal error), -1006 and -1007 (execution status unknown), -1016 (shutting down).
-_REJECTING = frozenset({
+_REJECTING: Final = frozenset({
     -1002, -1003, -1008, -1013, -1014, -1015, -1020, -1021, -1022, -1023, -1034, -1099,
     -2010, -2011, -2013, -2014, -2015, -2016, -2017, -2018, -2019, -2020, -2021, -2022, -2023, -2024, -2025,
     -2026, -2027, -2028, -2035, -2038, -2039,
     -5021, -5022, -5024, -5025, -5026, -5027, -5028, -5029, -5037, -5038, -5039, -5040, -5041,
 })
-_BAD_PARAMETERS = range(-1199, -1099)  # 11xx: issues with the request
-_FILTERS = range(-4499, -3999)  # 4xxx: filters, and settings that do not allow the request
+_BAD_PARAMETERS: Final = range(-1199, -1099)  # 11xx: issues with the request
+_FILTERS: Final = range(-4499, -3999)  # 4xxx: filters, and settings that do not allow the request
 # Order cancel-replace partly or wholly failed; the data says what became of the new order.
-_CANCEL_REPLACE = frozenset({-2021, -2022})
-_OVERLOADED = -1008
+_CANCEL_REPLACE: Final = frozenset({-2021, -2022})
+_OVERLOADED: Final = -1008
 
-_FINISHED = frozenset({
+_FINISHED: Final = frozenset({
     "FILLED", "CANCELED", "REJECTED", "EXPIRED", "EXPIRED_IN_MATCH", "FINISHED", "ALL_DONE",
 })
 # Answers with these are not the report of one order alone.
-_PLAIN_REPORT = frozenset({"code", "amendedOrder", "newOrderResult", "newOrderResponse", "data"})
-_ONE_ORDER = frozenset({
+_PLAIN_REPORT: Final = frozenset({"code", "amendedOrder", "newOrderResult", "newOrderResponse", "data"})
+_ONE_ORDER: Final = frozenset({
     "POST /api/v3/order", "POST /api/v3/sor/order", "POST /fapi/v1/order", "PUT /fapi/v1/order",
     "POST /fapi/v1/algoOrder",
 })
-_RETRY_AFTER = re.compile(rb"[0-9]{1,7}")
+_RETRY_AFTER: Final = re.compile(rb"[0-9]{1,7}")
 
 # Looked up once: on an enumeration class that costs more than what follows from it.
-SAID_ACCEPTED = AnswerKind.ACCEPTED
-ZERO = Decimal(0)
-_ACCEPTED = OrderState(kind=SAID_ACCEPTED)
-_REJECTED = OrderState(kind=AnswerKind.REJECTED, finished=True)
-_UNKNOWN = OrderState(kind=AnswerKind.UNKNOWN)
+SAID_ACCEPTED: Final = AnswerKind.ACCEPTED
+ZERO: Final = Decimal(0)
+_ACCEPTED: Final = OrderState(kind=SAID_ACCEPTED)
+_REJECTED: Final = OrderState(kind=AnswerKind.REJECTED, finished=True)
+_UNKNOWN: Final = OrderState(kind=AnswerKind.UNKNOWN)
 
 
 def read_answer(parsed: Parsed, response: WireResponse) -> Answer:
@@ -274,19 +274,19 @@ def _any(instruction: Instruction, report: _Json) -> bool:
 
 # Substrings by which a client maps a message to another exception than the code's own; a
 # sentence that quotes what the bot sent could carry one.
-_TRAPS = (
+_TRAPS: Final = (
     "Price * QTY is zero or less", "LOT_SIZE", "PRICE_FILTER", "MAX_POSITION", "This order type is not possible",
     "PERCENT_PRICE_BY_SIDE", "has no operation privilege",
 )
-_JSON = ((b"Content-Type", b"application/json"),)
-_RATE_PAUSE_S = 1
+_JSON: Final = ((b"Content-Type", b"application/json"),)
+_RATE_PAUSE_S: Final = 1
 
-_CODE_ORDER = -2010
-_CODE_MARGIN = -4028
-_CODE_UNAUTHORISED = -1002
-_CODE_RATE = -1015
+_CODE_ORDER: Final = -2010
+_CODE_MARGIN: Final = -4028
+_CODE_UNAUTHORISED: Final = -1002
+_CODE_RATE: Final = -1015
 # A refusal of who asks or of a whole endpoint. Never -2015: one client reads it as a flood ban.
-_CODES = {
+_CODES: Final = {
     Reason.TRANSFER_NOT_ALLOWED: _CODE_UNAUTHORISED,
     Reason.ENDPOINT_UNKNOWN: _CODE_UNAUTHORISED,
     Reason.KEY_UNKNOWN: _CODE_UNAUTHORISED,

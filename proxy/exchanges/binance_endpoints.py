@@ -9,12 +9,14 @@ writing: the exceptions are listed. Paths that only old client libraries know (`
 
 from __future__ import annotations
 
+from typing import Final
+
 from proxy.exchanges.base import Recognised, Verb
 
 # The first segment of the path, and the host that serves it.
-FAMILIES = ("/api", "/sapi", "/fapi", "/dapi", "/papi", "/eapi")
+FAMILIES: Final = ("/api", "/sapi", "/fapi", "/dapi", "/papi", "/eapi")
 
-_LISTED: dict[Verb, tuple[str, ...]] = {
+_LISTED: Final[dict[Verb, tuple[str, ...]]] = {
     Verb.PLACE: (
         "POST /api/v3/order",
         "POST /api/v3/order/cancelReplace",
@@ -262,7 +264,7 @@ def _table() -> dict[tuple[str, bytes], Recognised]:
     return table
 
 
-ENDPOINTS = _table()
+ENDPOINTS: Final = _table()
 
 
 def family_of(path: bytes) -> str | None:
@@ -273,4 +275,4 @@ def family_of(path: bytes) -> str | None:
     return _FAMILY_BYTES.get(first)
 
 
-_FAMILY_BYTES = {family.encode("ascii"): family for family in FAMILIES}
+_FAMILY_BYTES: Final = {family.encode("ascii"): family for family in FAMILIES}

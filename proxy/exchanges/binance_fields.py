@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from proxy.errors import OrderNotUnderstood
 from proxy.wire import read_decimal
@@ -14,13 +14,13 @@ from rules import Instruction, OrderType, Side
 Values: TypeAlias = Mapping[str, str]
 
 # What every signed request may carry besides its own parameters.
-COMMON = frozenset({"recvWindow", "timestamp", "signature"})
+COMMON: Final = frozenset({"recvWindow", "timestamp", "signature"})
 
-_SYMBOL = re.compile(r"[A-Z0-9_]{2,30}")
-_CLIENT_ID = re.compile(r"[.A-Za-z0-9:/_-]{1,64}")
-_ORDER_ID = re.compile(r"[0-9]{1,20}")
-_SIDES = {"BUY": Side.BUY, "SELL": Side.SELL}
-_TIMES_IN_FORCE = frozenset({"GTC", "IOC", "FOK", "GTX", "GTD", "RPI"})
+_SYMBOL: Final = re.compile(r"[A-Z0-9_]{2,30}")
+_CLIENT_ID: Final = re.compile(r"[.A-Za-z0-9:/_-]{1,64}")
+_ORDER_ID: Final = re.compile(r"[0-9]{1,20}")
+_SIDES: Final = {"BUY": Side.BUY, "SELL": Side.SELL}
+_TIMES_IN_FORCE: Final = frozenset({"GTC", "IOC", "FOK", "GTX", "GTD", "RPI"})
 
 
 class Shape(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from proxy.errors import OrderNotUnderstood
 from proxy.exchanges.binance_fields import (
@@ -39,9 +39,9 @@ from rules import (
     Side,
 )
 
-BATCH_ORDERS_MAX = 5
+BATCH_ORDERS_MAX: Final = 5
 
-_SHAPES = {
+_SHAPES: Final = {
     "LIMIT": Shape(OrderType.LIMIT, takes_price=True, takes_trigger=False),
     "MARKET": Shape(OrderType.MARKET, takes_price=False, takes_trigger=False),
     "STOP": Shape(OrderType.STOP_LIMIT, takes_price=True, takes_trigger=True),
@@ -50,16 +50,18 @@ _SHAPES = {
     "TAKE_PROFIT_MARKET": Shape(OrderType.TAKE_PROFIT_MARKET, takes_price=False, takes_trigger=True),
     "TRAILING_STOP_MARKET": Shape(OrderType.TRAILING_STOP, takes_price=False, takes_trigger=False),
 }
-_PLAIN = frozenset({"LIMIT", "MARKET"})
-_CONDITIONAL_SHAPES = {name: shape for name, shape in _SHAPES.items() if name not in _PLAIN}
+_PLAIN: Final = frozenset({"LIMIT", "MARKET"})
+_CONDITIONAL_SHAPES: Final = {name: shape for name, shape in _SHAPES.items() if name not in _PLAIN}
 # Looked up once: on an enumeration class that costs more than what follows from it.
-BOTH, LINEAR = Bucket.BOTH, Market.LINEAR
-_BUCKETS = {"BOTH": Bucket.BOTH, "LONG": Bucket.LONG, "SHORT": Bucket.SHORT}
-_PRICE_MATCHES = frozenset({
+BOTH: Final = Bucket.BOTH
+LINEAR: Final = Market.LINEAR
+_BUCKETS: Final = {"BOTH": Bucket.BOTH, "LONG": Bucket.LONG, "SHORT": Bucket.SHORT}
+_PRICE_MATCHES: Final = frozenset({
     "NONE", "OPPONENT", "OPPONENT_5", "OPPONENT_10", "OPPONENT_20", "QUEUE", "QUEUE_5", "QUEUE_10", "QUEUE_20",
 })
-_PERCENT = Decimal(100)
-_CALLBACK_PERCENT_MIN, _CALLBACK_PERCENT_MAX = Decimal("0.1"), Decimal(10)
+_PERCENT: Final = Decimal(100)
+_CALLBACK_PERCENT_MIN: Final = Decimal("0.1")
+_CALLBACK_PERCENT_MAX: Final = Decimal(10)
 
 
 class _Dialect(NamedTuple):
@@ -72,11 +74,11 @@ class _Dialect(NamedTuple):
     conditions: frozenset[str]  # what a plain order states none of
 
 
-_ORDERS = _Dialect(
+_ORDERS: Final = _Dialect(
     _SHAPES, "stopPrice", "activationPrice", "newClientOrderId",
     frozenset({"stopPrice", "activationPrice", "callbackRate"}),
 )
-_ALGO_ORDERS = _Dialect(
+_ALGO_ORDERS: Final = _Dialect(
     _CONDITIONAL_SHAPES, "triggerPrice", "activatePrice", "clientAlgoId",
     frozenset({"triggerPrice", "activatePrice", "callbackRate"}),
 )
@@ -241,14 +243,14 @@ def _item_values(item: object, allowed: frozenset[str]) -> Values:
     return values
 
 
-_ORDER_NAMES = (
+_ORDER_NAMES: Final = (
     "symbol side type positionSide timeInForce reduceOnly quantity price newClientOrderId newOrderRespType"
     " priceMatch selfTradePreventionMode goodTillDate stopPrice closePosition activationPrice callbackRate"
     " workingType priceProtect"
 )
-_MODIFICATION_NAMES = "symbol side quantity price orderId origClientOrderId priceMatch modifyId"
-_ORDER_ITEM = frozenset(_ORDER_NAMES.split())
-_MODIFICATION_ITEM = frozenset(_MODIFICATION_NAMES.split())
+_MODIFICATION_NAMES: Final = "symbol side quantity price orderId origClientOrderId priceMatch modifyId"
+_ORDER_ITEM: Final = frozenset(_ORDER_NAMES.split())
+_MODIFICATION_ITEM: Final = frozenset(_MODIFICATION_NAMES.split())
 
 
 def _batch(values: Values) -> tuple[Instruction, ...]:
@@ -295,9 +297,9 @@ def _switch(kind: MarginKind, name: str) -> Callable[[Values], tuple[Instruction
 
 # --- the forms ---------------------------------------------------------------------------------
 
-_SIZE = (Sized("quantity", (0,)),)
+_SIZE: Final = (Sized("quantity", (0,)),)
 
-FORMS: dict[str, Form] = {
+FORMS: Final[dict[str, Form]] = {
     "POST /fapi/v1/order": Form(names(_ORDER_NAMES), _order, _SIZE),
     "POST /fapi/v1/order/test": Form(names(_ORDER_NAMES), _order, _SIZE),
     "POST /fapi/v1/algoOrder": Form(

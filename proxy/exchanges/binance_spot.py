@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from proxy.errors import OrderNotUnderstood
 from proxy.exchanges.binance_fields import (
@@ -26,7 +26,7 @@ from proxy.exchanges.binance_fields import (
 from proxy.wire import read_decimal
 from rules import Instruction, Market, Order, OrderType, QuantityCut, Replaced, ReplaceMode, Side
 
-_SHAPES = {
+_SHAPES: Final = {
     "LIMIT": Shape(OrderType.LIMIT, takes_price=True, takes_trigger=False),
     "LIMIT_MAKER": Shape(OrderType.LIMIT, takes_price=True, takes_trigger=False),
     "MARKET": Shape(OrderType.MARKET, takes_price=False, takes_trigger=False),
@@ -35,9 +35,9 @@ _SHAPES = {
     "TAKE_PROFIT": Shape(OrderType.TAKE_PROFIT_MARKET, takes_price=False, takes_trigger=True),
     "TAKE_PROFIT_LIMIT": Shape(OrderType.TAKE_PROFIT_LIMIT, takes_price=True, takes_trigger=True),
 }
-_WORKING_TYPES = frozenset({"LIMIT", "LIMIT_MAKER"})
-_OCO_TYPES = frozenset(_SHAPES) - {"LIMIT", "MARKET"}
-_BASIS_POINTS = Decimal(10000)
+_WORKING_TYPES: Final = frozenset({"LIMIT", "LIMIT_MAKER"})
+_OCO_TYPES: Final = frozenset(_SHAPES) - {"LIMIT", "MARKET"}
+_BASIS_POINTS: Final = Decimal(10000)
 
 
 class _Leg(NamedTuple):
@@ -62,15 +62,18 @@ def _leg_named(prefix: str) -> _Leg:
     )
 
 
-_PLAIN = _Leg(
+_PLAIN: Final = _Leg(
     "type", "price", "stopPrice", "trailingDelta", "icebergQty", "timeInForce", "newClientOrderId", "pegPriceType"
 )
-_ABOVE, _BELOW = _leg_named("above"), _leg_named("below")
-_WORKING, _PENDING = _leg_named("working"), _leg_named("pending")
-_PENDING_ABOVE, _PENDING_BELOW = _leg_named("pendingAbove"), _leg_named("pendingBelow")
+_ABOVE: Final = _leg_named("above")
+_BELOW: Final = _leg_named("below")
+_WORKING: Final = _leg_named("working")
+_PENDING: Final = _leg_named("pending")
+_PENDING_ABOVE: Final = _leg_named("pendingAbove")
+_PENDING_BELOW: Final = _leg_named("pendingBelow")
 # The old OCO has no types: a maker order at `price` and a stop at `stopPrice`.
-_OLD_LIMIT = _Leg("", "price", "", "", "limitIcebergQty", "", "limitClientOrderId", "")
-_OLD_STOP = _Leg(
+_OLD_LIMIT: Final = _Leg("", "price", "", "", "limitIcebergQty", "", "limitClientOrderId", "")
+_OLD_STOP: Final = _Leg(
     "", "stopLimitPrice", "stopPrice", "trailingDelta", "stopIcebergQty", "stopLimitTimeInForce",
     "stopClientOrderId", "",
 )
@@ -159,7 +162,7 @@ def _order(values: Values) -> tuple[Instruction, ...]:
     return (_read_single(values, None),)
 
 
-_REPLACE_MODES = {
+_REPLACE_MODES: Final = {
     "STOP_ON_FAILURE": ReplaceMode.STOP_ON_FAILURE,
     "ALLOW_FAILURE": ReplaceMode.ALLOW_FAILURE,
 }
@@ -301,26 +304,26 @@ def _leg_names(prefix: str) -> str:
     )
 
 
-_SINGLE_NAMES = (
+_SINGLE_NAMES: Final = (
     "symbol side type timeInForce quantity quoteOrderQty price newClientOrderId strategyId strategyType stopPrice"
     " trailingDelta icebergQty newOrderRespType selfTradePreventionMode pegPriceType pegOffsetValue pegOffsetType"
 )
-_SOR_NAMES = (
+_SOR_NAMES: Final = (
     "symbol side type quantity timeInForce price newClientOrderId strategyId strategyType icebergQty"
     " newOrderRespType selfTradePreventionMode"
 )
-_LIST_NAMES = "symbol listClientOrderId newOrderRespType selfTradePreventionMode"
-_WORKING_NAMES = (
+_LIST_NAMES: Final = "symbol listClientOrderId newOrderRespType selfTradePreventionMode"
+_WORKING_NAMES: Final = (
     "workingSide workingQuantity workingType workingPrice workingClientOrderId workingIcebergQty"
     " workingTimeInForce workingStrategyId workingStrategyType workingPegPriceType workingPegOffsetType"
     " workingPegOffsetValue"
 )
 
-_SINGLE_SIZES = (Sized("quantity", (0,), ("icebergQty",)), Sized("quoteOrderQty", (0,)))
-_WORKING_SIZE = Sized("workingQuantity", (0,), ("workingIcebergQty",))
-_PENDING_BOTH = ("pendingAboveIcebergQty", "pendingBelowIcebergQty")
+_SINGLE_SIZES: Final = (Sized("quantity", (0,), ("icebergQty",)), Sized("quoteOrderQty", (0,)))
+_WORKING_SIZE: Final = Sized("workingQuantity", (0,), ("workingIcebergQty",))
+_PENDING_BOTH: Final = ("pendingAboveIcebergQty", "pendingBelowIcebergQty")
 
-FORMS: dict[str, Form] = {
+FORMS: Final[dict[str, Form]] = {
     "POST /api/v3/order": Form(names(_SINGLE_NAMES), _order, _SINGLE_SIZES),
     "POST /api/v3/order/test": Form(names(_SINGLE_NAMES + " computeCommissionRates"), _order, _SINGLE_SIZES),
     "POST /api/v3/sor/order": Form(names(_SOR_NAMES), _order, _SINGLE_SIZES),

@@ -17,7 +17,7 @@ import termios
 from collections import deque
 from dataclasses import field
 from math import inf
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import httptools
 
@@ -27,13 +27,13 @@ from proxy.upstream.settings import RESPONSE_HEAD_MAX_BYTES, UpstreamSettings
 from proxy.wire import WireResponse
 from rules import value_type
 
-_LINGER_NONE = struct.pack("ii", 1, 0)  # close by reset: what the kernel still holds is dropped
-_INTERIM_MAX = 8  # 1xx answers before the real one
-_STREAM_BUFFER_BYTES = 256 * 1024
-_STREAM_STALL_S = 30.0  # a reader that takes nothing for so long loses its connection
-_IDLE_CHECK_S = 0.02  # idle for longer: ask the kernel whether the peer has hung up meanwhile
-_BREAK = re.compile(rb"[\r\n\0]")  # `in` on bytes raises and swallows a TypeError first, and costs more than this
-_PLAIN_OPTIONS = frozenset({b"close", b"keep-alive"})
+_LINGER_NONE: Final = struct.pack("ii", 1, 0)  # close by reset: what the kernel still holds is dropped
+_INTERIM_MAX: Final = 8  # 1xx answers before the real one
+_STREAM_BUFFER_BYTES: Final = 256 * 1024
+_STREAM_STALL_S: Final = 30.0  # a reader that takes nothing for so long loses its connection
+_IDLE_CHECK_S: Final = 0.02  # idle for longer: ask the kernel whether the peer has hung up meanwhile
+_BREAK: Final = re.compile(rb"[\r\n\0]")  # `in` on bytes raises and swallows a TypeError first, and costs more than this
+_PLAIN_OPTIONS: Final = frozenset({b"close", b"keep-alive"})
 
 
 @value_type(kw_only=False)

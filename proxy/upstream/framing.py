@@ -11,28 +11,29 @@ import ipaddress
 import re
 from enum import Enum
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from proxy.errors import ConfigError, OrderNotUnderstood
 from proxy.wire import Headers, WireRequest
 
-_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_METHOD = re.compile(r"[A-Z]{1,20}")
-_TARGET = re.compile(rb"/[^\x00-\x20\x7f]*")
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_METHOD: Final = re.compile(r"[A-Z]{1,20}")
+_TARGET: Final = re.compile(rb"/[^\x00-\x20\x7f]*")
 
-_HOP_BY_HOP = frozenset(
+_HOP_BY_HOP: Final = frozenset(
     {b"keep-alive", b"te", b"trailer", b"trailers", b"transfer-encoding", b"upgrade", b"http2-settings"}
 )
 # Who the bot is and how it got here is nobody's business upstream; x-risk-* speaks to the gate only.
-_NOT_FORWARDED = frozenset({b"host", b"forwarded", b"via", b"expect", b"x-real-ip"})
-_NOT_FORWARDED_PREFIXES = (b"proxy-", b"x-forwarded-", b"x-risk-")
+_NOT_FORWARDED: Final = frozenset({b"host", b"forwarded", b"via", b"expect", b"x-real-ip"})
+_NOT_FORWARDED_PREFIXES: Final = (b"proxy-", b"x-forwarded-", b"x-risk-")
 
 # Methods whose empty body a server may want to see declared.
-_DECLARES_EMPTY_BODY = frozenset({"POST", "PUT", "PATCH"})
+_DECLARES_EMPTY_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
-_CLASSIFIED_MAX = 1024  # distinct names remembered; bots use a few dozen
-_BLOCKS_KEPT, _BLOCK_KEPT_BYTES_MAX = 512, 4096
+_CLASSIFIED_MAX: Final = 1024  # distinct names remembered; bots use a few dozen
+_BLOCKS_KEPT: Final = 512
+_BLOCK_KEPT_BYTES_MAX: Final = 4096
 
 
 class Field(Enum):
@@ -45,7 +46,10 @@ class Field(Enum):
 
 
 # Looked up once: on an enumeration class that costs more than what follows from it.
-PASSES, ENDS_HERE, LENGTH, CONNECTION = Field.PASSES, Field.ENDS_HERE, Field.LENGTH, Field.CONNECTION
+PASSES: Final = Field.PASSES
+ENDS_HERE: Final = Field.ENDS_HERE
+LENGTH: Final = Field.LENGTH
+CONNECTION: Final = Field.CONNECTION
 
 
 class Origin(NamedTuple):

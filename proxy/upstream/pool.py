@@ -8,7 +8,7 @@ import ipaddress
 import ssl
 from collections import deque
 from collections.abc import Collection
-from typing import cast
+from typing import Final, cast
 
 import structlog
 
@@ -18,10 +18,10 @@ from proxy.upstream.connection import Connection
 from proxy.upstream.framing import Origin
 from proxy.upstream.settings import UpstreamSettings
 
-log = structlog.get_logger("riskgate.upstream")
+log: Final = structlog.get_logger("riskgate.upstream")
 
-_WARM_EVERY_S = 1.0
-_WARM_BACKOFF_MAX_S = 30.0
+_WARM_EVERY_S: Final = 1.0
+_WARM_BACKOFF_MAX_S: Final = 30.0
 
 
 class Pool:

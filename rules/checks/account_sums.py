@@ -7,6 +7,7 @@ even over a limit. Without one of these limits their facts are not even gathered
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
 
 from rules import exposure, growth
 from rules.account_sums import AccountSums
@@ -16,7 +17,7 @@ from rules.decision import Breach, Finding, Reason
 from rules.facts import FactMissing, FactStale
 from rules.order import Market, Side
 
-NOTHING = Decimal(0)
+NOTHING: Final = Decimal(0)
 
 
 def sums_of(case: Case) -> AccountSums:

@@ -7,15 +7,16 @@ sells. An order that leaves the worst case of its position where it was passes e
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
 
 from rules import exposure
 from rules.case import Case
 from rules.decision import Breach, Finding, Reason
 
-ACCOUNT = Reason.ACCOUNT_EXPOSURE_EXCEEDS_LIMIT
-EXCHANGE = Reason.EXCHANGE_EXPOSURE_EXCEEDS_LIMIT
-TOTAL = Reason.TOTAL_EXPOSURE_EXCEEDS_LIMIT
-SYMBOL = Reason.SYMBOL_EXPOSURE_EXCEEDS_LIMIT
+ACCOUNT: Final = Reason.ACCOUNT_EXPOSURE_EXCEEDS_LIMIT
+EXCHANGE: Final = Reason.EXCHANGE_EXPOSURE_EXCEEDS_LIMIT
+TOTAL: Final = Reason.TOTAL_EXPOSURE_EXCEEDS_LIMIT
+SYMBOL: Final = Reason.SYMBOL_EXPOSURE_EXCEEDS_LIMIT
 
 
 def symbol(case: Case) -> Finding:

@@ -7,18 +7,21 @@ own profile's checks for a while, the record says so.
 
 from __future__ import annotations
 
+from typing import Final
+
 from rules.case import Case
 from rules.decision import Breach, Finding, Reason
 from rules.facts import FactMissing, FactStale, GlobalRisk, RiskLevel
 from rules.limits import RiskSource
 
-NOT_BOUND = {
+NOT_BOUND: Final = {
     RiskSource.PROFILE_CHECKS_ONLY: ("not consulted: profile checks only", None),
     RiskSource.NONE: ("not consulted: no global risk signal here", None),
 }
-UNKNOWN = ("unknown, and the order only reduces", None)
-REQUIRED = RiskSource.REQUIRED
-WARNING, CRITICAL = RiskLevel.WARNING, RiskLevel.CRITICAL
+UNKNOWN: Final = ("unknown, and the order only reduces", None)
+REQUIRED: Final = RiskSource.REQUIRED
+WARNING: Final = RiskLevel.WARNING
+CRITICAL: Final = RiskLevel.CRITICAL
 
 
 def critical(case: Case) -> Finding:

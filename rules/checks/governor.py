@@ -5,14 +5,16 @@ How it multiplies limits happens before any rule is asked; here only its word it
 
 from __future__ import annotations
 
+from typing import Final
+
 from rules.case import Case
 from rules.decision import Breach, Finding, Reason
 from rules.directive import Cause, GovernorAct
 from rules.facts import FactMissing
 
-BLOCK = GovernorAct.BLOCK
-MISSING = Cause.INPUT_MISSING
-ADMITTED = "ALLOW or MODIFY"
+BLOCK: Final = GovernorAct.BLOCK
+MISSING: Final = Cause.INPUT_MISSING
+ADMITTED: Final = "ALLOW or MODIFY"
 
 
 def directive(case: Case) -> Finding:

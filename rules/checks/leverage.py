@@ -6,14 +6,15 @@ What a bot says of its leverage is never used. Leverage breaches are not cured b
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
 
 from rules.case import Case
 from rules.decision import Breach, Finding, Reason
 from rules.order import LeverageChange, Market
 
-LINEAR = Market.LINEAR
-NOTHING = Decimal(0)
-INFINITE = Decimal("Infinity")
+LINEAR: Final = Market.LINEAR
+NOTHING: Final = Decimal(0)
+INFINITE: Final = Decimal("Infinity")
 
 
 def share_of_equity(amount: Decimal, equity: Decimal) -> Decimal:

@@ -11,6 +11,7 @@ account's.
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
 
 from rules import losses as measures
 from rules.case import Case, seconds, span
@@ -18,8 +19,8 @@ from rules.decision import Breach, Finding, Reason
 from rules.facts import FactMissing
 from rules.losses import START_OF_DAY, Measure, untouched
 
-NOTHING = Decimal(0)
-PLACES = 8  # of money that is shown
+NOTHING: Final = Decimal(0)
+PLACES: Final = 8  # of money that is shown
 
 
 def daily(case: Case) -> Finding:

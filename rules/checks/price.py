@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
 
 from rules.case import Case
 from rules.decision import Breach, Finding, Reason
 from rules.order import Order, OrderType, Side
 
-BUY = Side.BUY
-STOPS = frozenset({OrderType.STOP_LIMIT, OrderType.STOP_MARKET})
-NOTHING = Decimal(0)
+BUY: Final = Side.BUY
+STOPS: Final = frozenset({OrderType.STOP_LIMIT, OrderType.STOP_MARKET})
+NOTHING: Final = Decimal(0)
 
 
 def reference(case: Case) -> Finding:

@@ -6,6 +6,7 @@ The orders of one request count together, otherwise a large trade could be sent 
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
 
 from rules import exposure
 from rules.case import Case
@@ -13,7 +14,7 @@ from rules.checks.leverage import share_of_equity
 from rules.decision import Breach, Finding, Reason
 from rules.order import Order, OrderType, Side
 
-STOPS = frozenset({OrderType.STOP_LIMIT, OrderType.STOP_MARKET})
+STOPS: Final = frozenset({OrderType.STOP_LIMIT, OrderType.STOP_MARKET})
 
 
 def notional(case: Case) -> Finding:

@@ -6,11 +6,15 @@ margin, is blocked. REDUCE_ONLY lets through what provably lowers risk, so that 
 
 from __future__ import annotations
 
+from typing import Final
+
 from rules.case import Case
 from rules.decision import Breach, Finding, Reason
 from rules.ess import EssLevel
 
-CLEAR, REDUCE_ONLY, HALT = EssLevel.CLEAR, EssLevel.REDUCE_ONLY, EssLevel.HALT
+CLEAR: Final = EssLevel.CLEAR
+REDUCE_ONLY: Final = EssLevel.REDUCE_ONLY
+HALT: Final = EssLevel.HALT
 
 
 def halted(case: Case) -> Finding:

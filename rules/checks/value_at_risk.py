@@ -7,13 +7,14 @@ orders; here stands what is left of it (`VarRoom`).
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
 
 from rules import exposure
 from rules.case import Case
 from rules.decision import Breach, Finding, Reason
 from rules.facts import FactMissing
 
-NOTHING = Decimal(0)
+NOTHING: Final = Decimal(0)
 
 
 def incremental(case: Case) -> Finding:

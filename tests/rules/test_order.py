@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import fields, replace
 from itertools import combinations
 
+import mypy.api
 import pytest
 
 from rules import Market, Order, OrderType, Side
@@ -42,10 +43,21 @@ def test_a_size_must_be_positive(name, amount):
 def test_an_order_cannot_be_changed_behind_the_gate():
     """What was judged is what is sent: another size is another order, and is checked again."""
     order = given.order()
-    with pytest.raises(FrozenInstanceError):
-        order.quantity = given.number("2")
+    with pytest.raises(AttributeError):
+        order.size = given.number("2")  # no field that was not judged
     with pytest.raises(ValueError, match="must be positive"):
         replace(order, quantity=given.number("0"))
+
+
+def test_no_code_may_assign_to_an_order(tmp_path):
+    """Every field of an order is final: the type checker, which all code must pass, refuses to change any."""
+    code = tmp_path / "changing.py"
+    assignments = "".join(f"    order.{one.name} = other.{one.name}\n" for one in fields(Order))
+    code.write_text(f"from rules import Order\n\ndef change(order: Order, other: Order) -> None:\n{assignments}")
+    found, _, status = mypy.api.run([str(code), "--follow-imports=silent", f"--cache-dir={tmp_path}"])
+    assert status == 1
+    for one in fields(Order):
+        assert f'Cannot assign to final attribute "{one.name}"' in found
 
 
 @pytest.mark.parametrize("side", Side)
