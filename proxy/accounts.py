@@ -121,6 +121,11 @@ class Accounts:
             "facts": self._ages(name, facts, limits),
         }
 
+    def uses(self, name: str) -> tuple[Use, ...]:
+        """How much of every limit of an account and its symbols is used; nothing while the policy is lost."""
+        now = self._clock.now()
+        return tuple(self._uses(name, self._facts(name, NOBODY, now), self._limits(name, NOBODY, now)))
+
     def headroom(self, caller: Caller, order: Order) -> dict[str, Any]:
         """How large the order could be now, by every rule, and the rule that binds."""
         now = self._clock.now()
