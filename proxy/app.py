@@ -54,7 +54,7 @@ from proxy.metrics import Metrics
 from proxy.pipeline import Parts, Pipeline
 from proxy.policy_file import read_policy_file
 from proxy.recall import recall
-from proxy.reservations import Fate, Reservations
+from proxy.reservations import Reservations
 from proxy.state_metrics import StateMetrics
 from proxy.status import Status
 from proxy.stores import create_store, open_store, store_exists
@@ -413,15 +413,8 @@ class App:
             registry=self.metrics.registry,
             refresh_metrics=self._refresh_metrics,
             account_views=self.account_views,
-            scopes=self.scopes,
-            identities=self.identities,
-            recovery=self.recovery,
-            release_by_two=admin.release_by == "two",
             drafts_dir=self.settings.data_dir / "drafts",
             risk=self.risk,
-            totals=self.metrics.totals,
-            loop_lag_s=self._loop_watch.lag_s,
-            proxy_url=lambda: self.proxy_url,
         )
         self.metrics.registry.register(
             StateMetrics(self.feeds.health, lambda: self.policies.age_s, self.account_views)
