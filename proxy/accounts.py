@@ -109,8 +109,8 @@ class Accounts:
     def one(self, name: str) -> dict[str, Any]:
         """Everything of one account."""
         now = self._clock.now()
-        facts = self._facts(name, NOBODY, now)
         limits = self._limits(name, NOBODY, now)
+        facts = self._facts(name, NOBODY, now, limits)
         return {
             **self._head(name, facts),
             "exposure": self._exposure(name, facts),
@@ -124,7 +124,8 @@ class Accounts:
     def uses(self, name: str) -> tuple[Use, ...]:
         """How much of every limit of an account and its symbols is used; nothing while the policy is lost."""
         now = self._clock.now()
-        return tuple(self._uses(name, self._facts(name, NOBODY, now), self._limits(name, NOBODY, now)))
+        limits = self._limits(name, NOBODY, now)
+        return tuple(self._uses(name, self._facts(name, NOBODY, now, limits), limits))
 
     def headroom(self, caller: Caller, order: Order) -> dict[str, Any]:
         """How large the order could be now, by every rule, and the rule that binds."""
@@ -143,9 +144,9 @@ class Accounts:
 
     # Inside.
 
-    def _facts(self, name: str, strategy: str, now: datetime) -> Facts:
+    def _facts(self, name: str, strategy: str, now: datetime, limits: Limits | None) -> Facts:
         exchange = self._accounts[name].exchange
-        return self._gather.account(Caller(account=name, exchange=exchange, strategy=strategy, bot=""), now)
+        return self._gather.account(Caller(account=name, exchange=exchange, strategy=strategy, bot=""), now, limits)
 
     def _limits(self, name: str, strategy: str, now: datetime) -> Limits | None:
         """The limits in force; None while the policy is lost, since then nobody knows them."""
@@ -156,8 +157,8 @@ class Accounts:
 
     def _line(self, name: str) -> dict[str, Any]:
         now = self._clock.now()
-        facts = self._facts(name, NOBODY, now)
         limits = self._limits(name, NOBODY, now)
+        facts = self._facts(name, NOBODY, now, limits)
         uses = () if limits is None else utilisation(facts, limits, {}, ())
         nearest = sorted(uses, key=lambda use: (WORST_FIRST.index(use.level), -_share_used(use)))
         reserved = self._reservations.of_account(name)

@@ -10,8 +10,9 @@ import asyncio
 import gc
 import os
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -20,7 +21,7 @@ from aiohttp import web
 from proxy import __version__, logs
 from proxy.accounts import Accounts
 from proxy.admin import AdminParts, build_admin, load_or_create_token
-from proxy.audit import Audit
+from proxy.audit import Audit, admin_record
 from proxy.book import AccountPlace, Book
 from proxy.bypasses import Bypasses
 from proxy.clock import Clock, SystemClock
@@ -45,6 +46,7 @@ from proxy.feeds import (
 )
 from proxy.gather import Gather, RiskReader
 from proxy.global_risk import GlobalRisk, Method, RiskMetrics, RiskTrips, Series
+from proxy.governor import Governor
 from proxy.handler import ProxyServer, ServerSettings
 from proxy.health import LoopWatch
 from proxy.identity import Account, Bot, Identities, strategies_by_account
@@ -64,7 +66,7 @@ from proxy.stores.legacy_env import LegacySettings, read_legacy, tightened
 from proxy.stores.policies import Policies
 from proxy.tasks import Tasks
 from proxy.upstream import Upstream, UpstreamSettings, tls_context
-from rules import Market
+from rules import EssLevel, Market, VarRoom
 from rules.profile import LossPolicy
 
 log = structlog.get_logger("riskgate.app")
@@ -108,6 +110,8 @@ class App:
         self._loop_watch: LoopWatch
         self.ledger: Ledger
         self.losses: LossWatch
+        self.governor: Governor
+        self._kill_switch = False  # QT_KILL_SWITCH of an older installation
         self._stack = AsyncExitStack()
 
     @classmethod
@@ -130,7 +134,12 @@ class App:
     async def _start(self) -> None:
         settings, stack = self.settings, self._stack
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._logs = logs.configure(clock=self.clock, level=settings.log.level, form=settings.log.format)
+        self._logs = logs.configure(
+            clock=self.clock,
+            level=settings.log.level,
+            form=settings.log.format,
+            risk_guard_events=settings.log.risk_guard_events,
+        )
         stack.callback(self._logs.close)
         self._loop_watch = LoopWatch(asyncio.get_running_loop(), self.clock)
         self._loop_watch.start()
@@ -182,9 +191,11 @@ class App:
             clock=self.clock,
             version=__version__,
             losses=self.losses.report,
+            governor=self.governor.report,
         )
         await self._start_admin()
         self._watch_stop()
+        await self._heed_kill_switch()
         await self._start_proxy(self._pipeline(gather))
         stack.callback(calm_collector())
 
@@ -201,6 +212,7 @@ class App:
         }
         # What cannot be read stops every start, not only the first.
         legacy = read_legacy(os.environ)
+        self._kill_switch = legacy.kill_switch
         if await store_exists(url, **place):
             return await _unlike(await open_store(url, **place), legacy)
         if url != "memory" and self.audit.last_sequence:
@@ -286,13 +298,30 @@ class App:
             self.ledger, self.policies, self.latch, self.audit, self.metrics, self.clock, lambda: self.accounts
         )
         self.tasks.spawn(self.losses.watch(), name="losses.watch")
+        self.governor = Governor(
+            self.policies, self.clock, self.metrics, accounts=lambda: self.accounts, equity=self.book,
+            losses=day_start, risk=self.risk_signal,
+        )  # fmt: skip
+        self.tasks.spawn(self.governor.watch(), name="governor.watch")
         if self.risk_signal is not None:
             engine = None if self.risk is None else self.risk.engine
             self.metrics.registry.register(RiskMetrics(self.risk_signal, engine, self.clock))
         if self.risk_signal is not None and settings.global_risk.trip == "by_tier":
             trips = RiskTrips(self.risk_signal, self.latch, self.audit, self.clock)
             self.tasks.spawn(trips.watch(every_s=settings.global_risk.interval), name="risk.trips")
-        return Gather(self.book, self.reservations, self.risk_signal, self.latch, clock=self.clock, losses=day_start)
+        return Gather(
+            self.book, self.reservations, self.risk_signal, self.latch, clock=self.clock, losses=day_start,
+            governor=self.governor, var=self._room,
+        )  # fmt: skip
+
+    def _room(
+        self, account: str, exchange: str, asked: Sequence[tuple[Market, str]], now: datetime
+    ) -> VarRoom | None:
+        """What VaR and ES leave of an account; None where no engine is embedded that could tell."""
+        stored = self.policies.last_known
+        if self.risk is None or stored is None:
+            return None
+        return self.risk.by_var.room(account, exchange, asked, stored.policy.risk_limits, now)
 
     def _risk(
         self, venues: Mapping[tuple[str, Market], Venue], day_start: Ledger
@@ -449,6 +478,23 @@ class App:
             self.metrics.stop_found(stop)
         self.tasks.spawn(self.latch.watch(), name="ess.watch")
         halt_on_signal(self.latch, self.tasks, asyncio.get_running_loop())
+
+    async def _heed_kill_switch(self) -> None:
+        """A switch of an older installation stops everything before anything listens; it never releases."""
+        if not self._kill_switch:
+            return
+        level = EssLevel.HALT
+        before = self.latch.stop_of("global").level
+        engaged = await self.latch.engage(
+            level=level, scope="global", actor="riskgate", reason="QT_KILL_SWITCH is set", source="start"
+        )
+        record = admin_record(
+            actor="riskgate", act="ess.engage halt", scope="global", reason="QT_KILL_SWITCH is set",
+            before={"level": before.name.lower()},
+            after={"level": engaged.stop.level.name.lower(), "epoch": engaged.epoch},
+            result=engaged.problem or "done",
+        )  # fmt: skip
+        self.audit.append(record)
 
     def _record_stop(self) -> None:
         if self.audit.healthy:

@@ -412,6 +412,7 @@ class Log(Strict):
 
     format: Literal["auto", "json", "console"] = "auto"
     level: Literal["debug", "info", "warning", "error"] = "info"
+    risk_guard_events: bool = True  # each order once more under the event name that RiskGuard gave it
 
 
 class Settings(Strict):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 from proxy.book import Book
 from proxy.clock import Clock
@@ -13,6 +13,7 @@ from proxy.reservations import Reservations
 from rules import (
     AccountSums,
     Caller,
+    Directive,
     Fact,
     Facts,
     GlobalRisk,
@@ -25,6 +26,7 @@ from rules import (
     Order,
     Stop,
     SymbolFacts,
+    VarRoom,
     asks_for_sums,
 )
 

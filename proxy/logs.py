@@ -21,7 +21,8 @@ import structlog
 from pydantic import SecretBytes, SecretStr
 
 from proxy.clock import Clock
-from rules import Caller, Decision, Instruction, Order
+from proxy.risk_guard import event_of
+from rules import Caller, Decision, Instruction, Order, described
 
 REDACTED = "[redacted]"
 LINES_MAX = 20_000
@@ -65,6 +66,7 @@ EVENTS = (
     "ess.unreadable",
     "feed.failed",
     "feed.recovered",
+    "governor.changed",
     "library.said",
     "loop.stalled",
     "order.decided",
@@ -173,6 +175,10 @@ def _to_json(_: object, __: str, event: MutableMapping[str, Any]) -> bytes:
     return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
 
 
+def _line(event: dict[str, object]) -> bytes:
+    return orjson.dumps(event, default=str, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
+
+
 class _Lines:
     """The logger at the end of the chain: hands finished lines to the writer."""
 
@@ -190,8 +196,17 @@ class _Lines:
 class Logs:
     """Logging as configured; `close` writes what still waits."""
 
-    def __init__(self, writer: LineWriter, clock: Clock, *, as_json: bool, tells_orders: bool = True) -> None:
+    def __init__(
+        self,
+        writer: LineWriter,
+        clock: Clock,
+        *,
+        as_json: bool,
+        tells_orders: bool = True,
+        tells_risk_guard: bool = True,
+    ) -> None:
         self.tells_orders = tells_orders  # every decision is told, unless only errors were asked for
+        self.tells_risk_guard = tells_risk_guard  # and once more under the name that RiskGuard gave it
         self.writer = writer
         self.clock = clock
         self.as_json = as_json
@@ -202,13 +217,17 @@ class Logs:
         """Lines lost to a reader that is too slow."""
         return self.writer.dropped
 
-    def order_decided(self, told: dict[str, object]) -> None:
-        """One line; in JSON without the detour through processors, as its fields hold no secrets."""
+    def order_decided(self, told: dict[str, object], beside: tuple[str, dict[str, object]] | None = None) -> None:
+        """One line, and RiskGuard's beside it; in JSON without the detour through processors: they hold no secrets."""
         if not self.as_json:
             self._log.info("order.decided", **told)
+            if beside is not None:
+                self._log.info(beside[0], **beside[1])
             return
-        line = {"event": "order.decided", "level": "info", "timestamp": self.clock.now(), **told}
-        self.writer.write(orjson.dumps(line, default=str, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE))
+        now = self.clock.now()
+        self.writer.write(_line({"event": "order.decided", "level": "info", "timestamp": now, **told}))
+        if beside is not None:
+            self.writer.write(_line({"event": beside[0], "level": "info", "timestamp": now, **beside[1]}))
 
     def close(self) -> None:
         """Write what waits and leave logging as it was before."""
@@ -241,6 +260,7 @@ def configure(
     level: str = "info",
     form: Literal["auto", "json", "console"] = "auto",
     descriptor: int | None = None,
+    risk_guard_events: bool = True,
 ) -> Logs:
     """Set up logging for the process: JSON lines, or readable ones on a terminal."""
     global _current
@@ -248,7 +268,9 @@ def configure(
         _current.close()
     out = sys.stdout.fileno() if descriptor is None else descriptor
     as_json = form == "json" or (form == "auto" and not os.isatty(out))
-    logs = Logs(LineWriter(out), clock, as_json=as_json, tells_orders=level != "error")
+    logs = Logs(
+        LineWriter(out), clock, as_json=as_json, tells_orders=level != "error", tells_risk_guard=risk_guard_events
+    )
 
     def stamp(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         event["timestamp"] = clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -286,6 +308,7 @@ def order_decided(
     outcome: str,
     took_s: float,
     upstream_s: float | None = None,
+    profile: str = "",
 ) -> None:
     """Tell one decision: the whole story in one line, with nothing in it that is secret."""
     logs = _current
@@ -307,10 +330,29 @@ def order_decided(
         "risk_level": decision.risk_level,
         "ess_active": decision.ess_active,
         "policy_revision": decision.policy_revision,
+        "profile_name": profile,
         "took_us": int(took_s * 1_000_000),
         "upstream_us": None if upstream_s is None else int(upstream_s * 1_000_000),
     }
-    logs.order_decided(told)
+    beside = None
+    if logs.tells_risk_guard and (event := event_of(decision)) is not None:
+        beside = event, _as_risk_guard(decision, caller, instructions, decision_id, profile)
+    logs.order_decided(told, beside)
+
+
+def _as_risk_guard(
+    decision: Decision, caller: Caller, instructions: Sequence[Instruction], decision_id: str, profile: str
+) -> dict[str, object]:
+    """The decision under the names that dashboards of older installations look for."""
+    breach = decision.breach
+    return {
+        "trace_id": decision_id,
+        "profile_name": profile,
+        "account": caller.account,
+        "symbol": instructions[0].symbol if instructions else None,
+        "observed": None if breach is None else described(breach.observed),
+        "limit": None if breach is None else described(breach.limit),
+    }
 
 
 def _brief(instruction: Instruction) -> str:

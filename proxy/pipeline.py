@@ -56,6 +56,7 @@ from proxy.wire import WireRequest, WireResponse
 from rules import (
     Caller,
     Decision,
+    Directive,
     FactMissing,
     Facts,
     Instruction,
@@ -138,6 +139,8 @@ class Judged:
     parsed: Parsed
     decision: Decision
     started: float
+    profile: str  # name of the risk profile it was judged by
+    directive: Directive | None  # the safety governor's, where the account is governed
 
 
 class Pipeline:
@@ -308,8 +311,9 @@ class Pipeline:
         caller = caller_of(bot, request.headers)
         now = self._clock.now()
 
-        decision, facts, limits_lost = self._decide(caller, parsed.instructions, now)
-        judged = Judged(self._next_id(), bot, caller, parsed, decision, started)
+        decision, facts, profile, limits_lost = self._decide(caller, parsed.instructions, now)
+        directive = None if facts.governor is None else facts.governor.value
+        judged = Judged(self._next_id(), bot, caller, parsed, decision, started, profile, directive)
         if decision.verdict is BLOCK:
             return self._block(judged)
         if not decision.reducing:
@@ -333,7 +337,7 @@ class Pipeline:
 
     def _decide(
         self, caller: Caller, instructions: Sequence[Instruction], now: datetime
-    ) -> tuple[Decision, Facts, str | None]:
+    ) -> tuple[Decision, Facts, str, str | None]:
         """Judge; when the policy is lost, by its last known limits, and only reductions will pass."""
         lost: str | None = None
         try:
@@ -342,7 +346,7 @@ class Pipeline:
             lost = str(error)
             limits = self._last_known_limits(caller, now)
         facts = self._parts.gather.facts(caller, instructions, now, limits)
-        return evaluate(instructions, facts, limits), facts, lost
+        return evaluate(instructions, facts, limits), facts, limits.profile, lost
 
     def _last_known_limits(self, caller: Caller, now: datetime) -> Limits:
         try:
@@ -448,6 +452,8 @@ class Pipeline:
                 sent_sha256=_digest(outgoing) if outgoing is not None else None,
                 notionals=judged.decision.notionals,
                 reserved=reservation.recorded() if reservation is not None else (),
+                profile=judged.profile,
+                directive=judged.directive,
             )
         )
 
@@ -545,6 +551,7 @@ class Pipeline:
             outcome=outcome,
             took_s=took_s,
             upstream_s=upstream_s,
+            profile=judged.profile,
         )
 
     def _backoff(self, family: str) -> int:

@@ -41,6 +41,7 @@ class Status:
         clock: Clock,
         version: str,
         losses: Callable[[str], Mapping[str, object] | None] | None = None,
+        governor: Callable[[str], Mapping[str, object] | None] | None = None,
     ) -> None:
         self._audit = audit
         self._latch = latch
@@ -53,6 +54,7 @@ class Status:
         self._clock = clock
         self._version = version
         self._losses = losses
+        self._governor = governor
         self._started_at = clock.now()
         self.draining = False
 
@@ -153,6 +155,7 @@ class Status:
             "exposure": None if exposure is None else format(exposure.value.account, "f"),
             "exposure_as_of": None if exposure is None else exposure.as_of.isoformat(),
             "losses": None if self._losses is None else self._losses(name),
+            "governor": None if self._governor is None else self._governor(name),
         }
 
 

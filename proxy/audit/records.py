@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from rules import Caller, Decision, Instruction, LeverageChange, MarginChange, Order, QuantityCut, rows_of, written
+from rules import (
+    Caller,
+    Decision,
+    Directive,
+    Instruction,
+    LeverageChange,
+    MarginChange,
+    Order,
+    QuantityCut,
+    rows_of,
+    written,
+)
 
 
 def _amount(value: Decimal | None) -> str | None:
@@ -103,18 +114,21 @@ def decision_record(
     sent_sha256: str | None,
     notionals: Sequence[Decimal | None] = (),
     reserved: Sequence[Sequence[object]] = (),
+    profile: str = "",
+    directive: Directive | None = None,
 ) -> dict[str, object]:
     """A judged request: the orders, the answer in RiskGateResult's keys, and every rule that ran.
 
     `sent_sha256` is of target and body as they will be forwarded, None for a block; the bytes
     themselves, keys and signatures are never in a record. `rules_run` rows are rule,
     instruction, outcome, observed, limit. `reserved` is what a restart has to reserve again if it
-    finds no outcome (`Reservation.recorded`).
+    finds no outcome (`Reservation.recorded`). `governor` is there where the account is governed.
     """
     orders = [
         instruction_record(one, notionals[index] if index < len(notionals) else None)
         for index, one in enumerate(instructions)
     ]
+    governed = {} if directive is None else {"governor": _directive(directive)}
     return {
         "kind": "decision",
         "decision_id": decision_id,
@@ -138,10 +152,22 @@ def decision_record(
         "reducing": decision.reducing,
         "rules_run": rows_of(decision.rules_run),
         "policy_revision": decision.policy_revision,
+        "profile_name": profile,
+        **governed,
         "ess_epoch": ess_epoch,
         "latency_us": latency_us,
         "sent_sha256": sent_sha256,
         "reserved": reserved,
+    }
+
+
+def _directive(directive: Directive) -> dict[str, object]:
+    """The safety governor's word, and the trace id under which the log says how it came to it."""
+    return {
+        "directive": directive.act,
+        "level": directive.level,
+        "cause": directive.cause,
+        "trace_id": directive.trace_id,
     }
 
 

@@ -58,9 +58,12 @@ DECISION = Decision(
 class Pipe:
     """Logging into a pipe that a test reads."""
 
-    def __init__(self, form="json", level="info"):
+    def __init__(self, form="json", level="info", risk_guard_events=False):
         self.read_end, self.write_end = os.pipe()
-        self.logs = configure(clock=ManualClock(NOW), form=form, level=level, descriptor=self.write_end)
+        self.logs = configure(
+            clock=ManualClock(NOW), form=form, level=level, descriptor=self.write_end,
+            risk_guard_events=risk_guard_events,
+        )  # fmt: skip
 
     def text(self):
         """Everything that was written; ends the logging."""
@@ -92,6 +95,32 @@ def test_one_line_tells_the_whole_story():
     assert (line["decision"], line["reason"]) == ("block", "position_exceeds_limit")
     assert (line["account"], line["strategy"], line["bot"]) == ("spot-1", "grid", "grid1")
     assert (line["took_us"], line["upstream_us"]) == (123, 50000)
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_an_order_is_told_again_as_risk_guard_did(form):
+    """Its event, with the trace id, the profile, what was found and the limit, beside the one line of ours."""
+    pipe = Pipe(form=form, risk_guard_events=True)
+    tell(profile="DEFENSIVE")
+    if form == "console":
+        text = pipe.text()
+        assert text.count("order.decided") == text.count("risk_guard_denied_position_cap") == 1
+        return
+    ours, beside = pipe.lines()
+    assert (ours["event"], ours["profile_name"]) == ("order.decided", "DEFENSIVE")
+    assert beside["event"] == "risk_guard_denied_position_cap"
+    assert (beside["trace_id"], beside["profile_name"]) == (ours["decision_id"], "DEFENSIVE")
+    assert {"account", "symbol", "observed", "limit"} < beside.keys()
+
+
+def test_what_risk_guard_had_no_event_for_is_told_once():
+    """A block by a rule that it did not have is ours alone."""
+    pipe = Pipe(risk_guard_events=True)
+    decision = DECISION._replace(reason=Reason.ORDER_RATE_EXCEEDS_LIMIT)
+    order_decided(
+        decision, CALLER, instructions=(ORDER,), decision_id="d-1", endpoint="POST /x", outcome="blocked", took_s=0.1
+    )
+    assert [line["event"] for line in pipe.lines()] == ["order.decided"]
 
 
 def test_the_console_form_is_readable():
