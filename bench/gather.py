@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -45,7 +46,10 @@ class Feeds:
 
     risk = Fact(GlobalRisk(level=RiskLevel.INFO), NOW)
 
-    def governing(self, account: str) -> Stop:
+    def of_order(self, caller: Caller, symbols: Collection[str]) -> Stop:
+        return CLEAR
+
+    def governing(self, account: str, exchange: str = "", strategy: str = "") -> Stop:
         return CLEAR
 
     def latest(self) -> Fact[GlobalRisk]:

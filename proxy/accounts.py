@@ -177,7 +177,7 @@ class Accounts:
             "name": name,
             "exchange": account.exchange,
             "mode": account.mode,
-            "state": self._latch.governing(name).level.name.lower(),
+            "state": self._latch.governing(name, account.exchange).level.name.lower(),
             "strategies": sorted(self.strategies(name)),
             "equity": _fact(None if facts.equity is None else facts.equity.value, facts.equity, facts.now),
         }

@@ -29,6 +29,8 @@ from proxy.config import Account as AccountSettings
 from proxy.config import Settings, Tls
 from proxy.errors import ConfigError, StoreError
 from proxy.ess import EssLatch, halt_on_signal
+from proxy.ess_recovery import Recovery
+from proxy.ess_scopes import Scopes
 from proxy.exchanges import EXCHANGES
 from proxy.exchanges.base import Credentials
 from proxy.feeds import (
@@ -56,7 +58,7 @@ from proxy.metrics import Metrics
 from proxy.pipeline import Parts, Pipeline
 from proxy.policy_file import read_policy_file
 from proxy.recall import recall
-from proxy.reservations import Reservations
+from proxy.reservations import Fate, Reservations
 from proxy.state_metrics import StateMetrics
 from proxy.status import Status
 from proxy.stores import create_store, open_store, store_exists
@@ -110,6 +112,8 @@ class App:
         self._loop_watch: LoopWatch
         self.ledger: Ledger
         self.losses: LossWatch
+        self.scopes: Scopes
+        self.recovery: Recovery
         self.governor: Governor
         self._kill_switch = False  # QT_KILL_SWITCH of an older installation
         self._stack = AsyncExitStack()
@@ -167,6 +171,7 @@ class App:
         )
         stack.callback(self._record_stop)
         gather = await self._start_feeds()
+        self._start_stopping()
         await self.upstream.start()
         stack.push_async_callback(self.upstream.close)
         self.account_views = Accounts(
@@ -442,6 +447,10 @@ class App:
             registry=self.metrics.registry,
             refresh_metrics=self._refresh_metrics,
             account_views=self.account_views,
+            scopes=self.scopes,
+            identities=self.identities,
+            recovery=self.recovery,
+            release_by_two=admin.release_by == "two",
             drafts_dir=self.settings.data_dir / "drafts",
             risk=self.risk,
         )
@@ -470,6 +479,21 @@ class App:
                     self.metrics.heard(account, market.value, is_live=live.is_live, drifts=live.drifts)
 
     # -- the stop ---------------------------------------------------------------------------------
+
+    def _start_stopping(self) -> None:
+        """What a scope holds, and how accounts come back after a HALT."""
+        strategies = strategies_by_account(_bots(self.settings, self.accounts))
+        self.scopes = Scopes(self.accounts, strategies, self._symbols_listed)
+        self.latch.accounts_under = self.scopes.accounts_under
+        self.latch.unknown_orders = lambda: self.reservations.counts().get(Fate.UNKNOWN, 0)
+        markets = {place.name: place.markets for place in self.book.accounts}
+        self.recovery = Recovery(self.latch, self.feeds, self.reservations, markets, self.clock)
+        self.tasks.spawn(self.recovery.watch(), name="ess.recovery")
+
+    def _symbols_listed(self) -> set[str]:
+        """Every symbol that the venues of the accounts list, as far as that has been read."""
+        places = {(place.exchange, market) for place in self.book.accounts for market in place.markets}
+        return {symbol for exchange, market in places for symbol in self.book.filters(exchange, market)}
 
     def _watch_stop(self) -> None:
         """The file HALT in the data directory and SIGUSR1 stop as the admin API does."""

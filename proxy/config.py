@@ -279,6 +279,7 @@ class Admin(Strict):
     token_file: Path = Path("admin_token")
     tls: Tls | None = None
     allow_public: bool = False
+    release_by: Literal["two", "one"] = "two"
 
 
 # Where Binance pushes for each of its own hosts; a host that is not here pushes nowhere unless it is said where.

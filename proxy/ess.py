@@ -8,6 +8,9 @@ somebody was told.
 The file has two slots of 4 KiB that exist from `riskgate init` on. Both are overwritten in
 place, one after the other: a full disk does not keep anybody from halting, and a torn or
 damaged slot leaves the other. A file that is missing or cannot be read means HALT.
+
+What governs an order is worked out once for each account, exchange and strategy, and again
+only after a change: on the way of an order it is read, not computed.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import hashlib
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -32,20 +35,25 @@ import structlog
 from proxy.clock import Clock
 from proxy.errors import ConfigError, LastLookRefused, ProxyError, RevisionConflict
 from proxy.tasks import Tasks
-from rules import CLEAR, EssAct, EssLevel, Reason, Stop, strictest
-from rules.ess import after
+from rules import CLEAR, Caller, EssAct, EssLevel, Instruction, Reason, Stop, strictest
+from rules.ess import GLOBAL, KINDS, RECOVERY, RULE_SOURCES, after, expiry_of, scoped
 
 log = structlog.get_logger("riskgate.ess")
 
-GLOBAL = "global"
 SLOT_BYTES = 4096
 HALT_FILE = "HALT"
 _HALT_FILE_REASON = "the file HALT is in the data directory"
 FLUSH_TIMEOUT_S = 2.0
-ANSWER_TIMEOUT_S = 0.25
+ANSWER_TIMEOUT_S = 0.02  # what has left is counted, not awaited: whoever halts wants to know that it holds
 WRITE_TIMEOUT_S = 2.0  # a disk that hangs must not keep the caller from being told
-_SCOPE = re.compile(r"global|account:[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_MAGIC = b"riskgate-ess-1 "
+LOOK_EVERY_S = 0.1
+STORE_AGAIN_S = 0.5
+_NAMES = {"symbol": r"[A-Z0-9][A-Z0-9_.-]{0,63}"}  # as orders have to spell them: "btcusdt" would hold nothing
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+_SCOPE = re.compile("|".join([GLOBAL, *(f"{kind}:{_NAMES.get(kind, _NAME)}" for kind in KINDS)]))
+# Written with the second name since a scope may be more than an account: a program that knows accounts only
+# would not hold the others, so it must not be able to read the file, which means HALT to it.
+_MAGIC, _MAGIC_BEFORE = b"riskgate-ess-2 ", b"riskgate-ess-1 "
 _TEXT_MAX = 400  # characters of a reason or actor that are kept
 _ENGAGE = {EssLevel.REDUCE_ONLY: EssAct.ENGAGE_REDUCE_ONLY, EssLevel.HALT: EssAct.ENGAGE_HALT}
 
@@ -100,6 +108,7 @@ class Engaged(NamedTuple):
     durable: bool
     took_ms: float
     changed: bool
+    unknown: int = 0  # orders whose fate is not known, whenever they were sent
     problem: str = ""
 
 
@@ -134,8 +143,16 @@ class EssLatch:
         self._clock = clock
         self._stops: dict[str, Stop] = {GLOBAL: CLEAR} | {stop.scope: stop for stop in stops}
         self._global = CLEAR
-        self._by_account: dict[str, Stop] = {}
+        self._narrow: dict[str, Stop] = {}  # every engaged stop but the global one, by scope
+        self._symbols: dict[str, Stop] = {}  # of those, by symbol
+        self._prepared: dict[tuple[str, str, str], Stop] = {}
+        self._ends_s: dict[str, float] = {}  # monotonic: by scope, when a stop ends by itself
+        for stop in stops:
+            self._time(stop)  # begins anew with the process: how long it was down is not known
         self._combine()
+        # Which accounts a scope holds, so that they are read again before they may open anything after a HALT.
+        self.accounts_under: Callable[[str], Collection[str]] = lambda _: ()
+        self.unknown_orders: Callable[[], int] = lambda: 0
         self._order = asyncio.Lock()  # of writes and releases; latching memory does not wait for it
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ess-write")
         self._stored_epoch = epoch
@@ -185,12 +202,34 @@ class EssLatch:
 
     # -- reading
 
-    def governing(self, account: str) -> Stop:
-        """The strictest of the global stop and the account's own."""
-        return self._by_account.get(account, self._global)
+    def governing(self, account: str, exchange: str = "", strategy: str = "") -> Stop:
+        """The strictest stop of all that hold for an account, whatever the symbol."""
+        if not self._narrow:
+            return self._global
+        place = account, exchange, strategy
+        found = self._prepared.get(place)
+        if found is None:
+            scopes = (
+                scoped("exchange", exchange), scoped("account", account), scoped(RECOVERY, account),
+                scoped("strategy", strategy),
+            )  # fmt: skip
+            found = strictest(self._global, *(self._narrow[one] for one in scopes if one in self._narrow))
+            self._prepared[place] = found
+        return found
+
+    def of_order(self, caller: Caller, symbols: Collection[str]) -> Stop:
+        """The strictest stop that a request falls under; one that names no symbol is about all of them."""
+        if not self._narrow:
+            return self._global
+        found = self.governing(caller.account, caller.exchange, caller.strategy)
+        held = self._symbols
+        if held:
+            named = [held[symbol] for symbol in symbols if symbol in held] if symbols else held.values()
+            found = strictest(found, *named)
+        return found
 
     def stops(self) -> tuple[Stop, ...]:
-        """The global stop, and every account's that is engaged."""
+        """The global stop, and every narrower one that is engaged."""
         return tuple(self._stops.values())
 
     def stop_of(self, scope: str) -> Stop:
@@ -202,9 +241,26 @@ class EssLatch:
         """Whether what is in force here would also be in force after a restart."""
         return not self._unwritten and self.epoch == self._stored_epoch
 
-    def last_look(self, account: str, *, reducing: bool) -> None:
-        """Raise LastLookRefused if the stop in force does not let this order go."""
-        stop = self._by_account.get(account, self._global)
+    def last_look(
+        self,
+        account: str,
+        *,
+        reducing: bool,
+        caller: Caller | None = None,
+        instructions: Iterable[Instruction] | None = None,
+    ) -> None:
+        """Raise LastLookRefused if the stop in force does not let this request go.
+
+        Without instructions it is about no symbol, as a transfer.
+        """
+        stop = self._global
+        if self._narrow:
+            if caller is None:
+                stop = self.governing(account)
+            elif instructions is None:
+                stop = self.governing(account, caller.exchange, caller.strategy)
+            else:
+                stop = self.of_order(caller, {one.symbol for one in instructions if one.symbol is not None})
         level = stop.level
         if level is EssLevel.CLEAR or (reducing and level is EssLevel.REDUCE_ONLY):
             return
@@ -215,23 +271,31 @@ class EssLatch:
 
     # -- engaging
 
-    def trip(self, *, level: EssLevel, scope: str, actor: str, reason: str, source: str) -> bool:
-        """Set the latch in memory, now; `engage` does the rest. Returns whether anything is new."""
+    def trip(
+        self, *, level: EssLevel, scope: str, actor: str, reason: str, source: str, expires_s: int | None = None
+    ) -> bool:
+        """Set the latch in memory, now; `engage` does the rest. Returns whether anything is new.
+
+        `expires_s` is a rule's wish that the stop ends by itself; it counts only while no person has joined.
+        """
         check_scope(scope)
         if level not in _ENGAGE:
             raise StopRequestInvalid("engaging needs level REDUCE_ONLY or HALT; to clear, release")
         before = self.stop_of(scope)
         reached = after(before.level, _ENGAGE[level])
         by = _short(actor) or "unknown", _short(reason) or "no reason given"
+        by_person = source not in RULE_SOURCES
+        expires_s = expiry_of(before, reached, expires_s, by_person=by_person)
         # Every engage counts, also one in the same words: a release that is being stored right now was
         # meant for the stop before it, and must not clear what was engaged since.
         self._engagements += 1
-        if reached is before.level and (before.actor, before.reason) == by:
+        if reached is before.level and (before.actor, before.reason) == by and before.by_person >= by_person:
             return False
+        by_person = by_person or before.by_person
         self.epoch += 1
         if reached is before.level:
             # Who stopped first stays on record, but a release meant for that stop no longer fits.
-            stop = replace(before, epoch=self.epoch)
+            stop = replace(before, epoch=self.epoch, by_person=by_person, expires_s=expires_s)
         else:
             stop = Stop(
                 level=reached,
@@ -241,27 +305,26 @@ class EssLatch:
                 source=source,
                 since=self._clock.now(),
                 epoch=self.epoch,
+                by_person=by_person,
+                expires_s=expires_s,
             )
         self._set(stop)
         log.warning("ess.engaged", level=stop.level.name, scope=scope, actor=by[0], reason=by[1], source=source)
         return True
 
-    async def engage(self, *, level: EssLevel, scope: str, actor: str, reason: str, source: str) -> Engaged:
+    async def engage(
+        self, *, level: EssLevel, scope: str, actor: str, reason: str, source: str, expires_s: int | None = None
+    ) -> Engaged:
         """Stop now; return when it is stored and nothing that was let through can still be leaving."""
         begun = self._clock.monotonic()
-        changed = self.trip(level=level, scope=scope, actor=actor, reason=reason, source=source)
-        problems = []
-        durable = await self._store()
-        if not durable:
-            problems.append("halted here, but not stored: a restart would forget it")
-        unanswered = aborted = 0
-        if self.drain is not None:
-            try:
-                drained = await self.drain(flush_timeout_s=FLUSH_TIMEOUT_S, answer_timeout_s=ANSWER_TIMEOUT_S)
-                unanswered, aborted = drained.unanswered, drained.aborted
-            except Exception as error:  # noqa: BLE001 - the latch holds whatever happened; the caller is told
-                log.error("ess.drain_failed", error=repr(error))
-                problems.append("orders already on their way could not be waited for")
+        changed = self.trip(
+            level=level, scope=scope, actor=actor, reason=reason, source=source, expires_s=expires_s
+        )
+        # Both at once: what was let through leaves while the disk is written, and neither needs the other.
+        durable, (unanswered, aborted, lost) = await asyncio.gather(self._store(), self._drained())
+        problems = [] if durable else ["halted here, but not stored: a restart would forget it"]
+        if lost:
+            problems.append(lost)
         stop = self.stop_of(scope)
         return Engaged(
             stop=stop,
@@ -271,13 +334,25 @@ class EssLatch:
             durable=durable,
             took_ms=(self._clock.monotonic() - begun) * 1000,
             changed=changed,
+            unknown=self.unknown_orders(),
             problem="; ".join(problems),
         )
+
+    async def _drained(self) -> tuple[int, int, str]:
+        """Wait for what had passed its last look: unanswered, cut off, and what could not be done."""
+        if self.drain is None:
+            return 0, 0, ""
+        try:
+            drained = await self.drain(flush_timeout_s=FLUSH_TIMEOUT_S, answer_timeout_s=ANSWER_TIMEOUT_S)
+        except Exception as error:  # noqa: BLE001 - the latch holds whatever happened; the caller is told
+            log.error("ess.drain_failed", error=repr(error))
+            return 0, 0, "orders already on their way could not be waited for"
+        return drained.unanswered, drained.aborted, ""
 
     # -- releasing
 
     async def release(self, *, scope: str, actor: str, reason: str, expected_epoch: int) -> Stop:
-        """Clear one scope, in a person's name.
+        """Clear one scope, in a person's name. What it halted may only reduce until it has been read again.
 
         Raises StopRequestInvalid without actor or reason, RevisionConflict if the stop is not the
         one the person has seen, StopHeld while the HALT file lies there, and StopNotStored if the
@@ -287,8 +362,15 @@ class EssLatch:
         actor, reason = _short(actor), _short(reason)
         if not actor or not reason:
             raise StopRequestInvalid("releasing the emergency stop needs an actor and a reason")
+        return await self._release(scope, actor, reason, expected_epoch, source="api")
+
+    async def recovered(self, account: str, *, expected_epoch: int, reason: str) -> None:
+        """End what a HALT left on an account: it has been read since, and nothing about it is open."""
+        await self._release(scoped(RECOVERY, account), "riskgate", reason, expected_epoch, source=RECOVERY)
+
+    async def _release(self, scope: str, actor: str, reason: str, expected_epoch: int, *, source: str) -> Stop:
         async with self._order:
-            self._check_releasable(scope, expected_epoch)
+            self.check_releasable(scope, expected_epoch)
             engagements = self._engagements
             self.epoch += 1
             released = Stop(
@@ -296,15 +378,16 @@ class EssLatch:
                 scope=scope,
                 actor=actor,
                 reason=reason,
-                source="api",
+                source=source,
                 since=self._clock.now(),
                 epoch=self.epoch,
             )
-            stored = await self._write(_Stored(self.epoch, self._with(released)))
+            changes = (*self._to_recover(released), released)
+            stored = await self._write(_Stored(self.epoch, self._with(*changes)))
             try:
                 if not stored:
                     raise StopNotStored("the release could not be stored; the emergency stop stays engaged")
-                self._check_releasable(scope, expected_epoch)  # somebody may have engaged meanwhile
+                self.check_releasable(scope, expected_epoch)  # somebody may have engaged meanwhile
                 if self._engagements != engagements:
                     raise RevisionConflict(f"the {scope} stop was engaged again while its release was stored")
             except ProxyError:
@@ -313,11 +396,39 @@ class EssLatch:
                 self._unwritten = True
                 await self._write_current()
                 raise
-            self._set(released)
+            # What an account keeps comes before what it loses: at no instant may it do more than either says.
+            self._set(*changes)
         log.warning("ess.released", scope=scope, actor=actor, reason=reason, epoch=released.epoch)
         return released
 
-    def _check_releasable(self, scope: str, expected_epoch: int) -> None:
+    def _to_recover(self, released: Stop) -> list[Stop]:
+        """REDUCE_ONLY for every account that a HALT held: its picture is as old as the last reading."""
+        if self.stop_of(released.scope).level is not EssLevel.HALT:
+            return []
+        return [
+            replace(
+                released,
+                level=EssLevel.REDUCE_ONLY,
+                scope=scoped(RECOVERY, account),
+                reason=f"released from HALT ({released.scope}), not read again since",
+                source=RECOVERY,
+            )
+            for account in self.accounts_under(released.scope)
+        ]
+
+    async def _end_expired(self) -> None:
+        """Release what a rule engaged for a time that is over."""
+        now_s = self._clock.monotonic()
+        for scope in [scope for scope, ends_s in self._ends_s.items() if now_s >= ends_s]:
+            stop = self.stop_of(scope)
+            reason = f"the rule that engaged it let it end after {stop.expires_s} s"
+            try:
+                await self._release(scope, "riskgate", reason, stop.epoch, source="expiry")
+            except ProxyError as error:  # it stays engaged, and is tried again with the next look
+                log.error("ess.not_expired", scope=scope, error=str(error))
+
+    def check_releasable(self, scope: str, expected_epoch: int) -> None:
+        """Raise RevisionConflict unless the stop is at this epoch, and StopHeld while the HALT file lies there."""
         stop = self.stop_of(scope)
         if stop.epoch != expected_epoch:
             raise RevisionConflict(
@@ -329,24 +440,30 @@ class EssLatch:
 
     # -- memory
 
-    def _with(self, stop: Stop) -> tuple[Stop, ...]:
-        stops = self._stops | {stop.scope: stop}
-        if stop.level is EssLevel.CLEAR and stop.scope != GLOBAL:
-            del stops[stop.scope]
-        return tuple(stops.values())
+    def _with(self, *changes: Stop) -> tuple[Stop, ...]:
+        stops = self._stops | {stop.scope: stop for stop in changes}
+        return tuple(stop for stop in stops.values() if stop.level is not EssLevel.CLEAR or stop.scope == GLOBAL)
 
-    def _set(self, stop: Stop) -> None:
-        self._stops = {each.scope: each for each in self._with(stop)}
+    def _set(self, *changes: Stop) -> None:
+        self._stops = {each.scope: each for each in self._with(*changes)}
         self._combine()
-        for listener in self.listeners:
-            listener(stop)
+        for stop in changes:
+            self._time(stop)
+            for listener in self.listeners:
+                listener(stop)
+
+    def _time(self, stop: Stop) -> None:
+        self._ends_s.pop(stop.scope, None)
+        if stop.expires_s is not None and stop.level is not EssLevel.CLEAR:
+            self._ends_s[stop.scope] = self._clock.monotonic() + stop.expires_s
 
     def _combine(self) -> None:
+        """Prepare what orders read; replaced as a whole, so that nobody reads half of a change."""
         self._global = self._stops[GLOBAL]
-        self._by_account = {
-            scope.removeprefix("account:"): strictest(self._global, stop)
-            for scope, stop in self._stops.items()
-            if scope != GLOBAL
+        self._prepared = {}
+        self._narrow = narrow = {scope: stop for scope, stop in self._stops.items() if scope != GLOBAL}
+        self._symbols = {
+            scope.removeprefix("symbol:"): stop for scope, stop in narrow.items() if scope.startswith("symbol:")
         }
 
     # -- the file
@@ -377,15 +494,20 @@ class EssLatch:
 
     # -- the second way to stop
 
-    async def watch(self, *, every_s: float = 0.5) -> None:
-        """Run until cancelled: engage when a file named HALT appears, and repeat writes that failed."""
+    async def watch(self, *, every_s: float = LOOK_EVERY_S) -> None:
+        """Run until cancelled: engage when a file named HALT appears, end what expires, repeat failed writes."""
         halt_file = self.path.parent / HALT_FILE
+        store_at_s = 0.0
         while True:
-            if halt_file.exists() and self._global.level is not EssLevel.HALT:
+            # A person left the file, so what a rule had halted before is from now on a person's as well.
+            if halt_file.exists() and not (self._global.level is EssLevel.HALT and self._global.by_person):
                 actor, reason = _halt_file_said(halt_file)
                 await self.engage(level=EssLevel.HALT, scope=GLOBAL, actor=actor, reason=reason, source="file")
-            elif not self.durable:
+            elif not self.durable and self._clock.monotonic() >= store_at_s:
+                store_at_s = self._clock.monotonic() + max(STORE_AGAIN_S, every_s)
                 await self._store()
+            if self._ends_s:
+                await self._end_expired()
             await asyncio.sleep(every_s)
 
     def close(self) -> None:
@@ -412,9 +534,10 @@ def halt_on_signal(
 
 
 def check_scope(scope: str) -> None:
-    """Raise StopRequestInvalid unless `scope` is "global" or "account:<name>"."""
+    """Raise StopRequestInvalid unless `scope` is "global" or one of the kinds with a name."""
     if not _SCOPE.fullmatch(scope):
-        raise StopRequestInvalid(f'a scope is "global" or "account:<name>", found {scope[:80]!r}')
+        kinds = ", ".join(f'"{kind}:<name>"' for kind in KINDS)
+        raise StopRequestInvalid(f'a scope is "global" or one of {kinds}, found {scope[:80]!r}')
 
 
 def initialise(path: Path, *, clock: Clock) -> None:
@@ -497,9 +620,11 @@ def _slot(stored: _Stored) -> bytes:
         if len(content) <= _CONTENT_MAX:
             break
     else:
-        # More engaged accounts than a slot can name: after a restart all of them, and all others,
-        # are held by the strictest.
-        worst = replace(strictest(*stored.stops), scope=GLOBAL, reason="many accounts were stopped")
+        # More engaged stops than a slot can name: after a restart all of them, and all others,
+        # are held by the strictest, until a person releases it.
+        worst = replace(
+            strictest(*stored.stops), scope=GLOBAL, reason="many scopes were stopped", by_person=True, expires_s=None
+        )
         content = _content(stored.epoch, (worst,), 60)
     line = _MAGIC + hashlib.sha256(content).hexdigest().encode() + b" " + content + b"\n"
     return line.ljust(SLOT_BYTES, b" ")
@@ -519,6 +644,9 @@ def _content(epoch: int, stops: tuple[Stop, ...], text_max: int) -> bytes:
             "since": stop.since,
             "epoch": stop.epoch,
         }
+        # Only what the reader would not conclude by itself: a slot is small.
+        | ({"by_person": stop.by_person} if stop.by_person is (stop.source in RULE_SOURCES) else {})
+        | ({} if stop.expires_s is None else {"expires_s": stop.expires_s})
         for stop in stops
     ]
     return orjson.dumps({"epoch": epoch, "stops": rows}, option=orjson.OPT_UTC_Z)
@@ -527,7 +655,7 @@ def _content(epoch: int, stops: tuple[Stop, ...], text_max: int) -> bytes:
 def _read_slot(slot: bytes) -> _Stored | None:
     """A slot's content, or None if it is not exactly what was once written."""
     line = slot.rstrip(b" ")
-    if len(slot) != SLOT_BYTES or not line.startswith(_MAGIC) or not line.endswith(b"\n"):
+    if len(slot) != SLOT_BYTES or not line.startswith((_MAGIC, _MAGIC_BEFORE)) or not line.endswith(b"\n"):
         return None
     checksum, _, content = line[len(_MAGIC) : -1].partition(b" ")
     if hashlib.sha256(content).hexdigest().encode() != checksum:
@@ -543,6 +671,9 @@ def _read_slot(slot: bytes) -> _Stored | None:
                 source=row["source"],
                 since=datetime.fromisoformat(row["since"]) if row["since"] else None,
                 epoch=int(row["epoch"]),
+                # The form before this one does not say; the source does.
+                by_person=bool(row.get("by_person", row["source"] not in RULE_SOURCES)),
+                expires_s=row.get("expires_s"),
             )
             for row in stored["stops"]
         )

@@ -38,8 +38,12 @@ SETTINGS: Final = (LeverageChange, MarginChange)  # about contracts only; every 
 class Latch(Protocol):
     """Where the emergency stop's state is read."""
 
-    def governing(self, account: str) -> Stop:
+    def governing(self, account: str, exchange: str = "", strategy: str = "") -> Stop:
         """The strictest stop that applies to an account."""
+        ...
+
+    def of_order(self, caller: Caller, symbols: Collection[str]) -> Stop:
+        """The strictest stop that a request falls under; one that names no symbol is about all of them."""
         ...
 
 
@@ -130,7 +134,7 @@ class Gather:
         return Facts(
             now=now,
             caller=caller,
-            stop=self._latch.governing(account),
+            stop=self._latch.of_order(caller, symbols),
             symbols=symbols,
             risk=risk,
             equity=equity,
@@ -161,7 +165,7 @@ class Gather:
         return Facts(
             now=now,
             caller=caller,
-            stop=self._latch.governing(account),
+            stop=self._latch.governing(account, caller.exchange, caller.strategy),
             symbols={},
             risk=risk,
             equity=equity,

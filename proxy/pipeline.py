@@ -223,7 +223,7 @@ class Pipeline:
         params = self._exchange.read_params(request)
         claim = (params.get("signature"), self._exchange.timestamp_window(params)[0])
         try:
-            parts.latch.last_look(account, reducing=False)
+            parts.latch.last_look(account, reducing=False, caller=bot.caller)
             parts.identities.claim(bot, *claim)
         except LastLookRefused as error:
             raise OrderNotUnderstood(str(error), error.reason) from error
@@ -232,7 +232,7 @@ class Pipeline:
             await parts.audit.durable(sequence)
 
             def last_look() -> None:
-                parts.latch.last_look(account, reducing=False)
+                parts.latch.last_look(account, reducing=False, caller=bot.caller)
 
             return await parts.upstream.send(recognised.family, outgoing, last_look=last_look, tracked=True)
         except AuditError as error:
@@ -373,10 +373,10 @@ class Pipeline:
         except BaseException:
             self._give_back(judged, signature)
             raise
-        account, reducing = judged.caller.account, judged.decision.reducing
+        caller, reducing, instructions = judged.caller, judged.decision.reducing, judged.parsed.instructions
 
         def last_look() -> None:
-            parts.latch.last_look(account, reducing=reducing)
+            parts.latch.last_look(caller.account, reducing=reducing, caller=caller, instructions=instructions)
 
         gate_done = self._clock.monotonic()
         try:

@@ -149,7 +149,7 @@ class Status:
         return {
             "exchange": account.exchange,
             "mode": account.mode,
-            "state": self._latch.governing(name).level.name.lower(),
+            "state": self._latch.governing(name, account.exchange).level.name.lower(),
             "equity": None if equity is None else format(equity.value, "f"),
             "equity_as_of": None if equity is None else equity.as_of.isoformat(),
             "exposure": None if exposure is None else format(exposure.value.account, "f"),

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from proxy.admin import build_admin
 from proxy.admin.bodies import (
     AliasBody,
+    BotEngageBody,
     DraftBody,
     EngageBody,
     ModeBody,
@@ -102,7 +103,7 @@ def test_every_route_of_the_admin_api_stands_in_its_page_and_no_other():
     """Method and path of each route of the built listener; a heading for a route that is gone is wrong too."""
     audit = SimpleNamespace(directory=ROOT)
     parts = SimpleNamespace(
-        clock=SystemClock(), hosts=(), registry=CollectorRegistry(), ess=None, audit=audit, accounts=(),
+        clock=SystemClock(), hosts=(), registry=CollectorRegistry(), ess=None, audit=audit, accounts=(), release_by_two=True,
         drafts_dir=None,
     )
     routes = {
@@ -120,6 +121,7 @@ def test_every_route_of_the_admin_api_stands_in_its_page_and_no_other():
     [
         ("POST /admin/v1/ess/engage", EngageBody),
         ("POST /admin/v1/ess/release", ReleaseBody),
+        ("POST /bot/v1/ess/engage", BotEngageBody),
         ("PUT /api/v2/policy", PolicyBody),
         ("POST /api/v2/policy/risk-mode", ModeBody),
         ("PATCH /api/v2/policy", PatchBody),

@@ -40,6 +40,19 @@ class EngageBody(_Body):
         return EssLevel[self.level.upper()]
 
 
+class BotEngageBody(_Body):
+    """A bot stopping itself: its strategy, or its whole account. Everything may be left out."""
+
+    level: Literal["halt", "reduce_only"] = "halt"
+    scope: Literal["strategy", "account"] = "strategy"
+    reason: Text = ""
+
+    @property
+    def ess_level(self) -> EssLevel:
+        """The level that was asked for."""
+        return EssLevel[self.level.upper()]
+
+
 class ReleaseBody(_Body):
     """Releasing the stop: a person, a reason, and which stop the person has seen."""
 

@@ -32,7 +32,8 @@ SOURCES_MAX = 1024
 AUDITED_FAILURES_MAX = 60  # a minute, over all sources: guessing must not fill the disk
 _PATH = re.compile(r"/(?:[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)?")
 _WRITES = frozenset({hdrs.METH_PUT, hdrs.METH_PATCH})
-_OPEN = frozenset({"/healthz", "/readyz", "/version"})
+BOT_ENGAGE = "/bot/v1/ess/engage"  # asks for a bot's key instead, which a bot has and an operator need not hand out
+_OPEN = frozenset({"/healthz", "/readyz", "/version", BOT_ENGAGE})
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 

@@ -13,10 +13,14 @@ from proxy.accounts import Accounts
 from proxy.audit import Audit
 from proxy.clock import Clock
 from proxy.ess import EssLatch
+from proxy.ess_recovery import Recovery
+from proxy.ess_scopes import Scopes
+from proxy.identity import Identities
 from proxy.stores.base import PolicyStore
 
 if TYPE_CHECKING:
     from proxy.global_risk import GlobalRisk
+    from proxy.triggers import Triggers
 
 
 class Values(Protocol):
@@ -50,5 +54,10 @@ class AdminParts:
     hosts: Collection[str] = ()
     drafts_dir: Path | None = None  # where drafts of policies are kept; None: in memory
     account_views: Accounts | None = None
+    scopes: Scopes | None = None  # what a stop may name; without it accounts only
+    identities: Identities | None = None  # whose keys may stop their own strategy
+    recovery: Recovery | None = None
+    triggers: Triggers | None = None
+    release_by_two: bool = True
     risk: GlobalRisk | None = None  # the embedded engine, where there is one
 

@@ -1,4 +1,8 @@
-"""The emergency stop's endpoints. Engaging works when everything else fails; releasing needs everything."""
+"""The emergency stop's endpoints. Engaging works when everything else fails; releasing needs everything.
+
+Anybody may stop what is theirs: an operator anything, a bot with its own key its own strategy or account.
+Only operators release, and two of them where a person had stopped everything.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,16 @@ import structlog
 from aiohttp import web
 
 from proxy.admin.answers import Problem, answer
-from proxy.admin.bodies import EngageBody, ReleaseBody, read_body
+from proxy.admin.bodies import BotEngageBody, EngageBody, ReleaseBody, read_body
+from proxy.admin.guard import BOT_ENGAGE, FAILURES_MAX, Failures
 from proxy.admin.parts import AdminParts
 from proxy.audit import admin_record
-from proxy.errors import AuditError, ProxyError
-from rules import Stop
+from proxy.errors import AuditError, CallerUnknown, ProxyError
+from proxy.ess import check_scope
+from proxy.ess_release import Asked, Releases
+from proxy.identity import Bot
+from rules import EssLevel, Stop
+from rules.ess import scoped
 
 log = structlog.get_logger("riskgate.admin")
 
@@ -23,6 +32,8 @@ class Stopping:
     def __init__(self, parts: AdminParts) -> None:
         self._parts = parts
         self._ess = parts.ess
+        self._releases = Releases(parts.ess, parts.clock, by_two=parts.release_by_two)
+        self._failures = Failures(parts.clock)
 
     def routes(self) -> list[web.RouteDef]:
         """The paths and what answers them."""
@@ -30,33 +41,83 @@ class Stopping:
             web.get("/admin/v1/ess", self.show),
             web.post("/admin/v1/ess/engage", self.engage),
             web.post("/admin/v1/ess/release", self.release),
+            web.get("/admin/v1/ess/triggers", self.triggers),
+            web.post(BOT_ENGAGE, self.engage_own),
         ]
 
     async def show(self, _: web.Request) -> web.Response:
-        """Every stop in force, the global one first."""
+        """Every stop in force, the global one first, and what is being waited for."""
+        recovery = self._parts.recovery
         return answer(
             {
                 "epoch": self._ess.epoch,
                 "durable": self._ess.durable,
                 "stops": [stop_document(stop) for stop in self._ess.stops()],
+                "release_asked": _asked_document(self._releases.asked),
+                "recovering": {} if recovery is None else dict(recovery.waiting),
             }
         )
+
+    async def triggers(self, _: web.Request) -> web.Response:
+        """Every trigger: what it does, when it was last tried, and whether it has anything to see with."""
+        found = self._parts.triggers
+        return answer({"triggers": [] if found is None else found.report()})
 
     async def engage(self, request: web.Request) -> web.Response:
         """Latch first; then store, wait for what is on its way, record, and say how it went."""
         body = await read_body(request, EngageBody)
-        self._check_known(body.scope)
-        before = stop_document(self._ess.stop_of(body.scope))
-        engaged = await self._ess.engage(
-            level=body.ess_level, scope=body.scope, actor=body.actor, reason=body.reason, source="api"
+        return answer(
+            await self.engage_for(
+                request, level=body.ess_level, scope=body.scope, actor=body.actor, reason=body.reason, source="api"
+            )
         )
+
+    async def engage_own(self, request: web.Request) -> web.Response:
+        """The same for a bot, which says with its own key who it is, and stops nothing but its own."""
+        bot = self._bot(request)
+        body = await read_body(request, BotEngageBody)
+        own = await self.engage_for(
+            request,
+            level=body.ess_level,
+            scope=scoped(body.scope, bot.strategy if body.scope == "strategy" else bot.account.name),
+            actor=f"bot {bot.name}",
+            reason=body.reason,
+            source="bot",
+        )
+        return answer(own)
+
+    def _bot(self, request: web.Request) -> Bot:
+        """Whose key came. The right key always works, whoever else guesses from the same address."""
+        given = request.headers.getall("X-MBX-APIKEY", [])
+        key = given[0] if len(given) == 1 else None
+        try:
+            if self._parts.identities is not None:
+                return self._parts.identities.of(key)
+        except CallerUnknown:
+            pass  # refused below, as if there were no bots at all
+        source = request.remote or "unknown"
+        wait_s = self._failures.wait_s(source)
+        if wait_s > 0:
+            retry = {"Retry-After": str(int(wait_s) + 1)}
+            raise Problem(429, "too many unknown keys from this address", headers=retry)
+        if self._failures.add(source) <= FAILURES_MAX:
+            self._record(request, actor="unknown", act="ess.engage", result="refused", reason="unknown bot key")
+        raise Problem(401, "this needs one header X-MBX-APIKEY with the key of a configured bot")
+
+    async def engage_for(
+        self, request: web.Request, *, level: EssLevel, scope: str, actor: str, reason: str, source: str
+    ) -> dict[str, Any]:
+        """Engage for whoever asks, by whatever way; a Problem where the scope is wrong or something could not be done."""
+        self._check_known(scope)
+        before = stop_document(self._ess.stop_of(scope))
+        engaged = await self._ess.engage(level=level, scope=scope, actor=actor, reason=reason, source=source)
         stop = stop_document(engaged.stop)
         audited = self._record(
             request,
-            actor=body.actor or engaged.stop.actor,
+            actor=actor or engaged.stop.actor,
             act="ess.engage",
-            scope=body.scope,
-            reason=body.reason,
+            scope=scope,
+            reason=reason,
             before=before,
             after=stop,
             result=engaged.problem or "done",
@@ -65,6 +126,7 @@ class Stopping:
             **stop,
             "durable": engaged.durable,
             "in_flight_unanswered": engaged.in_flight_unanswered,
+            "unknown": engaged.unknown,
             "aborted": engaged.aborted,
             "changed": engaged.changed,
             "level_before": before["level"],
@@ -73,11 +135,20 @@ class Stopping:
         }
         if engaged.problem:
             raise Problem(500, engaged.problem, more=document)
-        return answer(document)
+        return document
 
     async def release(self, request: web.Request) -> web.Response:
         """Record the intent first: a release that cannot be recorded does not happen."""
-        body = await read_body(request, ReleaseBody)
+        document = await self.release_for(request, await read_body(request, ReleaseBody))
+        return answer(document, status=200 if document["released"] else 202)
+
+    @property
+    def release_asked(self) -> dict[str, object] | None:
+        """The release that waits for a second person."""
+        return _asked_document(self._releases.asked)
+
+    async def release_for(self, request: web.Request, body: ReleaseBody) -> dict[str, Any]:
+        """Release for a person, by whatever way, or note that a second one is needed."""
         self._check_known(body.scope)
         told: dict[str, Any] = {
             "actor": body.actor,
@@ -90,22 +161,34 @@ class Stopping:
         audit = self._parts.audit
         await audit.durable(audit.append(admin_record(**told, result="requested")))
         try:
-            stop = await self._ess.release(
-                scope=body.scope, actor=body.actor, reason=body.reason, expected_epoch=body.expected_epoch
+            stop = await self._releases.release(
+                scope=body.scope,
+                actor=body.actor,
+                reason=body.reason,
+                expected_epoch=body.expected_epoch,
+                credential=str(request.get("credential", "")),
             )
         except ProxyError as error:
             self._record(request, **(told | {"result": f"refused: {error}"}))
             raise
-        document = stop_document(stop)
-        audited = self._record(request, **(told | {"result": "done", "after": document}))
-        return answer({**document, "durable": True, "audited": audited})
+        if isinstance(stop, Asked):
+            self._record(request, **(told | {"result": "asked for; a second person has to confirm"}))
+            return {"released": False, **(_asked_document(stop) or {})}
+        document = {"released": True, **stop_document(stop)}
+        audited = self._record(request, **(told | {"actor": stop.actor, "result": "done", "after": document}))
+        return {**document, "durable": True, "audited": audited}
 
     def _check_known(self, scope: str) -> None:
         """A stop for an account that does not exist would stop nothing and look as if it did."""
+        check_scope(scope)
+        wrong: str | None = None
         kind, _, name = scope.partition(":")
-        if kind == "account" and name not in self._parts.accounts:
-            known = ", ".join(sorted(self._parts.accounts)) or "none"
-            raise Problem(422, f"there is no account {name[:64]!r}; known: {known}. Nothing was changed")
+        if self._parts.scopes is not None:
+            wrong = self._parts.scopes.wrong_with(scope)
+        elif kind == "account" and name not in self._parts.accounts:
+            wrong = f"there is no account {name[:64]!r}; known: {', '.join(sorted(self._parts.accounts)) or 'none'}"
+        if wrong is not None:
+            raise Problem(422, f"{wrong}. Nothing was changed")
 
     def _record(self, request: web.Request, **told: Any) -> bool:  # noqa: ANN401 - the fields of a record
         try:
@@ -126,4 +209,20 @@ def stop_document(stop: Stop) -> dict[str, object]:
         "source": stop.source,
         "since": stop.since,
         "epoch": stop.epoch,
+        "by_person": stop.by_person,
+        "expires_s": stop.expires_s,
+    }
+
+
+def _asked_document(asked: Asked | None) -> dict[str, object] | None:
+    """A release that waits for a second person."""
+    if asked is None:
+        return None
+    return {
+        "scope": asked.scope,
+        "epoch": asked.epoch,
+        "asked_by": asked.actor,
+        "reason": asked.reason,
+        "until": asked.until,
+        "detail": "a person stopped everything: a second person has to release it too, by another name",
     }

@@ -55,7 +55,7 @@ TokenFile = Annotated[
     typer.Option("--token-file", help="Admin token file, with --admin-url."),
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
-Scope = Annotated[str, typer.Option("--scope", help="global, or account:NAME.")]
+Scope = Annotated[str, typer.Option("--scope", help="global, or exchange:, account:, strategy: or symbol:NAME.")]
 Actor = Annotated[str, typer.Option("--actor", help="Who; else the login name.")]
 
 

@@ -18,12 +18,12 @@ from proxy.cli.checking import read_sections
 from proxy.cli.output import CommandFailed, Exit, say, say_json, shortened, tell
 from proxy.clock import SystemClock
 from proxy.errors import ConfigError
+from rules.ess import GLOBAL, KINDS
 
 HALT_FILE = "HALT"
-GLOBAL = "global"
 DATA_DIR_VARIABLE = "RISKGATE_DATA_DIR"
 UNPROCESSABLE = 422
-CONFIRM_S = 2.5  # a running proxy looks for the file twice a second
+CONFIRM_S = 2.5  # a running proxy looks for the file ten times a second
 CONFIRM_EVERY_S = 0.1
 WAIT_EVERY_S = 0.2
 LEVELS_ALLOW = {
@@ -160,7 +160,8 @@ def halt(
         if isinstance(error, AdminRefused) and error.status == UNPROCESSABLE:
             tell("riskgate: NOT HALTED, and nothing was written: say it again as above expects")
             return Exit.REFUSED
-        if accounts and scope != GLOBAL and scope.partition(":")[2] not in accounts:
+        kind, _, name = scope.partition(":")
+        if accounts and kind == "account" and name not in accounts:
             known = ", ".join(sorted(accounts))
             tell(f"riskgate: NOT HALTED, and nothing was written: found {scope}; the settings know {known}")
             return Exit.USAGE
@@ -174,8 +175,9 @@ def halt(
 
 def _check_scope(scope: str) -> None:
     kind, _, name = scope.partition(":")
-    if scope != GLOBAL and (kind != "account" or not name.strip()):
-        raise CommandFailed(f"found --scope {scope}; expected global or account:NAME. Nothing was changed", Exit.USAGE)
+    if scope != GLOBAL and (kind not in KINDS or not name.strip()):
+        expected = ", ".join([GLOBAL, *(f"{one}:NAME" for one in KINDS)])
+        raise CommandFailed(f"found --scope {scope}; expected one of {expected}. Nothing was changed", Exit.USAGE)
 
 
 def _tell_engaged(answer: dict[str, Any], asked: str) -> None:
@@ -189,6 +191,8 @@ def _tell_engaged(answer: dict[str, Any], asked: str) -> None:
             say(f"already {level.upper()}, which is stricter than {asked.upper()}, unchanged: {describe(stop)}")
     if unanswered := answer.get("in_flight_unanswered"):
         say(f"at the exchange and unanswered at that moment: {unanswered} order(s)")
+    if unknown := answer.get("unknown"):
+        say(f"of unknown fate, whenever they were sent: {unknown} order(s)")
     _tell_unrecorded(answer)
 
 
@@ -278,6 +282,10 @@ def resume(admin: AdminClient, *, scope: str, reason: str, actor: str, confirmed
     else:
         body = {"scope": scope, "reason": reason, "actor": actor_named(actor), "expected_epoch": current["epoch"]}
         answer = admin.post("/admin/v1/ess/release", body)
+        if answer.get("released") is False:
+            say(f"NOT released yet, asked for by {answer.get('asked_by')}: {answer.get('detail')}")
+            say(f"until {answer.get('until')}: riskgate resume --actor SOMEBODY_ELSE --reason ... --yes")
+            return Exit.REFUSED
         for stop in stops_of(answer):
             say(f"released and stored: {describe(stop)}")
         _tell_unrecorded(answer)

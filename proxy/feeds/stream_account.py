@@ -78,6 +78,16 @@ class Live:
         """Whether the stream speaks for the account: open, and nothing missed since the last reading."""
         return self._is_open and self._is_complete
 
+    @property
+    def read_s(self) -> float:
+        """Monotonic: when the newest reading that the book has taken was asked for."""
+        return self._read_s
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a reading showed what no event has explained yet."""
+        return bool(self._suspects)
+
     # Readings
 
     def reading(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -64,7 +65,7 @@ CLOSE = Order(
 class Latch:
     """No stop."""
 
-    def governing(self, account: str) -> Stop:
+    def of_order(self, caller: Caller, symbols: Collection[str]) -> Stop:
         """Clear."""
         return CLEAR
 

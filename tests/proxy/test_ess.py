@@ -1,12 +1,16 @@
 """The emergency stop's latch: never looser than what somebody was told."""
 
 import asyncio
+import hashlib
 import os
 import signal
 import time
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from types import SimpleNamespace
 
+import orjson
 import pytest
 
 from proxy import ess
@@ -14,7 +18,7 @@ from proxy.clock import ManualClock, SystemClock
 from proxy.errors import ConfigError, LastLookRefused, RevisionConflict
 from proxy.ess import EssLatch, StopHeld, StopNotStored, StopRequestInvalid, halt_on_signal, initialise
 from proxy.tasks import Tasks
-from rules import EssLevel, Reason
+from rules import Caller, EssLevel, Market, Order, OrderType, Reason, Side
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 CLOCK = ManualClock(NOW)
@@ -301,18 +305,26 @@ async def test_memory_is_latched_before_anything_is_awaited(latches):
     coroutine.close()
 
 
-async def test_the_order_is_memory_then_disk_then_drain(path, latches):
-    """When the drain begins, the halt is already in the file."""
+async def test_the_order_is_memory_then_disk_and_drain_at_once(path, latches):
+    """When the drain begins the latch holds; when the answer comes, file and drain are done, whichever was slower."""
     seen = []
+    slow = asyncio.Event()
 
     async def drain(*, flush_timeout_s, answer_timeout_s):
-        seen.append((b'"HALT"' in path.read_bytes(), flush_timeout_s, answer_timeout_s))
+        seen.append((latch.governing("a").level, flush_timeout_s, answer_timeout_s))
+        await slow.wait()
         return SimpleNamespace(unanswered=3, aborted=1)
 
-    result = await halt(latches(drain))
+    latch = latches(drain)
+    engaging = asyncio.ensure_future(halt(latch))
+    while b'"HALT"' not in path.read_bytes():
+        await asyncio.sleep(0.001)  # the disk does not wait for the drain
+    assert not engaging.done()
+    slow.set()
+    result = await engaging
 
-    assert seen == [(True, 2.0, 0.25)]
-    assert (result.in_flight_unanswered, result.aborted) == (3, 1)
+    assert seen == [(EssLevel.HALT, 2.0, 0.02)]
+    assert (result.in_flight_unanswered, result.aborted, result.durable) == (3, 1, True)
 
 
 async def test_a_failing_drain_is_reported_and_the_stop_holds(latches):
@@ -635,3 +647,183 @@ async def test_the_halt_file_says_who_and_why_and_stops_whatever_it_says(path, l
 
     stop = latches().governing("any")
     assert (stop.level, stop.actor, stop.reason) == (EssLevel.HALT, actor, reason)
+
+
+# -- scopes
+
+
+CALLER = Caller(account="main", exchange="binance", strategy="grid", bot="b1")
+ORDER = Order(symbol="BTCUSDT", side=Side.BUY, type=OrderType.MARKET, market=Market.LINEAR, quantity=Decimal(1))
+
+
+@pytest.mark.parametrize(
+    ("scope", "held", "free"),
+    [
+        ("global", {}, None),
+        ("exchange:binance", {}, {"exchange": "other"}),
+        ("account:main", {}, {"account": "desk"}),
+        ("strategy:grid", {}, {"strategy": "trend"}),
+        ("symbol:BTCUSDT", {}, {"symbol": "ETHUSDT"}),
+    ],
+)
+@pytest.mark.parametrize("level", [EssLevel.REDUCE_ONLY, EssLevel.HALT])
+async def test_a_stop_holds_what_falls_under_its_scope_and_nothing_else(latches, scope, held, free, level):
+    """Gate and last look agree, before and after a restart."""
+    await halt(latches(), level, scope)
+    for latch in (latches(), latches()):
+        assert [latch.of_order(CALLER, {"BTCUSDT"}).level, latch.of_order(CALLER, {"BTCUSDT"}).scope] == [level, scope]
+        with pytest.raises(LastLookRefused):
+            latch.last_look("main", reducing=False, caller=CALLER, instructions=[ORDER])
+        if free is not None:
+            symbol = free.get("symbol", "BTCUSDT")
+            other = replace(CALLER, **{name: value for name, value in free.items() if name != "symbol"})
+            assert latch.of_order(other, {symbol}).level is EssLevel.CLEAR
+            order = replace(ORDER, symbol=symbol)
+            latch.last_look(other.account, reducing=False, caller=other, instructions=[order])
+
+
+async def test_of_all_scopes_the_strictest_governs(latches):
+    """In every order of engaging, and whatever the others say."""
+    scopes = ["exchange:binance", "account:main", "strategy:grid", "symbol:BTCUSDT"]
+    for strict in scopes:
+        latch = latches()
+        for scope in scopes:
+            await halt(latch, EssLevel.HALT if scope == strict else EssLevel.REDUCE_ONLY, scope)
+        governing = latch.of_order(CALLER, {"BTCUSDT"})
+        assert (governing.level, governing.scope) == (EssLevel.HALT, strict)
+        for scope in scopes:
+            await release(latch, scope)
+        assert latch.of_order(CALLER, {"BTCUSDT"}).level is EssLevel.CLEAR
+
+
+async def test_a_request_about_no_symbol_is_held_by_every_symbols_stop(latches):
+    """A setting of the whole account changes the stopped symbol too; a transfer is about none."""
+    latch = latches()
+    await halt(latch, scope="symbol:BTCUSDT")
+
+    assert latch.of_order(CALLER, ()).level is EssLevel.HALT
+    assert latch.of_order(CALLER, {"ETHUSDT"}).level is EssLevel.CLEAR
+    assert latch.of_order(CALLER, {"ETHUSDT", "BTCUSDT"}).level is EssLevel.HALT
+    latch.last_look("main", reducing=False, caller=CALLER)
+
+
+async def test_what_governs_is_prepared_once_and_replaced_by_a_change(latches):
+    """The second read gives the same object without working it out; a change is read at once."""
+    latch = latches()
+    await halt(latch, EssLevel.REDUCE_ONLY, "strategy:grid")
+    latch.of_order(CALLER, {"BTCUSDT"})
+    prepared = latch._prepared
+    latch.of_order(CALLER, {"BTCUSDT"})
+    assert list(prepared) == [("main", "binance", "grid")]
+
+    latch.trip(level=EssLevel.HALT, scope="exchange:binance", actor="a", reason="r", source="api")
+    assert latch.of_order(CALLER, {"BTCUSDT"}).level is EssLevel.HALT
+    assert latch._prepared is not prepared
+
+
+# -- the file of before
+
+
+def old_slot(epoch, stops):
+    """A slot as versions before this one wrote it."""
+    rows = [
+        {"level": level, "scope": scope, "reason": "r", "actor": "ann", "source": source,
+         "since": "2026-03-01T12:00:00Z", "epoch": epoch}
+        for level, scope, source in stops
+    ]  # fmt: skip
+    content = orjson.dumps({"epoch": epoch, "stops": rows})
+    line = b"riskgate-ess-1 " + hashlib.sha256(content).hexdigest().encode() + b" " + content + b"\n"
+    return line.ljust(4096, b" ")
+
+
+async def test_the_file_of_before_is_read_and_written_in_the_new_form(path, latches):
+    """Every stop in it holds, who is a person is known by the source, and the next change writes the new form."""
+    stops = [("HALT", "global", "api"), ("REDUCE_ONLY", "account:main", "loss")]
+    path.write_bytes(old_slot(7, stops) * 2)
+
+    latch = latches()
+    assert (latch.epoch, latch.durable) == (7, True)
+    assert [(stop.level.name, stop.scope, stop.by_person) for stop in latch.stops()] == [
+        ("HALT", "global", True), ("REDUCE_ONLY", "account:main", False),
+    ]  # fmt: skip
+    await halt(latch, scope="symbol:BTCUSDT")
+    assert path.read_bytes().count(b"riskgate-ess-2 ") == 2
+    assert len(latches().stops()) == 3
+
+
+# -- what ends by itself
+
+
+async def expire(latch, clock, seconds):
+    """Let time pass and the watch look once."""
+    clock.advance(to=clock.now() + timedelta(seconds=seconds))
+    await latch._end_expired()
+
+
+async def test_a_rule_may_ask_for_an_end_and_gets_it(latches):
+    """Just before it holds, at the time it ends; a person's stop has no end however it is asked."""
+    clock = ManualClock(NOW)
+    latch = latches(clock=clock)
+    asked = {"level": EssLevel.REDUCE_ONLY, "actor": "riskgate", "reason": "r", "expires_s": 60}
+    await latch.engage(**asked, scope="account:main", source="block_rate")
+    await latch.engage(**asked, scope="account:desk", source="api")
+
+    await expire(latch, clock, 59.9)
+    assert latch.governing("main").level is EssLevel.REDUCE_ONLY
+    await expire(latch, clock, 0.1)
+    assert latch.governing("main").level is EssLevel.CLEAR
+    await expire(latch, clock, 1_000_000)
+    assert latch.governing("desk").level is EssLevel.REDUCE_ONLY
+
+
+@pytest.mark.parametrize(
+    "joined",
+    [
+        {"source": "api", "level": EssLevel.REDUCE_ONLY},
+        {"source": "loss", "level": EssLevel.REDUCE_ONLY},
+        {"source": "loss", "level": EssLevel.HALT},
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_stop_that_somebody_wants_to_last_lasts(latches, joined, first):
+    """A person or a rule without an end beside it: it never ends by itself, whoever came first."""
+    clock = ManualClock(NOW)
+    latch = latches(clock=clock)
+    ends = {"source": "block_rate", "level": EssLevel.REDUCE_ONLY, "expires_s": 60}
+    for number, one in enumerate((ends, joined) if first else (joined, ends)):
+        await latch.engage(**one, scope="account:main", actor=f"a{number}", reason="r")
+    await expire(latch, clock, 1_000_000)
+    assert latch.governing("main").level >= joined["level"]
+
+
+async def test_a_restart_begins_the_time_anew_and_a_stepped_clock_ends_nothing(latches):
+    """How long the process was down is not known; only time that passed counts, not what the wall clock says."""
+    clock = ManualClock(NOW)
+    latch = latches(clock=clock)
+    await latch.engage(
+        level=EssLevel.HALT, scope="account:main", actor="r", reason="r", source="bypass", expires_s=60
+    )
+    await expire(latch, clock, 59)
+    later = ManualClock(NOW + timedelta(days=365))
+    again = latches(clock=later)
+    await expire(again, later, 59)
+    assert again.governing("main").level is EssLevel.HALT
+    await expire(again, later, 1)
+    assert again.governing("main").level is EssLevel.CLEAR
+
+
+async def test_the_halt_file_makes_a_rules_stop_a_persons(path, latches):
+    """Whoever leaves the file is a person; without it afterwards two are still needed, and nothing ends by itself."""
+    latch = latches()
+    await latch.engage(
+        level=EssLevel.HALT, scope="global", actor="r", reason="r", source="data_feed", expires_s=60
+    )
+    (path.parent / "HALT").touch()
+    watching = asyncio.ensure_future(latch.watch(every_s=0.01))
+    while not latch.stop_of("global").by_person:
+        await asyncio.sleep(0.01)
+    epoch = latch.epoch
+    await asyncio.sleep(0.1)
+    watching.cancel()
+    assert latch.epoch == epoch  # noticed once, not with every look
+    assert latch.stop_of("global").expires_s is None

@@ -51,7 +51,7 @@ LOSSES = Fact(Losses(day_start_equity=D(1), week_start_equity=D(1), high_water_m
 class Feeds:
     """A latch, a risk signal and loss figures that answer what they are given."""
 
-    def governing(self, account: str) -> Stop:
+    def of_order(self, caller: Caller, symbols: Collection[str]) -> Stop:
         """No stop."""
         return CLEAR
 

@@ -10,6 +10,8 @@ from proxy.admin import AdminParts, build_admin
 from proxy.audit import Audit
 from proxy.clock import ManualClock
 from proxy.ess import EssLatch, initialise
+from proxy.ess_scopes import Scopes
+from proxy.identity import Account, Bot, Identities
 from proxy.metrics import Metrics
 from proxy.stores.memory import MemoryStore
 from proxy.stores.policies import Policies
@@ -18,6 +20,7 @@ from rules.profile import GlobalPolicy
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 TOKEN = "t0ken-" + "x" * 37
+ACCOUNT = Account(name="spot-1", exchange="binance", mode="passthrough")
 
 
 class Admin:
@@ -76,6 +79,12 @@ async def admin(tmp_path):
         accounts={"spot-1", "fut-1"},
         registry=metrics.registry,
         hosts={"gate.example"},
+        scopes=Scopes(
+            {"spot-1": ACCOUNT, "fut-1": ACCOUNT},
+            {"spot-1": {"grid"}, "fut-1": {"trend"}},
+            lambda: {"BTCUSDT", "ETHUSDT"},
+        ),
+        identities=Identities([Bot(name="grid-1", key="bot-key", account=ACCOUNT, strategy="grid")], clock=clock),
     )
     runner = web.AppRunner(build_admin(parts, token=TOKEN.encode()))
     await runner.setup()

@@ -43,13 +43,19 @@ async def test_engage_show_release(admin):
     assert shown["stops"][0]["since"] == "2026-03-01T12:00:00Z"
 
     body = {"scope": "global", "reason": "bot fixed", "actor": "bob", "expected_epoch": stop["epoch"]}
-    status, released, _ = await admin.post(RELEASE, body)
-    assert (status, released["level"], released["actor"]) == (200, "clear", "bob")
+    status, asked, _ = await admin.post(RELEASE, body)
+    assert (status, asked["released"], asked["asked_by"]) == (202, False, "bob")
+    assert admin.latch.governing("spot-1").level is EssLevel.HALT
+    assert (await admin.get("/admin/v1/ess"))[1]["release_asked"]["asked_by"] == "bob"
+    status, released, _ = await admin.post(RELEASE, body | {"actor": "cat", "reason": "looked too"})
+    assert (status, released["level"], released["actor"]) == (200, "clear", "bob and cat")
     assert admin.latch.governing("spot-1").level is EssLevel.CLEAR
     assert records(admin) == [
         ("ess.engage", "done", "ann"),
         ("ess.release", "requested", "bob"),
-        ("ess.release", "done", "bob"),
+        ("ess.release", "asked for; a second person has to confirm", "bob"),
+        ("ess.release", "requested", "cat"),
+        ("ess.release", "done", "bob and cat"),
     ]
 
 
@@ -195,7 +201,8 @@ async def test_engage_is_fast_over_the_wire(admin):
         took.append((time.perf_counter() - begun) * 1000)
         assert status == 200
         body = {"scope": "global", "reason": "r", "actor": "bob", "expected_epoch": stop["epoch"]}
-        assert (await admin.post(RELEASE, body))[0] == 200
+        assert (await admin.post(RELEASE, body))[0] == 202
+        assert (await admin.post(RELEASE, body | {"actor": "cat"}))[0] == 200
     took.sort()
     assert took[20] < 50
 
@@ -207,3 +214,95 @@ async def test_engaging_says_what_was_in_force_before(admin):
 
     assert [answer[1]["level_before"] for answer in (first, second)] == ["clear", "halt"]
     assert (second[1]["level"], second[1]["actor"]) == ("halt", "ann")
+
+
+# -- a bot stops what is its own
+
+OWN = "/bot/v1/ess/engage"
+BOT_HEADERS = {"X-MBX-APIKEY": "bot-key"}
+
+
+async def test_a_bot_stops_its_own_strategy_with_its_own_key(admin):
+    """No operator's token, no form: the key it trades with is enough, and the stop is its strategy's."""
+    status, stop, _ = await admin.post(OWN, {}, token=None, headers=BOT_HEADERS)
+
+    assert (status, stop["level"], stop["scope"], stop["actor"]) == (200, "halt", "strategy:grid", "bot grid-1")
+    assert (stop["durable"], stop["source"], stop["unknown"]) == (True, "bot", 0)
+    assert admin.latch.governing("spot-1", "binance", "grid").level is EssLevel.HALT
+    assert admin.latch.governing("spot-1", "binance", "trend").level is EssLevel.CLEAR
+
+
+async def test_a_bot_may_stop_its_account(admin):
+    """Its account only, and at the level it asks for."""
+    body = {"scope": "account", "level": "reduce_only", "reason": "lost my feed"}
+    status, stop, _ = await admin.post(OWN, body, token=None, headers=BOT_HEADERS)
+
+    assert (status, stop["level"], stop["scope"], stop["reason"]) == (
+        200, "reduce_only", "account:spot-1", "lost my feed",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("body", [{"scope": "global"}, {"scope": "account:fut-1"}, {"scope": "strategy:trend"}])
+async def test_a_bot_stops_nothing_of_others(admin, body):
+    """Another scope than its own cannot even be said."""
+    assert (await admin.post(OWN, body, token=None, headers=BOT_HEADERS))[0] == 422
+    assert len(admin.latch.stops()) == 1
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-MBX-APIKEY": "another-key"}, {"X-MBX-APIKEY": ""}])
+async def test_an_unknown_key_stops_nothing(admin, headers):
+    """401, on record, and after five from one address 429; the right key goes on working."""
+    found = [(await admin.post(OWN, {}, token=None, headers=headers))[0] for _ in range(6)]
+
+    assert found == [401] * 5 + [429]
+    assert len(admin.latch.stops()) == 1
+    assert records(admin) == [("ess.engage", "refused", "unknown")] * 5
+    assert (await admin.post(OWN, {}, token=None, headers=BOT_HEADERS))[0] == 200
+
+
+async def test_a_bot_cannot_release(admin):
+    """Stopping needs no right, starting again does."""
+    _, stop, _ = await admin.post(OWN, {}, token=None, headers=BOT_HEADERS)
+    body = {"scope": "strategy:grid", "reason": "r", "actor": "bot", "expected_epoch": stop["epoch"]}
+
+    assert (await admin.post(RELEASE, body, token=None, headers=BOT_HEADERS))[0] == 401
+    assert (await admin.post(RELEASE, body))[0] == 200
+
+
+# -- scopes
+
+
+@pytest.mark.parametrize("scope", ["exchange:binance", "strategy:grid", "symbol:BTCUSDT", "account:fut-1"])
+async def test_every_kind_of_scope_is_engaged_shown_and_released_by_one_person(admin, scope):
+    """Only a stop of everything needs two."""
+    status, stop, _ = await admin.post(ENGAGE, HALT | {"scope": scope})
+    assert (status, stop["scope"], stop["durable"]) == (200, scope, True)
+    assert [one["scope"] for one in (await admin.get("/admin/v1/ess"))[1]["stops"]] == ["global", scope]
+
+    body = {"scope": scope, "reason": "r", "actor": "ann", "expected_epoch": stop["epoch"]}
+    assert (await admin.post(RELEASE, body))[0] == 200
+    assert len(admin.latch.stops()) == 1
+
+
+@pytest.mark.parametrize(
+    ("scope", "said"),
+    [
+        ("exchange:bybit", "known: binance"),
+        ("strategy:grids", "known: grid, trend"),
+        ("symbol:BTCUSD", "known: BTCUSDT, ETHUSDT"),
+        ("symbol:btcusdt", "a scope is"),
+        ("recovery:spot-1", "a scope is"),
+        ("side:buy", "a scope is"),
+    ],
+)
+async def test_a_scope_that_holds_nothing_is_refused(admin, scope, said):
+    """It would look like a stop and stop nothing."""
+    status, problem, _ = await admin.post(ENGAGE, HALT | {"scope": scope})
+
+    assert (status, said in problem["detail"]) == (422, True), problem
+    assert len(admin.latch.stops()) == 1
+
+
+async def test_the_triggers_are_listed(admin):
+    """Without any, an empty list."""
+    assert (await admin.get("/admin/v1/ess/triggers"))[1] == {"triggers": []}
