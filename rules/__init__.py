@@ -6,7 +6,7 @@ Nothing here waits, reads a clock, opens a socket or writes a log. Import from h
 from rules.account_sums import AccountSums, Bracket
 from rules.amounts import written
 from rules.case import Case
-from rules.decision import Breach, Decision, Finding, Hold, Reason, RuleRun, Verdict, Within
+from rules.decision import Breach, Decision, Finding, Hold, Reason, RuleRun, Tried, Verdict, Within
 from rules.directive import Cause, Directive, Governing, GovernorAct, GovernorLevel, Multipliers
 from rules.ess import CLEAR, EssAct, EssLevel, Stop, strictest
 from rules.exposure import amended_order, closed, placed
@@ -38,6 +38,7 @@ from rules.growth import maintenance_of, rests
 from rules.headroom import Headroom, RuleHeadroom, headroom
 from rules.limits import (
     Ages,
+    BySymbol,
     Limits,
     PolicyGap,
     RiskSource,
@@ -84,5 +85,5 @@ __all__ = [
     "Headroom", "RuleHeadroom", "headroom", "Level", "SymbolUse", "Use", "utilisation",
     "Cause", "Directive", "Governing", "GovernorAct", "GovernorLevel", "Multipliers", "VarRoom", "govern", "governed",
     "in_force", "sources_governed",
-    "PolicyGap", "effective", "effective_with_sources", "looser", "no_looser",
+    "BySymbol", "PolicyGap", "Tried", "effective", "effective_with_sources", "looser", "no_looser",
 ]

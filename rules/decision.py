@@ -139,6 +139,14 @@ class Hold(NamedTuple):
     coin: str = ""  # what a sale for other coins buys: there the position is opened, not in what is sold
 
 
+class Tried(NamedTuple):
+    """What limits in shadow mode would have done to a request that was not blocked."""
+
+    verdict: Verdict
+    reason: Reason
+    sentence: str
+
+
 class Decision(NamedTuple):
     """The gate's answer for one request: all its instructions stand or fall together. Written by keyword.
 
@@ -160,3 +168,5 @@ class Decision(NamedTuple):
     reducing: bool  # every instruction provably only reduces
     holds: tuple[Hold | None, ...] = ()  # per instruction, for the quantities as sent; empty after a block
     notionals: tuple[Decimal | None, ...] = ()  # per instruction as asked (account's currency), None where unknown
+    tried: Tried | None = None  # what limits that are only tried would have done, where that is something else
+    limits_off: tuple[str, ...] = ()  # places of the policy whose limit is switched off

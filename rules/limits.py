@@ -425,7 +425,7 @@ def _in_force(
 
 def _asks_for_sums(written: Overrides) -> bool:
     """Whether a section states a limit that is compared with sums of the whole account."""
-    return any(name in OF_ACCOUNT_SUMS for name in _overrides(written))
+    return any(getattr(written.size, name) is not None for name in OF_ACCOUNT_SUMS)
 
 
 def _off_for(policy: GlobalPolicy, account: str, strategy: str) -> tuple[str, ...]:

@@ -29,15 +29,17 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    PrivateAttr,
     StringConstraints,
     ValidationError,
     WrapSerializer,
+    model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from rules.facts import LossBase
-from rules.limits import RiskSource
+from rules.facts import DOLLAR_COINS, LossBase
+from rules.limits import TIGHTER, RiskSource, stated_by
 from rules.losses import Rung
 
 # 15 + 12 digits stay exact in the 28 digits of decimal arithmetic, also when a percentage becomes a fraction.
@@ -327,6 +329,8 @@ class Written(BaseModel):
         if not isinstance(given, Mapping):
             return given
         read: dict[Any, object] = dict(given)
+        if "settings" in cls.model_fields:
+            _take_long_forms(cls, read)
         for name in _fractions(cls):
             keys = [key for key in (name, f"{name}_fraction", f"{name}_percent") if key in read]
             if len(keys) > 1:
@@ -335,6 +339,135 @@ class Written(BaseModel):
                 key = keys[0]
                 read[name] = Stated(key, key.rpartition("_")[2], read.pop(key))
         return read
+
+
+class LimitSetting(Written):
+    """What a limit's long form says beside its value. `limit` is the value of one that is not enforced."""
+
+    limit: Any = None
+    unit: str | None = None
+    warn_at: Fraction | None = None
+    action: Literal["block", "scale_down"] | None = None
+    mode: Literal["enforce", "shadow", "off"] = "enforce"
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """As people write it, without the value."""
+        said = self.model_dump(mode="json", exclude_none=True, exclude={"limit"})
+        return {name: value for name, value in said.items() if (name, value) != ("mode", "enforce")}
+
+
+class Limited(Written):
+    """A section of limits, each written short (`leverage_max: "3"`) or long (`leverage_max: {limit: "3", ...}`).
+
+    A limit that is not enforced is not in its field, so that nobody who reads the section can take it for one that
+    is; its value is kept with what is said of it.
+    """
+
+    settings: tuple[tuple[str, LimitSetting], ...] = ()  # taken from the long forms, never written as such
+
+    @model_validator(mode="after")
+    def _only_what_is_enforced(self) -> Self:
+        kept = []
+        for name, setting in self.settings:
+            value = getattr(self, name, None)
+            if setting.mode != "enforce" and value is not None:
+                if type(self).model_fields[name].is_required():
+                    expected = "enforce: a profile has all its limits"
+                    raise _wrong(f"{name}.mode: found {setting.mode!r}, expected {expected}")
+                self.__dict__[name] = None
+                setting = setting.model_copy(update={"limit": value})
+            if setting.written:
+                kept.append((name, setting))
+        self.__dict__["settings"] = tuple(kept)
+        return self
+
+    @property
+    def limit_settings(self) -> dict[str, LimitSetting]:
+        """What is said of limits beside their values, by the limit."""
+        return dict(self.settings)
+
+    @model_serializer(mode="wrap")
+    def _long_forms(self, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        enforced = {name: setting.limit for name, setting in self.settings if setting.mode != "enforce"}
+        written = handler(self.model_copy(update=enforced) if enforced else self)
+        written.pop("settings", None)
+        for name, setting in self.settings:
+            if said := setting.written:
+                written[name] = {"limit": written[name], **said}
+        return written
+
+    def stated(self, name: str) -> bool:
+        """Whether a limit is stated, enforced or not."""
+        return getattr(self, name) is not None or any(name == said for said, _ in self.settings)
+
+
+MONEY_UNITS = DOLLAR_COINS
+SAID = ("unit", "warn_at", "action", "mode")
+
+
+def _take_long_forms(model: type[BaseModel], read: dict[Any, object]) -> None:
+    """Take `x: {limit: ..., mode: ...}` apart into `x` and what is said of it."""
+    if isinstance(read.get("settings", ()), Mapping | list):
+        raise _wrong("settings: found an unknown key, expected what is said of a limit beside its value")
+    said: list[tuple[str, LimitSetting]] = []
+    for name in _limits_of(model):
+        given = read.get(name)
+        if not isinstance(given, Mapping):
+            continue
+        if unknown := sorted({str(key) for key in given} - {"limit", *SAID}):
+            raise _wrong(f"{name}: found {unknown[0]}, expected limit, {', '.join(SAID)}")
+        if "limit" not in given:
+            raise _wrong(f"{name}: found no limit beside {', '.join(sorted(given))}, expected its value")
+        read[name], unit = _with_unit(model, name, given["limit"], given.get("unit"))
+        beside = {key: value for key, value in given.items() if key not in ("limit", "unit")} | unit
+        try:
+            said.append((name, LimitSetting.model_validate(beside)))
+        except ValidationError as error:
+            raise _wrong("; ".join(f"{name}.{line}" for line in explain(error, LimitSetting))) from None
+    if said:
+        read["settings"] = tuple(said)
+
+
+def _with_unit(model: type[BaseModel], name: str, value: object, unit: object) -> tuple[object, dict[str, object]]:
+    """A value whose unit may stand beside it, and the unit where it is worth keeping."""
+    if unit is None:
+        return value, {}
+    if name in _fractions(model):
+        units = {"percent": "percent", "%": "percent", "fraction": "fraction"}
+        if not isinstance(unit, str) or unit not in units:
+            raise _wrong(f"{name}.unit: found {_shown(unit)}, expected one of {', '.join(units)}")
+        has_sign = isinstance(value, str) and value.endswith("%")
+        if has_sign and units[unit] == "fraction":
+            raise _wrong(f"{name}: found {value} in fractions, expected a number without %")
+        return value if has_sign else Stated(name, units[unit], value), {}
+    known = ("x",) if name == "leverage_max" else MONEY_UNITS if _is_money(name) else ()
+    if unit not in known:
+        expected = ", ".join(known) or "none: this limit has no unit"
+        raise _wrong(f"{name}.unit: found {_shown(unit)}, expected {expected}")
+    return value, {"unit": unit}
+
+
+def _is_money(name: str) -> bool:
+    return "notional" in name or name.startswith("exposure_") or "_money_" in name
+
+
+@cache
+def _limits_of(model: type[BaseModel]) -> tuple[str, ...]:
+    """The fields of a section that are limits: numbers and switches, without the windows they are counted in."""
+    return tuple(
+        name
+        for name, field in model.model_fields.items()
+        if {Decimal, int, bool} & {field.annotation, *_parts_of(field.annotation)}
+        and not name.endswith("_s")
+        and name not in ("scaling_factor", "leverage_min", "critical_allows_reducing")
+    )
+
+
+def _parts_of(annotation: object) -> Iterator[object]:
+    for part in get_args(annotation):
+        yield part
+        yield from _parts_of(part)
 
 
 class AiFlags(Written):
@@ -359,7 +492,7 @@ def _ai_flags(given: object) -> frozenset[str]:
     return names
 
 
-class RiskProfile(Written):
+class RiskProfile(Limited):
     """A risk mode: what everybody may do while it is active.
 
     `scaling_factor` and `leverage_min` are served to clients; the gate never enlarges an order.
@@ -389,7 +522,7 @@ class RiskProfile(Written):
         return self
 
 
-class CapitalProfile(Written):
+class CapitalProfile(Limited):
     """A rung of the capital ladder: what an account may do at its stage."""
 
     name: Name
@@ -400,7 +533,7 @@ class CapitalProfile(Written):
     leverage_max: Leverage
 
 
-class SizeLimits(Written):
+class SizeLimits(Limited):
     """How large an order, a position and the sums of positions may be, and how many orders may rest.
 
     Amounts are in the account's currency, quantities in base units; concentration is exposure in one coin as a
@@ -424,7 +557,7 @@ class SizeLimits(Written):
     open_orders_symbol_max: Count | None = None
 
 
-class PriceLimits(Written):
+class PriceLimits(Limited):
     """Which prices are plausible. Collars are shares of the reference price."""
 
     floor: Amount | None = None
@@ -439,7 +572,7 @@ class PriceLimits(Written):
         return self
 
 
-class RateLimits(Written):
+class RateLimits(Limited):
     """How many orders, and how many identical ones, per window of seconds."""
 
     order_rate_max: Count | None = None
@@ -450,12 +583,12 @@ class RateLimits(Written):
     @model_validator(mode="after")
     def _windows_have_a_limit(self) -> Self:
         for window, limit in (("order_rate_window_s", "order_rate_max"), ("duplicate_window_s", "duplicates_max")):
-            if getattr(self, window) is not None and getattr(self, limit) is None:
+            if getattr(self, window) is not None and not self.stated(limit):
                 raise _wrong(f"found {window} alone, expected {limit} beside it")
         return self
 
 
-class Overrides(Written):
+class Overrides(Limited):
     """Limits that a layer states on top of the profiles. The tightest wins, so they only ever tighten."""
 
     leverage_max: Leverage | None = None
@@ -481,7 +614,7 @@ class Overrides(Written):
 
     @model_validator(mode="after")
     def _cooldown_has_a_streak(self) -> Self:
-        if self.loss_cooldown_s is not None and self.loss_streak_max is None:
+        if self.loss_cooldown_s is not None and not self.stated("loss_streak_max"):
             raise _wrong("found loss_cooldown_s alone, expected loss_streak_max beside it")
         return self
 
@@ -698,6 +831,31 @@ class Preset(Written):
     limits: PresetLimits = PresetLimits()
 
 
+class TemporaryOverride(Written):
+    """Limits that replace others for a time, tighter or looser, and never beyond the document's `ceiling`."""
+
+    account: Name | None = None  # None: every one
+    strategy: Name | None = None
+    symbol: Name | None = None  # None: every symbol, as far as its own limits go
+    limits: Overrides
+    starts_at: Instant | None = None
+    until: Instant
+    granted_by: Words = ""
+    reason: Words = ""
+
+    @model_validator(mode="after")
+    def _lasts(self) -> Self:
+        if self.starts_at is not None and self.starts_at >= self.until:
+            raise _wrong(f"found until {self.until.isoformat()}, expected an instant after starts_at")
+        return self
+
+    def holds(self, account: str, strategy: str, now: datetime) -> bool:
+        """Whether it is in force at an instant, for somebody."""
+        if now >= self.until or (self.starts_at is not None and now < self.starts_at):
+            return False
+        return self.account in (None, account) and self.strategy in (None, strategy)
+
+
 class ExecutionConfig(Written):
     """How a strategy executes: served to whoever executes for it, and judged by nobody here."""
 
@@ -866,12 +1024,16 @@ class GlobalPolicy(Written):
     ages: AgesPolicy = AgesPolicy()
     risk_source: RiskSourcePolicy = RiskSourcePolicy()
     risk_limits: RiskLimitsPolicy = RiskLimitsPolicy()
+    ceiling: Overrides | None = None  # what no layer and no override passes
+    overrides: Frozen[TemporaryOverride] = Field(default_factory=dict, validate_default=True)
     presets: Frozen[Preset] = Field(default_factory=lambda: PRESETS)
     active_preset: Name | None = None
     ai: AiFlags = AiFlags()
     execution: Frozen[ExecutionConfig] = Field(default_factory=lambda: EXECUTION_CONFIGS)
     opp_rankings: Frozen[Rank] = Field(default_factory=dict, validate_default=True)  # by symbol, as a ranker wrote them
     model_versions: Frozen[Version] = Field(default_factory=dict, validate_default=True)  # as a trainer wrote them
+    _switched_off: tuple[str, ...] = PrivateAttr(default=())
+    _as_if_tried: GlobalPolicy | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
@@ -910,6 +1072,47 @@ class GlobalPolicy(Written):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _overrides_stay_below_the_ceiling(self) -> Self:
+        ceiling = {} if self.ceiling is None else stated_by(self.ceiling)
+        for name, override in self.overrides.items():
+            for limit, value in stated_by(override.limits).items():
+                if limit not in ceiling:
+                    raise _wrong(f"overrides.{name}.limits: found {limit}, expected it under ceiling as well")
+                if TIGHTER[limit](value, ceiling[limit]) != value:
+                    raise _wrong(
+                        f"overrides.{name}.limits: found {limit} {value}, expected at most the ceiling's"
+                        f" {ceiling[limit]}"
+                    )
+        return self
+
+    @property
+    def instants(self) -> tuple[datetime, ...]:
+        """When the limits change by themselves, in order."""
+        ends = [one.until for one in self.overrides.values()]
+        begins = [one.starts_at for one in self.overrides.values() if one.starts_at is not None]
+        degraded = [] if self.risk_source.until is None else [self.risk_source.until]
+        return tuple(sorted({*ends, *begins, *degraded}))
+
+    @model_validator(mode="after")
+    def _worked_out_once(self) -> Self:
+        """What takes a walk over thousands of sections is done when they are read, not when an order comes."""
+        said = tuple(_settings(self))
+        self._switched_off = tuple(place for place, setting in said if setting.mode == "off")
+        if any(setting.mode == "shadow" for _, setting in said):
+            self._as_if_tried = _as_if_tried(self)
+        return self
+
+    @property
+    def switched_off(self) -> tuple[str, ...]:
+        """The places of the document whose limit is switched off."""
+        return self._switched_off
+
+    @property
+    def as_if_tried(self) -> GlobalPolicy | None:
+        """The policy as if every limit in shadow mode were enforced; None where none is."""
+        return self._as_if_tried
+
     @property
     def risk_profile(self) -> RiskProfile:
         """The active risk profile."""
@@ -924,6 +1127,49 @@ class GlobalPolicy(Written):
         """The canonical name of a mode or of its alias; None if there is no such profile."""
         canonical = MODE_ALIASES.get(name, name)
         return canonical if canonical in self.risk_profiles else None
+
+
+def _settings(section: BaseModel, path: str = "") -> Iterator[tuple[str, LimitSetting]]:
+    """What is said of limits anywhere in a document, with the place of each."""
+    if isinstance(section, Limited):
+        yield from ((f"{path}{name}", setting) for name, setting in section.settings)
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            yield from _settings(value, f"{path}{name}.")
+        elif isinstance(value, Mapping):
+            for key, inner in value.items():
+                if isinstance(inner, BaseModel):
+                    yield from _settings(inner, f"{path}{name}.{key}.")
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _as_if_tried(section: M) -> M:
+    """The section with its limits in shadow mode in their fields; the very same where there are none."""
+    changed: dict[str, object] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            if (inside := _as_if_tried(value)) is not value:
+                changed[name] = inside
+        elif isinstance(value, Mapping):
+            inner = {
+                key: _as_if_tried(one) if isinstance(one, BaseModel) else one for key, one in value.items()
+            }
+            if any(inner[key] is not value[key] for key in inner):
+                changed[name] = MappingProxyType(inner)
+    if isinstance(section, Limited):
+        tried = {name: setting for name, setting in section.settings if setting.mode == "shadow"}
+        changed |= {name: setting.limit for name, setting in tried.items()}
+        if tried:
+            enforced = {"mode": "enforce", "limit": None}
+            changed["settings"] = tuple(
+                (name, setting.model_copy(update=enforced) if name in tried else setting)
+                for name, setting in section.settings
+            )
+    return section.model_copy(update=changed) if changed else section
 
 
 def default_policy(**changes: object) -> GlobalPolicy:
@@ -1017,7 +1263,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     for model in (
         RiskProfile, CapitalProfile, SizeLimits, PriceLimits, RateLimits, Overrides, SymbolPolicy, StrategyPolicy,
         AccountPolicy, Defaults, AgesPolicy, RiskSourcePolicy, RiskLimitsPolicy, GlobalPolicy, AiFlags,
-        PresetLimits, Preset, ExecutionConfig,
+        PresetLimits, Preset, ExecutionConfig, TemporaryOverride, LimitSetting,
     )
 }
 

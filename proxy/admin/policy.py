@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from typing import Any
 
@@ -19,14 +20,14 @@ from proxy.admin.bodies import (
     read_body,
 )
 from proxy.admin.parts import AdminParts
-from proxy.admin.policy_changes import PolicyChanges, Wanted, differences, if_match, shown, trace_of
+from proxy.admin.policy_changes import Make, PolicyChanges, Wanted, differences, if_match, shown, trace_of
 from proxy.audit import admin_record
 from proxy.errors import AuditError, PolicyInvalid, ProfileNotFound, ProxyError
 from proxy.loosening import loosened
 from proxy.stores.base import StoredPolicy, merged, validated
 from proxy.stores.changes import document
 from proxy.stores.policies import risk_config
-from rules import PolicyGap, effective_with_sources
+from rules import Limits, PolicyGap, effective_with_sources
 from rules.limits import TIGHTER
 from rules.profile import GlobalPolicy, warnings
 
@@ -60,14 +61,14 @@ class PolicyRoutes:
 
     async def show(self, _: web.Request) -> web.Response:
         """The whole document with its revision, which is also the ETag."""
-        return shown(await self._parts.store.get())
+        return await shown(await self._parts.store.get())
 
     async def replace(self, request: web.Request) -> web.Response:
         """Put another document in place of the one that If-Match names; anything else than that one stays."""
         revision = if_match(request)
         body = await read_body(request, PolicyBody, bytes_max=POLICY_BYTES_MAX)
         wanted = Wanted.by(request, "policy.replace", updated_by=body.updated_by, reason=body.reason)
-        return shown(
+        return await shown(
             await self._changes.change(wanted, lambda _: validated(body.policy), expected_revision=revision)
         )
 
@@ -83,27 +84,30 @@ class PolicyRoutes:
 
         if dry_run:
             return await self._told(make, revision)
-        return shown(await self._changes.change(wanted, make, expected_revision=revision))
+        return await shown(await self._changes.change(wanted, make, expected_revision=revision))
 
-    async def _told(self, make: Any, revision: int) -> web.Response:  # noqa: ANN401 - a Make, as above
+    async def _told(self, make: Make, revision: int) -> web.Response:
         """What a change would come to, changing nothing."""
         before = await self._parts.store.get()
         if before.revision != revision:
             raise Problem(
                 412, f"found revision {before.revision}, expected {revision}", more={"revision": before.revision}
             )
-        try:
+        now = self._parts.clock.now()
+
+        def told() -> dict[str, object]:
             policy = make(before)
-        except PolicyInvalid as error:
-            raise Problem(422, str(error), more={"problems": list(error.problems)}) from None
-        return answer(
-            {
+            return {
                 "revision": before.revision,
                 "changes": differences(before.policy, policy),
-                "looser": loosened(before.policy, policy, self._parts.clock.now()),
+                "looser": loosened(before.policy, policy, now),
                 "warnings": warnings(policy),
             }
-        )
+
+        try:
+            return answer(await asyncio.to_thread(told))
+        except PolicyInvalid as error:
+            raise Problem(422, str(error), more={"problems": list(error.problems)}) from None
 
     async def reset(self, request: web.Request) -> web.Response:
         """Go back to the policy that the store was created with, as a new revision."""
@@ -111,7 +115,7 @@ class PolicyRoutes:
         body = await read_body(request, WhoBody)
         wanted = Wanted.by(request, "policy.reset", updated_by=body.updated_by, reason=body.reason)
         first = await self._parts.store.get_revision(1)
-        return shown(await self._changes.change(wanted, lambda _: first.policy, expected_revision=revision))
+        return await shown(await self._changes.change(wanted, lambda _: first.policy, expected_revision=revision))
 
     # -- modes ------------------------------------------------------------------------------------
 
@@ -213,7 +217,7 @@ class PolicyRoutes:
         stored, now = await self._parts.store.get(), self._parts.clock.now()
         try:
             limits, sources = effective_with_sources(
-                stored.policy, revision=stored.revision, account=account, strategy=strategy, now=now
+                stored.policy, revision=stored.revision, account=account, strategy=strategy, now=now, symbol=symbol
             )
         except PolicyGap as error:
             raise Problem(404, str(error)) from None
@@ -221,12 +225,23 @@ class PolicyRoutes:
         found = []
         for name in TIGHTER:
             source = sources.get(f"by_symbol.{symbol}.{name}", sources.get(name))
-            if source is not None:
-                found.append({"limit": name, "value": getattr(own, name), "source": source})
-        told = {"account": account, "strategy": strategy, "symbol": symbol, "revision": stored.revision}
-        return answer(
-            told | {"profile": limits.profile, "capital_profile": limits.capital_profile, "at": now, "limits": found}
-        )
+            if source is not None and name not in ("never_scaled", "warn_at"):
+                found.append(_limit(own, name, source))
+        told: dict[str, object] = {
+            "account": account, "strategy": strategy, "symbol": symbol, "revision": stored.revision
+        }
+        told |= {"profile": limits.profile, "capital_profile": limits.capital_profile, "limits_off": limits.limits_off}
+        return answer(told | {"at": now, "limits": found})
+
+
+def _limit(limits: Limits, name: str, source: str) -> dict[str, object]:
+    """One limit: its value, where it comes from, and what is said of it beside the value."""
+    told: dict[str, object] = {"limit": name, "value": getattr(limits, name), "source": source}
+    if name in limits.warn_at:
+        told["warn_at"] = limits.warn_at[name]
+    if name in limits.never_scaled:
+        told["action"] = "block"
+    return told
 
 
 def with_preset(policy: GlobalPolicy, name: str | None) -> GlobalPolicy:

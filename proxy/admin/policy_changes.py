@@ -98,7 +98,7 @@ class PolicyChanges:
 
     async def _put(self, wanted: Wanted, before: StoredPolicy, policy: GlobalPolicy) -> StoredPolicy:
         audit = self._parts.audit
-        changed = changes(before.policy, policy)[:RECORDED_CHANGES_MAX]
+        changed = (await asyncio.to_thread(changes, before.policy, policy))[:RECORDED_CHANGES_MAX]
         after: dict[str, Any] = {one.path: one.after for one in changed}
         told: dict[str, Any] = {
             "actor": wanted.updated_by,
@@ -145,9 +145,13 @@ def if_match(request: web.Request) -> int:
     return int(found[1])
 
 
-def shown(stored: StoredPolicy, **more: object) -> web.Response:
-    """A revision of the whole document, which is also its ETag."""
-    return answer(described(stored) | more, headers={hdrs.ETAG: f'"{stored.revision}"'})
+async def shown(stored: StoredPolicy) -> web.Response:
+    """A revision of the whole document, which is also its ETag. A long one is not for the event loop."""
+    return await asyncio.to_thread(_shown, stored)
+
+
+def _shown(stored: StoredPolicy) -> web.Response:
+    return answer(described(stored), headers={hdrs.ETAG: f'"{stored.revision}"'})
 
 
 def described(stored: StoredPolicy) -> dict[str, object]:

@@ -168,14 +168,19 @@ class DraftRoutes:
 
     async def _compared(self, draft: Draft) -> dict[str, object]:
         stored = await self._parts.store.get()
-        policy = await asyncio.to_thread(validated, draft["policy"])
-        return {
-            "revision": stored.revision,
-            "stale": stored.revision != draft["base_revision"],
-            "changes": differences(stored.policy, policy),
-            "looser": loosened(stored.policy, policy, self._parts.clock.now()),
-            "warnings": warnings(policy),
-        }
+        now = self._parts.clock.now()
+
+        def compared() -> dict[str, object]:
+            policy = validated(draft["policy"])
+            return {
+                "revision": stored.revision,
+                "stale": stored.revision != draft["base_revision"],
+                "changes": differences(stored.policy, policy),
+                "looser": loosened(stored.policy, policy, now),
+                "warnings": warnings(policy),
+            }
+
+        return await asyncio.to_thread(compared)
 
     async def publish(self, request: web.Request) -> web.Response:
         """Put a draft in force, now or at `effective_at`."""
@@ -187,7 +192,7 @@ class DraftRoutes:
             if at > self._parts.clock.now():
                 return await self._scheduled(draft, wanted, at)
         stored = await self._published(draft, wanted)
-        return shown(stored)
+        return await shown(stored)
 
     async def _scheduled(self, draft: Draft, wanted: Wanted, at: datetime) -> web.Response:
         """Write down the hour; who wanted it is on record now, as the change will be then."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 
 from proxy.admin.answers import Problem, answer
@@ -44,7 +46,9 @@ class HistoryRoutes:
         store = self._parts.store
         found = await store.get_revision(revision)
         before = await store.get_revision(revision - 1) if revision > 1 else found
-        return answer(described(found) | {"changes": differences(before.policy, found.policy)})
+        return answer(
+            await asyncio.to_thread(lambda: described(found) | {"changes": differences(before.policy, found.policy)})
+        )
 
     async def rollback(self, request: web.Request) -> web.Response:
         """Bring an older revision's policy back, as a new revision; nothing of the history is rewritten."""
@@ -52,7 +56,7 @@ class HistoryRoutes:
         body = await read_body(request, RollbackBody)
         wanted = Wanted.by(request, "policy.rollback", updated_by=body.updated_by, reason=body.reason)
         older = await self._parts.store.get_revision(body.revision)
-        return shown(await self._changes.change(wanted, lambda _: older.policy, expected_revision=revision))
+        return await shown(await self._changes.change(wanted, lambda _: older.policy, expected_revision=revision))
 
 
 def _whole(given: list[str], name: str, highest: int = 10**REVISION_DIGITS_MAX - 1) -> int:

@@ -128,6 +128,11 @@ def decision_record(
         instruction_record(one, notionals[index] if index < len(notionals) else None)
         for index, one in enumerate(instructions)
     ]
+    # Rare facts stand in the record only where there is something to say.
+    rare: dict[str, object] = {"limits_off": list(decision.limits_off)} if decision.limits_off else {}
+    if decision.tried is not None:
+        tried = decision.tried
+        rare["tried"] = {"decision": tried.verdict, "reason": tried.reason, "sentence": tried.sentence}
     governed = {} if directive is None else {"governor": _directive(directive)}
     return {
         "kind": "decision",
@@ -158,6 +163,7 @@ def decision_record(
         "latency_us": latency_us,
         "sent_sha256": sent_sha256,
         "reserved": reserved,
+        **rare,
     }
 
 

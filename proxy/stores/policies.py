@@ -9,6 +9,7 @@ takes its place.
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -69,8 +70,8 @@ class Policies:
         self._stored: StoredPolicy | None = None
         self._read_at = float("-inf")  # monotonic instant from which the age counts
         self._invalid: StoredDataInvalid | None = None
-        self._lapses_at: datetime | None = None  # when the degraded risk source ends by itself
-        self._limits: LRUCache[tuple[int, str, str, bool], Limits] = LRUCache(CACHED_LIMITS_MAX)
+        self._instants: tuple[datetime, ...] = ()  # when the limits change by themselves
+        self._limits: LRUCache[tuple[int, str, str, int], Limits] = LRUCache(CACHED_LIMITS_MAX)
         self._unsubscribe = store.subscribe(self._told)
         self._tasks = Tasks()
 
@@ -124,7 +125,7 @@ class Policies:
             raise self._invalid
         if known is None or stored.revision > known.revision:
             self._stored = stored
-            self._lapses_at = stored.policy.risk_source.until
+            self._instants = stored.policy.instants
             self._limits.clear()
         self._invalid = None
         self._read_at = max(self._read_at, as_of)
@@ -159,8 +160,8 @@ class Policies:
         return None if self._stored is None else self._limits_of(self._stored, account, strategy, now)
 
     def _limits_of(self, stored: StoredPolicy, account: str, strategy: str, now: datetime) -> Limits:
-        lapsed = self._lapses_at is not None and now >= self._lapses_at
-        key = (stored.revision, account, strategy, lapsed)
+        passed = bisect_right(self._instants, now) if self._instants else 0
+        key = (stored.revision, account, strategy, passed)
         try:
             return self._limits[key]
         except KeyError:

@@ -24,7 +24,7 @@ from rules.limits import (
 from rules.profile import CAPITAL_PROFILES, RISK_PROFILES, GlobalPolicy, default_policy
 
 NOW = datetime(2026, 1, 15, 12, tzinfo=UTC)
-NOT_LIMITS = {"ranks", "policy_revision", "profile", "capital_profile", "ages", "by_symbol"}
+NOT_LIMITS = {"shadow", "limits_off", "ranks", "policy_revision", "profile", "capital_profile", "ages", "by_symbol"}
 
 
 def limits(document: dict, *, strategy: str = "grid", now: datetime = NOW) -> Limits:
@@ -116,7 +116,7 @@ def test_every_limit_says_which_value_is_stricter():
 
 def test_every_limit_is_tried_from_a_document():
     """Each limit that a layer can state has a case below; whitelists and the risk source have their own."""
-    own = {"strategies", "symbols", "strategies_blocked", "symbols_blocked", "critical_allows_reducing", "risk_source"}
+    own = {"never_scaled", "warn_at", "strategies", "symbols", "strategies_blocked", "symbols_blocked", "critical_allows_reducing", "risk_source"}
     own |= {"governor", "scaling_by_var", "scaling_factor"}  # tests/rules/test_governor.py, test_scaling_modes.py
     assert {name for _, name, _ in STATED} == set(TIGHTER) - own
 

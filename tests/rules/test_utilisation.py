@@ -19,7 +19,7 @@ OF_ONE_ORDER = {
     "price_ceiling", "collar_up", "collar_down", "order_quantity_max", "order_notional_max", "order_rate_max",
     "order_rate_window_s", "duplicates_max", "duplicate_window_s", "slippage", "scaling_allowed", "warning_factor",
     "governor", "scaling_by_var", "scaling_factor",
-    "critical_allows_reducing", "risk_source", "loss_cooldown_s", "rank_min",
+    "critical_allows_reducing", "never_scaled", "warn_at", "risk_source", "loss_cooldown_s", "rank_min",
 }  # fmt: skip
 BTC = SymbolUse(
     symbol=given.SYMBOL, notional=D(700), by_bucket={Bucket.BOTH: D(700)}, leverage=given.known(D(3)), orders=4,
