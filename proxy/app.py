@@ -74,6 +74,7 @@ from rules.profile import LossPolicy
 log = structlog.get_logger("riskgate.app")
 
 MARKETS = {"spot": Market.SPOT, "futures": Market.LINEAR}
+VAR_ASKED_MAX = 100
 DAY_START_FILE = "day_start.json"
 _COLLECT_AFTER = (20_000, 20, 20)
 
@@ -112,9 +113,10 @@ class App:
         self._loop_watch: LoopWatch
         self.ledger: Ledger
         self.losses: LossWatch
+        self.governor: Governor
         self.scopes: Scopes
         self.recovery: Recovery
-        self.governor: Governor
+        self._var_asked: dict[Series, None] = {}  # whose VaR orders asked for
         self._kill_switch = False  # QT_KILL_SWITCH of an older installation
         self._stack = AsyncExitStack()
 
@@ -326,6 +328,11 @@ class App:
         stored = self.policies.last_known
         if self.risk is None or stored is None:
             return None
+        for market, symbol in asked:
+            # Candles of what no policy lists are read once somebody wants to trade it; until then nothing is known.
+            priced_by = self.book.priced_by(exchange, market, symbol)
+            if priced_by is not None and len(self._var_asked) < VAR_ASKED_MAX:
+                self._var_asked.setdefault(Series(exchange, market, priced_by))
         return self.risk.by_var.room(account, exchange, asked, stored.policy.risk_limits, now)
 
     def _risk(
@@ -361,7 +368,8 @@ class App:
         return self.risk.engine, self.risk.engine
 
     def _listed(self) -> Iterable[Series]:
-        """Every symbol that a policy names, on the markets of the accounts that may trade it."""
+        """What was asked for, and every symbol that a policy names on the markets of the accounts that may trade it."""
+        yield from tuple(self._var_asked)
         try:
             policy = self.policies.current.policy
         except StoreError:

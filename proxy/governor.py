@@ -247,6 +247,7 @@ class Governor:
     ) -> None:
         """Our own event, and beside it the ones that dashboards of older installations look for."""
         fields = {"account": account, "trace_id": found.trace_id, "profile_name": profile, **told(found)}
+        fields["governor_level"] = fields.pop("level")  # a line's own level is how loud it is
         changed = log.warning if found.act is GovernorAct.BLOCK else log.info
         changed("governor.changed", before=None if before is None else before.words, **fields)
         log.info(

@@ -36,6 +36,12 @@ def limits(of: GlobalPolicy):
         ("QT_MAX_POSITIONS", "5", "open_positions_max", "5"),
         ("QT_CONFIDENCE_THRESHOLD", "0.70", "confidence_min", "0.7"),
         ("RM_MAX_LEVERAGE", "2.5", "leverage_max", "2.5"),
+        ("QT_MAX_DAILY_LOSS", "800", "loss_daily_money_max", "800"),
+        ("QT_MAX_NOTIONAL_PER_TRADE", "5000", "order_notional_max", "5000"),
+        ("QT_MAX_POSITION_PER_SYMBOL", "7000", "exposure_symbol_max", "7000"),
+        ("QT_MAX_GROSS_EXPOSURE", "9000", "exposure_total_max", "9000"),
+        ("QT_MIN_UNIT_PRICE", "0.5", "price_floor", "0.5"),
+        ("QT_MAX_UNIT_PRICE", "200000", "price_ceiling", "200000"),
     ],
 )
 def test_each_variable_tightens_its_limit_and_is_told(name, value, limit, expected):
@@ -56,6 +62,9 @@ def test_each_variable_tightens_its_limit_and_is_told(name, value, limit, expect
         ("QT_MAX_RISK_PER_TRADE", "-0.01"), ("QT_MAX_RISK_PER_TRADE", "1%"), ("RM_RISK_PER_TRADE_PCT", "101"),
         ("QT_MAX_POSITIONS", "5.5"), ("QT_MAX_POSITIONS", "many"), ("QT_CONFIDENCE_THRESHOLD", "70"),
         ("QT_CONFIDENCE_THRESHOLD", "nan"), ("RM_MAX_LEVERAGE", "0"), ("RM_MAX_LEVERAGE", "1e1"),
+        ("QT_MAX_DAILY_LOSS", "-800"), ("QT_MAX_DAILY_LOSS", "8%"), ("QT_MAX_NOTIONAL_PER_TRADE", "0"),
+        ("QT_MIN_UNIT_PRICE", "cheap"), ("QT_MAX_PRICE_STALENESS_SECONDS", "0"), ("QT_ALLOWED_SYMBOLS", " , "),
+        ("QT_ALLOWED_SYMBOLS", "any,*"), ("QT_KILL_SWITCH", "maybe"), ("QT_KILL_SWITCH", ""),
     ],
 )
 def test_what_cannot_be_read_stops_the_start(name, value):
@@ -135,3 +144,48 @@ def test_no_environment_loosens_any_limit(environ, mode, defaults):
     after, _ = tightened(before, read_legacy(environ))
 
     assert looser(limits(after), limits(before)) == ()
+
+
+SECTIONS = {
+    "QT_MAX_NOTIONAL_PER_TRADE": ("size", "order_notional_max", "100", "200"),
+    "QT_MAX_POSITION_PER_SYMBOL": ("size", "exposure_symbol_max", "100", "200"),
+    "QT_MAX_GROSS_EXPOSURE": ("size", "exposure_total_max", "100", "200"),
+    "QT_MIN_UNIT_PRICE": ("price", "floor", "200", "100"),
+    "QT_MAX_UNIT_PRICE": ("price", "ceiling", "100", "200"),
+}
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_a_limit_in_a_section_is_only_tightened(name):
+    """The stricter of the policy's own and the variable's holds, whichever it is, and its neighbours stay."""
+    section, key, strict, loose = SECTIONS[name]
+    for written, stated in ((strict, loose), (loose, strict)):
+        own = {section: {key: written, **({"order_quantity_max": "3"} if section == "size" else {"collar_up": "5%"})}}
+        after, _ = tightened(policy(**own), read_legacy({name: stated}))
+        found = getattr(after.defaults, section)
+        assert getattr(found, key) == Decimal(strict)
+        assert (found.order_quantity_max if section == "size" else found.collar_up) is not None
+
+
+def test_allowed_symbols_narrow_the_list():
+    """In capitals, as venues write them; against a list of its own, what both name."""
+    legacy = read_legacy({"QT_ALLOWED_SYMBOLS": "btcusdt, ETHUSDT"})
+    assert tightened(policy(), legacy)[0].defaults.symbols == {"BTCUSDT", "ETHUSDT"}
+    assert tightened(policy(symbols=["ETHUSDT", "SOLUSDT"]), legacy)[0].defaults.symbols == {"ETHUSDT"}
+    assert tightened(policy(symbols=["SOLUSDT"]), legacy)[0].defaults.symbols == frozenset()
+
+
+def test_the_age_of_prices_is_only_lowered():
+    """2 s bind, 60 s do not."""
+    for stated, expected in (("2", 2), ("60", 5)):
+        after, _ = tightened(policy(), read_legacy({"QT_MAX_PRICE_STALENESS_SECONDS": stated}))
+        assert after.ages.price_s == expected
+
+
+def test_the_kill_switch_is_read_and_what_would_loosen_is_not():
+    """True engages, false does not; a fail-safe that resets by itself is told to have no effect."""
+    assert read_legacy({"QT_KILL_SWITCH": "TRUE"}).kill_switch
+    assert not read_legacy({"QT_KILL_SWITCH": "false"}).kill_switch
+    legacy = read_legacy({"QT_FAILSAFE_RESET_MINUTES": "60"})
+    assert (tightened(policy(), legacy), legacy.kill_switch) == ((policy(), ()), False)
+    assert legacy.notices == ("QT_FAILSAFE_RESET_MINUTES has no effect: an emergency stop does not end by itself",)
