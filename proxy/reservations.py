@@ -88,8 +88,8 @@ IN_FLIGHT: Final = Fate.IN_FLIGHT
 ACCEPTED: Final = Fate.ACCEPTED
 UNKNOWN: Final = Fate.UNKNOWN
 GONE: Final = Fate.GONE
-LEAST_SETTLED_FIRST: Final = (UNKNOWN, IN_FLIGHT, ACCEPTED, GONE)
-UNTRIGGERED: Final = (OrderType.LIMIT, OrderType.MARKET)
+LEAST_SETTLED_FIRST: Final[tuple[Fate, ...]] = (UNKNOWN, IN_FLIGHT, ACCEPTED, GONE)
+UNTRIGGERED: Final[tuple[OrderType, ...]] = (OrderType.LIMIT, OrderType.MARKET)
 BUY: Final = Side.BUY
 AMEND: Final = ReplaceMode.AMEND
 LINEAR: Final = Market.LINEAR
@@ -187,6 +187,7 @@ class Reservations:
         self._resting: dict[tuple[str, Market, str], int] = {}  # by account, market and symbol; "" counts all
         self._sent = _Windows(CALLERS_MAX)
         self._alike = _Windows(FINGERPRINTS_MAX)
+        self._printed: tuple[Order, tuple[str, str], str] | None = None  # whose fingerprint was asked for last
         self.sent = Sent()
 
     def reserve(
@@ -235,7 +236,7 @@ class Reservations:
         who = (caller.account, caller.bot)
         for order in orders:
             self._sent.add(who, now_s)
-            self._alike.add(_fingerprint(who, order), now_s)
+            self._alike.add(self._print_of(who, order), now_s)
         if not reservation.ended:
             self._begin(reservation)
         return reservation
@@ -404,13 +405,13 @@ class Reservations:
             for leg in reservation.legs
         )
 
-    def may_be_ours(self, account: str, market: Market, symbol: str) -> bool:
-        """Whether an order of ours is out whose name at the venue nobody knows."""
+    def may_be_ours(self, account: str, market: Market, symbol: str, *, met_s: float) -> bool:
+        """Whether an order of ours that was let through before `met_s` is out under a name that nobody knows."""
         return any(
             leg.symbol == symbol and leg.order_id is None and leg.client_order_id is None
             and (leg.fate is IN_FLIGHT or leg.fate is UNKNOWN)
             for reservation in self._by_account.get(account, {}).values()
-            if reservation.market is market
+            if reservation.market is market and reservation.reserved_s <= met_s
             for leg in reservation.legs
         )
 
@@ -452,11 +453,20 @@ class Reservations:
         alike, in_use = 0, False
         who = (caller.account, caller.bot)
         for order in orders:
-            alike = max(alike, self._alike.count(_fingerprint(who, order), now_s, duplicate_window_s))
+            alike = max(alike, self._alike.count(self._print_of(who, order), now_s, duplicate_window_s))
             if order.client_order_id is not None and (caller.account, order.client_order_id) in self._client_ids:
                 in_use = True
         sent = self._sent.count(who, now_s, rate_window_s)
         return _activity_of(sent, alike, in_use)
+
+    def _print_of(self, who: tuple[str, str], order: Order) -> str:
+        """The order's fingerprint, which is asked for when it is judged and again when it is reserved."""
+        known = self._printed
+        if known is not None and known[0] is order and known[1] == who:
+            return known[2]
+        made = _fingerprint(who, order)
+        self._printed = order, who, made
+        return made
 
     def _holds(
         self, caller: Caller, orders: Sequence[Order], bases: Sequence[Decimal | None], facts: Facts
@@ -684,7 +694,8 @@ def _leg_of(index: int, row: Mapping[str, Any], quantity: str | None, unknown_si
         fate=Fate.UNKNOWN,
         changes=None if replaces is None else replaces.get("order_id"),
         unknown_since_s=unknown_since_s,
-        rests=row["type"] != OrderType.MARKET and replaces is None,
+        rests=row["type"] != OrderType.MARKET
+        and (replaces is None or replaces["mode"] == ReplaceMode.ALLOW_FAILURE),
     )
 
 
@@ -744,12 +755,22 @@ def _seconds(window_s: Decimal) -> float:
     return float(window_s)
 
 
-def _fingerprint(who: tuple[str, str], order: Order) -> tuple[object, ...]:
-    return (
-        who, order.market, order.symbol, order.side, order.bucket, order.type,
-        order.quantity, order.quote_quantity, order.close_position, order.price, order.trigger_price,
-        order.reduce_only,
+def _fingerprint(who: tuple[str, str], order: Order) -> str:
+    """What an order asks, as one text: numbers that are equal are spelt alike, however the bot wrote them.
+
+    A text remembers its hash, which for a tuple with numbers in it takes longer than to look it up.
+    """
+    return "\n".join(
+        [
+            *who, order.market, order.symbol, order.side, order.bucket, order.type,
+            _spelt(order.quantity), _spelt(order.quote_quantity), _spelt(order.price), _spelt(order.trigger_price),
+            "closes" if order.close_position else "", "reduces" if order.reduce_only else "",
+        ]
     )  # fmt: skip
+
+
+def _spelt(number: Decimal | None) -> str:
+    return "" if number is None else str(EXACT.normalize(number))
 
 
 def _leg(index: int, order: Order, quantity: Decimal | None, fate: Fate) -> Leg:

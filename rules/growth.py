@@ -17,14 +17,20 @@ if TYPE_CHECKING:
 
 NOTHING: Final = Decimal(0)
 NEVER_RESTS: Final = frozenset({"IOC", "FOK"})
+UNTRIGGERED: Final = frozenset({OrderType.LIMIT, OrderType.MARKET})
 REPLACED_IN_PLACE: Final = frozenset({ReplaceMode.AMEND, ReplaceMode.STOP_ON_FAILURE})
 
 
 def rests(order: Order) -> bool:
-    """Whether one more order comes to rest: not one that trades at once or never, nor one in another's place."""
-    if order.type is OrderType.MARKET or (order.time_in_force or "").upper() in NEVER_RESTS:
+    """Whether one more order comes to rest: not one that trades at once or never, nor one in another's place.
+
+    What waits for a trigger or for another order's fill rests until then, whatever it does afterwards.
+    """
+    if order.replaces is not None and order.replaces.mode in REPLACED_IN_PLACE:
         return False
-    return order.replaces is None or order.replaces.mode not in REPLACED_IN_PLACE
+    if order.type not in UNTRIGGERED or order.pending_on is not None:
+        return True
+    return order.type is OrderType.LIMIT and (order.time_in_force or "").upper() not in NEVER_RESTS
 
 
 def maintenance_of(brackets: Sequence[Bracket], notional: Decimal) -> Decimal:

@@ -67,6 +67,8 @@ class BypassWatch:
         self._grace_s = grace_s
         self._since_ms = int(clock.now().timestamp() * 1000)
         self._met: OrderedDict[tuple[str, Market, OrderKey], None] = OrderedDict()
+        # Conditional orders of ours, by the client id that what they become will carry.
+        self._conditional: OrderedDict[tuple[str, Market, OrderKey], str] = OrderedDict()
         self._strangers: dict[tuple[str, Market, OrderKey], tuple[Bypass, float]] = {}
         self.on_bypass = on_bypass
         self.counts: dict[str, int] = {}  # by account
@@ -88,6 +90,9 @@ class BypassWatch:
             if order.order_id.startswith(ALGO) and order.client_order_id is not None:
                 # What it becomes when it triggers carries its name and an id of its own.
                 sent.expect(account, market, working.symbol, order.client_order_id)
+                self._conditional[key] = order.client_order_id
+                if len(self._conditional) > MET_MAX:
+                    self._conditional.popitem(last=False)
             return
         bypass = Bypass(
             account=account,
@@ -105,10 +110,19 @@ class BypassWatch:
             return
         self._strangers[key] = (bypass, self._clock.monotonic())
 
-    def child(self, account: str, market: Market, key: OrderKey) -> None:
+    def child(self, account: str, market: Market, parent: OrderKey, key: OrderKey) -> None:
         """An order that a conditional one became: whoever sent that one, it is not met a second time."""
         self._met[account, market, key] = None
         self._strangers.pop((account, market, key), None)
+        name = self._conditional.pop((account, market, parent), None)
+        if name is not None:  # it is the one that the name stood for, and no other
+            self._reservations.sent.accepted(account, market, *key, name)
+
+    def ended(self, account: str, market: Market, key: OrderKey) -> None:
+        """An order ended; a conditional one becomes no other any more, so nothing is expected under its name."""
+        name = self._conditional.pop((account, market, key), None)
+        if name is not None:
+            self._reservations.sent.refused(account, market, key[0], name)
 
     async def tick(self, account: str, market: Market) -> None:
         """Raise those of an account that nobody here has sent."""
@@ -123,7 +137,7 @@ class BypassWatch:
                 del self._strangers[key]
                 continue
             age_s = now_s - met_s
-            waits = self._reservations.may_be_ours(account, market, bypass.symbol)
+            waits = self._reservations.may_be_ours(account, market, bypass.symbol, met_s=met_s)
             if age_s >= (GRACE_MAX_S if waits else self._grace_s):
                 del self._strangers[key]
                 if not waits:  # one of ours is of unknown fate and has no name: this may be it

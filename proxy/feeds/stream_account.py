@@ -186,6 +186,8 @@ class Live:
             order = step.working.order
             quantity = order.remaining + step.executed
             self._watch.meet(self.account, self.market, step.working, created_ms, quantity=quantity)
+            if step.is_over:
+                self._watch.ended(self.account, self.market, step.key)
         self._saw(step.key)
 
     def told(self, told: Iterable[Told]) -> None:
@@ -204,7 +206,7 @@ class Live:
             self.wants_reading()  # it has triggered, and nobody says into what
             return
         if self._watch is not None:
-            self._watch.child(self.account, self.market, found.child)
+            self._watch.child(self.account, self.market, found.key, found.child)
         self._apply(self._picture.triggered(found.key, found.child))
         self._suspects.pop(("order", *found.key), None)
         self._saw(found.key)

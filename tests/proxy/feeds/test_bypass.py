@@ -122,8 +122,8 @@ async def test_what_a_conditional_order_became_is_not_met_again():
     """Whoever sent that one has been asked for already."""
     met = Met()
     met.meet("7")
-    met.watch.child(*HERE, ("BTCUSDT", "7"))
-    met.watch.child(*HERE, ("BTCUSDT", "8"))
+    met.watch.child(*HERE, ("BTCUSDT", "algo:1"), ("BTCUSDT", "7"))
+    met.watch.child(*HERE, ("BTCUSDT", "algo:2"), ("BTCUSDT", "8"))
     met.meet("8")
     assert await met.after(60) == []
 
@@ -151,6 +151,30 @@ async def test_a_triggered_order_of_ours_is_ours_by_its_name():
     met.meet("8", "given-by-the-venue")
     met.meet("9", "given-by-the-venue")
     assert await met.after(60) == [("main", "9")]
+
+
+@pytest.mark.parametrize("triggers", [True, False])
+async def test_the_name_of_a_conditional_order_is_used_up_with_it(triggers):
+    """Cancelled, or told what it became: a second order under its name was placed by somebody else."""
+    met = Met()
+    met.reservations.sent.accepted(*HERE, "BTCUSDT", "algo:5", None)
+    met.meet("algo:5", "mine")
+    if triggers:
+        met.watch.child(*HERE, ("BTCUSDT", "algo:5"), ("BTCUSDT", "8"))
+        met.meet("8", "mine")
+    else:
+        met.watch.ended(*HERE, ("BTCUSDT", "algo:5"))
+    met.meet("9", "mine")
+    assert await met.after(60) == [("main", "9")]
+
+
+async def test_orders_sent_later_do_not_hide_a_stranger():
+    """What was let through after a stranger had been met cannot be that one, however many follow."""
+    met = Met()
+    met.meet("7", "x-by-somebody")
+    await met.after(0.1)
+    met.send(None)
+    assert await met.after(GRACE_S) == [("main", "7")]
 
 
 async def test_a_record_that_cannot_be_read_excuses_nobody():

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from rules import Bracket, Bucket, Market, OrderType, Reason, Replaced, ReplaceMode, Side, Verdict, evaluate
+from rules import Bracket, Bucket, Market, OrderType, Reason, Replaced, ReplaceMode, Side, Verdict, evaluate, growth
 from rules.checks.account_sums import distance
 from tests import given
 
@@ -221,6 +221,23 @@ def test_what_adds_no_order_to_rest_is_not_counted(asked):
     decision = judge(asked, {"orders": 9}, {"open_orders_max": 1}, hedge_mode=False, orders=[given.working()])
 
     assert decision.verdict is ALLOW
+
+
+@pytest.mark.parametrize("time_in_force", ["GTC", "IOC", "FOK"])
+@pytest.mark.parametrize(
+    "waits",
+    [
+        {"type": OrderType.STOP_LIMIT, "trigger_price": "101"},
+        {"type": OrderType.TAKE_PROFIT_LIMIT, "trigger_price": "99"},
+        {"type": OrderType.STOP_MARKET, "trigger_price": "101"},
+        {"type": OrderType.TRAILING_STOP, "callback_rate": "0.01"},
+        {"type": OrderType.LIMIT, "pending_on": 0},
+        {"type": OrderType.MARKET, "pending_on": 0},
+    ],
+)
+def test_what_waits_for_something_rests_until_then(waits, time_in_force):
+    """A trigger or another order's fill comes first; that it then trades at once or never changes nothing."""
+    assert growth.rests(given.order(**waits, time_in_force=time_in_force))
 
 
 def test_the_orders_of_a_request_are_counted_one_after_another():
