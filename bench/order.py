@@ -27,7 +27,10 @@ ACCEPTED = (
 
 def order_bytes(host: str, number: int) -> bytes:
     """One request; buys and sells alternate, so that the account stays where it is."""
-    side, price = (b"SELL", b"60010.0") if number & 1 else (b"BUY", b"59990.0")
+    tick = number // 2 % 1000  # bots follow the market: a price that repeats is no order of theirs
+    side, price = (b"SELL", b"60%03d.%d" % divmod(100 + tick, 10)) if number & 1 else (
+        b"BUY", b"59%03d.%d" % divmod(9_990 - tick, 10)
+    )
     body = (
         b"symbol=BTCUSDT&side=%b&type=LIMIT&timeInForce=IOC&quantity=0.001&price=%b&newClientOrderId=bench-%012d"
         b"&recvWindow=5000&timestamp=%d&signature=%016x%048x"

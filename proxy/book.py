@@ -55,7 +55,7 @@ NOTHING_WAITING: Final[Mapping[Bucket, Sides]] = MappingProxyType({})
 NO_ORDERS: Final[Mapping[str, WorkingOrder]] = MappingProxyType({})
 NO_FACTS: Final = SymbolFacts()
 # Looked up once: on an enumeration class that costs more than what follows from it.
-BUCKETS: Final = (Bucket.BOTH, Bucket.LONG, Bucket.SHORT)
+BUCKETS: Final[tuple[Bucket, ...]] = (Bucket.BOTH, Bucket.LONG, Bucket.SHORT)
 BOTH: Final = Bucket.BOTH
 LONG: Final = Bucket.LONG
 SHORT: Final = Bucket.SHORT

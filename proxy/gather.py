@@ -32,7 +32,7 @@ from rules import (
 
 LIMITS_KEPT_MAX: Final = 1024
 LINEAR: Final = Market.LINEAR
-SETTINGS: Final = (LeverageChange, MarginChange)  # about contracts only; every other instruction names its market
+SETTINGS = (LeverageChange, MarginChange)  # about contracts only; every other instruction names its market
 
 
 class Latch(Protocol):

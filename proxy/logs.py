@@ -22,7 +22,7 @@ from pydantic import SecretBytes, SecretStr
 
 from proxy.clock import Clock
 from proxy.risk_guard import event_of
-from rules import Caller, Decision, Instruction, Order, described
+from rules import Caller, Decision, Instruction, Order, described, written
 
 REDACTED = "[redacted]"
 LINES_MAX = 20_000
@@ -360,10 +360,10 @@ def _brief(instruction: Instruction) -> str:
     if not isinstance(instruction, Order):
         return f"{type(instruction).__name__} {getattr(instruction, 'symbol', None) or ''}".rstrip()
     if instruction.quantity is not None:
-        amount = format(instruction.quantity, "f")
+        amount = written(instruction.quantity)
     elif instruction.quote_quantity is not None:
-        amount = f"{instruction.quote_quantity:f} quote"
+        amount = f"{written(instruction.quote_quantity)} quote"
     else:
         amount = "all"
-    price = f" at {instruction.price:f}" if instruction.price is not None else ""
+    price = f" at {written(instruction.price)}" if instruction.price is not None else ""
     return f"{instruction.side} {amount} {instruction.symbol} {instruction.type}{price}"

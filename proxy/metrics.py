@@ -19,10 +19,10 @@ from prometheus_client.registry import Collector
 from rules import Caller, Decision, EssLevel, Reason, Stop, Verdict
 
 NOBODY: Final = "unknown"
-_DECISION_S: Final = (
+_DECISION_S = (
     0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5,
 )  # fmt: skip
-_UPSTREAM_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_UPSTREAM_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LEVELS: Final = {level.name.lower(): float(level) for level in EssLevel}
 _BY_VERDICT: Final = {
     Verdict.ALLOW: ("risk_gate_allows", "Requests let through unchanged"),

@@ -572,7 +572,7 @@ class Pipeline:
 
     def _next_id(self) -> str:
         self._count += 1
-        return f"{self._clock.now_ms():011x}-{self._process}-{self._count:x}"
+        return "%011x-%s-%x" % (self._clock.now_ms(), self._process, self._count)  # noqa: UP031 - a third of the time
 
 
 _ESS_REASONS: Final = frozenset({Reason.ESS_TRADING_HALT_ACTIVE, Reason.ESS_REDUCE_ONLY_ACTIVE})
@@ -648,7 +648,7 @@ def _iceberg_grew(before: Order, after: Order) -> bool:
     return after.iceberg_quantity is None or after.iceberg_quantity > before.iceberg_quantity
 
 
-_ALLOWED: Final = (b"X-Risk-Decision", b"allow")
+_ALLOWED = (b"X-Risk-Decision", b"allow")
 
 
 def _decision_headers(judged: Judged) -> tuple[tuple[bytes, bytes], ...]:

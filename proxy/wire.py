@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, NoReturn
@@ -15,7 +16,6 @@ from urllib.parse import unquote_to_bytes
 
 from proxy.errors import OrderNotUnderstood, RequestTooLarge
 from proxy.number_text import NumberText as NumberText
-from rules import value_type
 
 TARGET_BYTES_MAX: Final = 8 * 1024
 BODY_BYTES_MAX: Final = 64 * 1024
@@ -30,16 +30,29 @@ JSON_DEPTH_MAX: Final = 8
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
-@value_type(kw_only=False)
+# Not frozen dataclasses, but final for the type checker, and built by hand: `rules/values.py` says why.
+
+
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class WireRequest:
     """A request as received: nothing decoded, nothing re-encoded."""
 
-    method: str
-    target: bytes
-    headers: Headers
-    body: bytes = b""
-    peer: str = ""
-    host: bytes = b""
+    method: Final[str]
+    target: Final[bytes]
+    headers: Final[Headers]
+    body: Final[bytes]
+    peer: Final[str]
+    host: Final[bytes]
+
+    def __init__(
+        self, method: str, target: bytes, headers: Headers, body: bytes = b"", peer: str = "", host: bytes = b""
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.body = body
+        self.peer = peer
+        self.host = host
 
     @property
     def path(self) -> bytes:
@@ -52,14 +65,20 @@ class WireRequest:
         return self.target.partition(b"?")[2]
 
 
-@value_type(kw_only=False)
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class WireResponse:
     """An answer: status, headers in order, and the body bytes after transfer decoding."""
 
-    status: int
-    headers: Headers
-    body: bytes
-    reason: bytes = b""
+    status: Final[int]
+    headers: Final[Headers]
+    body: Final[bytes]
+    reason: Final[bytes]
+
+    def __init__(self, status: int, headers: Headers, body: bytes, reason: bytes = b"") -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.reason = reason
 
 
 class Param(NamedTuple):
@@ -157,11 +176,29 @@ def _check_target(target: bytes) -> None:
 
 # Header blocks that were looked at and found plain, with what they say by lower-case name. A bot sends
 # the same few again and again, and what was read in them once is read in equal bytes.
-_plain_heads: dict[Headers, dict[bytes, tuple[bytes, ...]]] = {}
+_plain_heads: Final[dict[Headers, dict[bytes, tuple[bytes, ...]]]] = {}
+
+
+# The same by identity: a connection hands on the very object that was looked at before (`proxy.front`), and to hash
+# a head costs more than what it is asked for. Kept with the object, so that no other one can have its identity.
+_same_heads: Final[dict[int, tuple[Headers, dict[bytes, tuple[bytes, ...]]]]] = {}
+
+
+def _known(headers: Headers) -> dict[bytes, tuple[bytes, ...]] | None:
+    """What a head that was found plain says, by lower-case name; None for one that has not been looked at."""
+    same = _same_heads.get(id(headers))
+    if same is not None:
+        return same[1]
+    known = _plain_heads.get(headers)
+    if known is not None:
+        if len(_same_heads) >= HEADS_KEPT:
+            _same_heads.clear()
+        _same_heads[id(headers)] = headers, known
+    return known
 
 
 def _check_headers(headers: Headers) -> None:
-    if headers in _plain_heads:
+    if _known(headers) is not None:
         return
     if len(headers) > HEADERS_MAX:
         raise RequestTooLarge(f"{len(headers)} headers came, at most {HEADERS_MAX} are read")
@@ -225,7 +262,7 @@ def _check_header(name: bytes, value: bytes, seen: set[bytes]) -> None:
 
 def header(request: WireRequest, name: bytes) -> bytes | None:
     """The value of a header (`name` in lower case), or None. Raises OrderNotUnderstood if it came twice."""
-    known = _plain_heads.get(request.headers)
+    known = _known(request.headers)
     found = header_values(request.headers, name) if known is None else known.get(name, ())
     if len(found) > 1:
         raise OrderNotUnderstood(f"the header {_shown(name)} came more than once")
@@ -234,7 +271,7 @@ def header(request: WireRequest, name: bytes) -> bytes | None:
 
 def header_values(headers: Headers, name: bytes) -> tuple[bytes, ...]:
     """Every value of a header (`name` in lower case), in the order they came."""
-    known = _plain_heads.get(headers)
+    known = _known(headers)
     if known is not None:
         return known.get(name, ())
     return tuple([value for key, value in headers if len(key) == len(name) and key.lower() == name])
@@ -245,7 +282,9 @@ def header_values(headers: Headers, name: bytes) -> tuple[bytes, ...]:
 _FORM: Final = b"application/x-www-form-urlencoded"
 _FORMS: Final = frozenset({_FORM, _FORM + b";charset=utf-8", _FORM + b"; charset=utf-8"})
 _RAW: Final = re.compile(rb"[!-:<-~]*")  # visible ASCII; ";" separates pairs for some readers, so it is left out
-_UNCODED: Final = re.compile(rb"[!-$&-*,-:<-~]*")  # the same without "%" and "+", which stand for other characters
+# One pair or several, without "%" and "+", which stand for other characters, nor a second "=" in one of them.
+_PAIR: Final = rb"[A-Za-z0-9_]{1,40}=[!-$'-*,-:<>-~]*"
+_PLAIN_PAIRS: Final = re.compile(_PAIR + rb"(?:&" + _PAIR + rb")*")
 _NAME: Final = re.compile(r"[A-Za-z0-9_]{1,40}")
 _NEW: Final = tuple.__new__  # a NamedTuple's own constructor costs twice as much, ten times per order
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -272,14 +311,13 @@ def read_params(request: WireRequest) -> Params:
 
 def _plain_values(raw: bytes) -> dict[str, str] | None:
     """The parameters of one place in which nothing is encoded; None where they must be read one by one."""
-    if len(raw) > VALUE_BYTES_MAX or _UNCODED.fullmatch(raw) is None:
+    if len(raw) > VALUE_BYTES_MAX or _PLAIN_PAIRS.fullmatch(raw) is None:
         return None
-    pairs = raw.decode("ascii").split("&")
-    try:
-        values = dict([pair.split("=") for pair in pairs])
-    except ValueError:  # not one name and one value in each
-        return None
-    if len(values) != len(pairs) or len(pairs) > PARAMS_MAX or not _are_names(tuple(values)):
+    # Names and values take turns: the pattern has seen one "=" in each pair and no "&" but between them.
+    parts = raw.replace(b"&", b"=").decode("ascii").split("=")
+    names = parts[::2]
+    values = dict(zip(names, parts[1::2], strict=True))
+    if len(values) != len(names) or len(names) > PARAMS_MAX or not _are_names(tuple(names)):
         return None
     return values
 
@@ -289,7 +327,7 @@ def _are_names(names: tuple[str, ...]) -> bool:
     """Whether all are parameters' names, each once however it is spelt. Bots repeat them, so it is kept."""
     folded: set[str] = set()
     for name in names:
-        if _NAME.fullmatch(name) is None or name.lower() == "_method":
+        if name.lower() == "_method":
             return False
         folded.add(name.lower())
     return len(folded) == len(names)
@@ -369,6 +407,7 @@ def _decoded(name: str, value: str) -> str:
 
 # --- values ------------------------------------------------------------------------------------
 
+DECIMAL_CHARACTERS_MAX: Final = 41
 _DECIMAL: Final = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?")
 _EXPONENT: Final = re.compile(r"[0-9.]{1,40}[eE][+-]?[0-9]{1,4}")
 _WORDS_OF_TRUTH: Final = {"true": True, "True": True, "false": False, "False": False}
@@ -379,12 +418,19 @@ def read_decimal(text: str, name: str = "the number") -> Decimal:
 
     The pattern comes before any arithmetic: `int(Decimal("1e4000000"))` takes minutes.
     """
-    if _DECIMAL.fullmatch(text) is None:
+    number = _decimal(text)
+    if number is None:
         hint = ""
         if _EXPONENT.fullmatch(text) is not None:
             hint = "; a float written by Python looks like this when small, send a plain decimal"
         raise OrderNotUnderstood(f"{name} is {_shown(text)}, expected a plain decimal such as 0.00001{hint}")
-    return Decimal(text)
+    return number
+
+
+@lru_cache(maxsize=4096)
+def _decimal(text: str) -> Decimal | None:
+    """The number that a text is, or None. Sizes repeat, and the venue says each again, so they are kept."""
+    return None if len(text) > DECIMAL_CHARACTERS_MAX or _DECIMAL.fullmatch(text) is None else Decimal(text)
 
 
 def read_bool(text: str, name: str = "the flag") -> bool:

@@ -10,11 +10,12 @@ Quantities are in base units; amounts of money are in the account's currency.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Final, Generic, NamedTuple, Protocol, TypeVar
+from types import MappingProxyType
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from rules import ess
 from rules.account_sums import AccountSums
@@ -26,8 +27,9 @@ T = TypeVar("T")
 
 NOTHING: Final = Decimal(0)
 
+# In order of preference for valuing.
+DOLLAR_COINS: Final[tuple[str, ...]] = ("USDT", "USDC", "FDUSD", "USD", "USD1", "TUSD", "BUSD")
 # Looked up once: on an enumeration class that costs more than what follows from it.
-DOLLAR_COINS: Final = ("USDT", "USDC", "FDUSD", "USD", "USD1", "TUSD", "BUSD")  # in order of preference for valuing
 BUY: Final = Side.BUY
 BOTH: Final = Bucket.BOTH
 LONG: Final = Bucket.LONG
@@ -171,7 +173,13 @@ class Filters:
     iceberg_parts_max: int | None = None
 
 
-@value_type()
+NOTHING_LISTED: Final[Mapping[Any, Any]] = MappingProxyType({})
+
+
+# The values from here on are made for every order: final for the type checker and built by hand, as `Order` is.
+
+
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class SymbolFacts:
     """What is known of one symbol on one account.
 
@@ -181,16 +189,39 @@ class SymbolFacts:
     proxy has let through and not yet seen settled; it is this process's own and always fresh.
     """
 
-    price: Fact[Price] | None = None
-    position: Fact[Position] | None = None
-    working: Mapping[Bucket, Sides] = field(default_factory=dict)
+    price: Final[Fact[Price] | None]
+    position: Final[Fact[Position] | None]
+    working: Final[Mapping[Bucket, Sides]]
     # By the venue's own id only: a client id is chosen by a bot, may equal another order's id, and is used again.
-    orders_by_id: Mapping[str, WorkingOrder] = field(default_factory=dict)
-    reserved: Mapping[Bucket, Sides] = field(default_factory=dict)
-    closing: Sides = NO_SIDES  # of one-way mode: what those orders may take off the position, resting and in flight
-    leverage: Fact[Decimal] | None = None  # as set at the venue
-    leverage_max: Decimal | None = None  # the venue's own maximum (leverage brackets)
-    filters: Fact[Filters] | None = None
+    orders_by_id: Final[Mapping[str, WorkingOrder]]
+    reserved: Final[Mapping[Bucket, Sides]]
+    closing: Final[Sides]  # of one-way mode: what those orders may take off the position, resting and in flight
+    leverage: Final[Fact[Decimal] | None]  # as set at the venue
+    leverage_max: Final[Decimal | None]  # the venue's own maximum (leverage brackets)
+    filters: Final[Fact[Filters] | None]
+
+    def __init__(
+        self,
+        *,
+        price: Fact[Price] | None = None,
+        position: Fact[Position] | None = None,
+        working: Mapping[Bucket, Sides] = NOTHING_LISTED,
+        orders_by_id: Mapping[str, WorkingOrder] = NOTHING_LISTED,
+        reserved: Mapping[Bucket, Sides] = NOTHING_LISTED,
+        closing: Sides = NO_SIDES,
+        leverage: Fact[Decimal] | None = None,
+        leverage_max: Decimal | None = None,
+        filters: Fact[Filters] | None = None,
+    ) -> None:
+        self.price = price
+        self.position = position
+        self.working = working
+        self.orders_by_id = orders_by_id
+        self.reserved = reserved
+        self.closing = closing
+        self.leverage = leverage
+        self.leverage_max = leverage_max
+        self.filters = filters
 
     def waiting(self, bucket: Bucket) -> Sides:
         """Working and reserved quantity together, per side."""
@@ -250,13 +281,27 @@ class Losses:
     derisk_factor: Decimal = Decimal(1)  # what the policy's ladder makes of the drawdown
 
 
-@value_type()
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Activity:
     """What this caller has sent lately: orders in the rate window, identical ones in the duplicate window."""
 
-    orders_in_window: int = 0
-    identical_in_window: int = 0
-    client_order_id_in_use: bool = False  # an order with this client id is in flight or its fate unknown
+    orders_in_window: Final[int]
+    identical_in_window: Final[int]
+    client_order_id_in_use: Final[bool]  # an order with this client id is in flight or its fate unknown
+
+    def __init__(
+        self,
+        *,
+        orders_in_window: int = 0,
+        identical_in_window: int = 0,
+        client_order_id_in_use: bool = False,
+    ) -> None:
+        self.orders_in_window = orders_in_window
+        self.identical_in_window = identical_in_window
+        self.client_order_id_in_use = client_order_id_in_use
+
+
+NO_ACTIVITY: Final = Activity()
 
 
 class VarRoom(Protocol):
@@ -274,24 +319,57 @@ class VarRoom(Protocol):
 UNKNOWN_SYMBOL: Final = SymbolFacts()
 
 
-@value_type()
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Facts:
     """Everything a judgement rests on. `now` is aware UTC."""
 
-    now: datetime
-    caller: Caller
-    stop: ess.Stop
-    symbols: Mapping[str, SymbolFacts]
-    risk: Fact[GlobalRisk] | None = None
-    equity: Fact[Decimal] | None = None
-    losses: Fact[Losses] | None = None
-    hedge_mode: Fact[bool] | None = None
-    exposure: Fact[Exposure] | None = None
-    open_positions: Fact[frozenset[tuple[str, Bucket]]] | None = None  # held, or with an opening order waiting
-    sums: Fact[AccountSums] | None = None  # gathered where a limit asks for one of them
-    activity: Activity = Activity()
-    governor: Fact[Directive] | None = None  # gathered where the limits name a governor
-    var: VarRoom | None = None  # gathered where the limits scale by VaR
+    now: Final[datetime]
+    caller: Final[Caller]
+    stop: Final[ess.Stop]
+    symbols: Final[Mapping[str, SymbolFacts]]
+    risk: Final[Fact[GlobalRisk] | None]
+    equity: Final[Fact[Decimal] | None]
+    losses: Final[Fact[Losses] | None]
+    hedge_mode: Final[Fact[bool] | None]
+    exposure: Final[Fact[Exposure] | None]
+    open_positions: Final[Fact[frozenset[tuple[str, Bucket]]] | None]  # held, or with an opening order waiting
+    sums: Final[Fact[AccountSums] | None]  # gathered where a limit asks for one of them
+    activity: Final[Activity]
+    governor: Final[Fact[Directive] | None]  # gathered where the limits name a governor
+    var: Final[VarRoom | None]  # gathered where the limits scale by VaR
+
+    def __init__(
+        self,
+        *,
+        now: datetime,
+        caller: Caller,
+        stop: ess.Stop,
+        symbols: Mapping[str, SymbolFacts],
+        risk: Fact[GlobalRisk] | None = None,
+        equity: Fact[Decimal] | None = None,
+        losses: Fact[Losses] | None = None,
+        hedge_mode: Fact[bool] | None = None,
+        exposure: Fact[Exposure] | None = None,
+        open_positions: Fact[frozenset[tuple[str, Bucket]]] | None = None,
+        sums: Fact[AccountSums] | None = None,
+        activity: Activity = NO_ACTIVITY,
+        governor: Fact[Directive] | None = None,
+        var: VarRoom | None = None,
+    ) -> None:
+        self.now = now
+        self.caller = caller
+        self.stop = stop
+        self.symbols = symbols
+        self.risk = risk
+        self.equity = equity
+        self.losses = losses
+        self.hedge_mode = hedge_mode
+        self.exposure = exposure
+        self.open_positions = open_positions
+        self.sums = sums
+        self.activity = activity
+        self.governor = governor
+        self.var = var
 
     def of(self, symbol: str) -> SymbolFacts:
         """What is known of a symbol; of an unknown one, nothing."""

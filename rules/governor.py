@@ -26,14 +26,14 @@ NORMAL: Final = GovernorLevel.NORMAL
 CAUTIOUS: Final = GovernorLevel.CAUTIOUS
 DEFENSIVE: Final = GovernorLevel.DEFENSIVE
 EMERGENCY: Final = GovernorLevel.EMERGENCY
-LEVELS: Final = (NORMAL, CAUTIOUS, DEFENSIVE, EMERGENCY)  # the strictest last
+LEVELS = (NORMAL, CAUTIOUS, DEFENSIVE, EMERGENCY)  # the strictest last
 UNHARMED: Final = MULTIPLIERS[NORMAL]
 
-OF_SIZE: Final = (
+OF_SIZE = (
     "trade_notional_fraction_max", "trade_stop_loss_fraction_max", "order_notional_max", "order_quantity_max",
     "position_notional_max",
 )
-OF_EXPOSURE: Final = (
+OF_EXPOSURE = (
     "exposure_symbol_max", "exposure_strategy_max", "exposure_account_max", "exposure_exchange_max",
     "exposure_total_max", "exposure_asset_max", "exposure_net_max", "concentration_max",
 )

@@ -138,7 +138,7 @@ class Limits:
 
 
 # What is compared with sums of the whole account that are gathered for these limits alone.
-OF_ACCOUNT_SUMS: Final = (
+OF_ACCOUNT_SUMS = (
     "exposure_asset_max", "exposure_net_max", "concentration_max", "margin_free_min", "liquidation_distance_min",
     "open_orders_max", "open_orders_symbol_max",
 )
@@ -205,7 +205,7 @@ class Layer(NamedTuple):
 
 # --- which of two values is stricter ----------------------------------------------------------
 
-_RISK_SOURCES: Final = (RiskSource.REQUIRED, RiskSource.PROFILE_CHECKS_ONLY, RiskSource.NONE)  # strictest first
+_RISK_SOURCES = (RiskSource.REQUIRED, RiskSource.PROFILE_CHECKS_ONLY, RiskSource.NONE)  # strictest first
 
 
 def _stricter_source(one: RiskSource, other: RiskSource) -> RiskSource:

@@ -15,7 +15,7 @@ from typing import Final
 from rules.case import seconds
 from rules.decision import Breach, Reason
 
-MAPPED_BY_CLIENTS: Final = (
+MAPPED_BY_CLIENTS = (
     "LOT_SIZE",
     "PRICE_FILTER",
     "MAX_POSITION",

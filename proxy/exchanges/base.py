@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from proxy.wire import Params, WireRequest, WireResponse
-from rules import Decision, Instruction, Reason, value_type
+from rules import Decision, Instruction, Reason
 
 
 class Verb(StrEnum):
@@ -44,13 +44,18 @@ class Recognised:
     security: str  # "none" (public), "key" (needs the key), "signed"
 
 
-@value_type()
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Parsed:
     """A request that asks for something to be judged, read once for gate, audit, rewrite and forward."""
 
-    recognised: Recognised
-    instructions: tuple[Instruction, ...]
-    params: Params
+    recognised: Final[Recognised]
+    instructions: Final[tuple[Instruction, ...]]
+    params: Final[Params]
+
+    def __init__(self, *, recognised: Recognised, instructions: tuple[Instruction, ...], params: Params) -> None:
+        self.recognised = recognised
+        self.instructions = instructions
+        self.params = params
 
 
 class AnswerKind(StrEnum):
@@ -61,25 +66,53 @@ class AnswerKind(StrEnum):
     UNKNOWN = "unknown"  # anything else; the reservation stays
 
 
-@value_type()
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class OrderState:
     """What an answer told of one order; `executed` and `remaining` in base units where stated."""
 
-    kind: AnswerKind
-    order_id: str | None = None
-    client_order_id: str | None = None
-    executed: Decimal | None = None
-    remaining: Decimal | None = None
-    finished: bool = False  # no longer working (filled, expired, cancelled)
+    kind: Final[AnswerKind]
+    order_id: Final[str | None]
+    client_order_id: Final[str | None]
+    executed: Final[Decimal | None]
+    remaining: Final[Decimal | None]
+    finished: Final[bool]  # no longer working (filled, expired, cancelled)
+
+    def __init__(
+        self,
+        *,
+        kind: AnswerKind,
+        order_id: str | None = None,
+        client_order_id: str | None = None,
+        executed: Decimal | None = None,
+        remaining: Decimal | None = None,
+        finished: bool = False,
+    ) -> None:
+        self.kind = kind
+        self.order_id = order_id
+        self.client_order_id = client_order_id
+        self.executed = executed
+        self.remaining = remaining
+        self.finished = finished
 
 
-@value_type()
+@dataclass(slots=True, init=False, unsafe_hash=True)
 class Answer:
     """An answer read: one state per instruction, and a pause the venue asked for (seconds)."""
 
-    kind: AnswerKind
-    orders: tuple[OrderState, ...] = ()
-    retry_after_s: int | None = None
+    kind: Final[AnswerKind]
+    orders: Final[tuple[OrderState, ...]]
+    retry_after_s: Final[int | None]
+
+    def __init__(
+        self,
+        *,
+        kind: AnswerKind,
+        orders: tuple[OrderState, ...] = (),
+        retry_after_s: int | None = None,
+    ) -> None:
+        self.kind = kind
+        self.orders = orders
+        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

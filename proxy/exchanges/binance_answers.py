@@ -274,11 +274,11 @@ def _any(instruction: Instruction, report: _Json) -> bool:
 
 # Substrings by which a client maps a message to another exception than the code's own; a
 # sentence that quotes what the bot sent could carry one.
-_TRAPS: Final = (
+_TRAPS = (
     "Price * QTY is zero or less", "LOT_SIZE", "PRICE_FILTER", "MAX_POSITION", "This order type is not possible",
     "PERCENT_PRICE_BY_SIDE", "has no operation privilege",
 )
-_JSON: Final = ((b"Content-Type", b"application/json"),)
+_JSON = ((b"Content-Type", b"application/json"),)
 _RATE_PAUSE_S: Final = 1
 
 _CODE_ORDER: Final = -2010

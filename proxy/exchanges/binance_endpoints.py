@@ -14,7 +14,7 @@ from typing import Final
 from proxy.exchanges.base import Recognised, Verb
 
 # The first segment of the path, and the host that serves it.
-FAMILIES: Final = ("/api", "/sapi", "/fapi", "/dapi", "/papi", "/eapi")
+FAMILIES = ("/api", "/sapi", "/fapi", "/dapi", "/papi", "/eapi")
 
 _LISTED: Final[dict[Verb, tuple[str, ...]]] = {
     Verb.PLACE: (

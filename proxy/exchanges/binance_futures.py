@@ -297,7 +297,7 @@ def _switch(kind: MarginKind, name: str) -> Callable[[Values], tuple[Instruction
 
 # --- the forms ---------------------------------------------------------------------------------
 
-_SIZE: Final = (Sized("quantity", (0,)),)
+_SIZE = (Sized("quantity", (0,)),)
 
 FORMS: Final[dict[str, Form]] = {
     "POST /fapi/v1/order": Form(names(_ORDER_NAMES), _order, _SIZE),

@@ -319,9 +319,9 @@ _WORKING_NAMES: Final = (
     " workingPegOffsetValue"
 )
 
-_SINGLE_SIZES: Final = (Sized("quantity", (0,), ("icebergQty",)), Sized("quoteOrderQty", (0,)))
+_SINGLE_SIZES = (Sized("quantity", (0,), ("icebergQty",)), Sized("quoteOrderQty", (0,)))
 _WORKING_SIZE: Final = Sized("workingQuantity", (0,), ("workingIcebergQty",))
-_PENDING_BOTH: Final = ("pendingAboveIcebergQty", "pendingBelowIcebergQty")
+_PENDING_BOTH = ("pendingAboveIcebergQty", "pendingBelowIcebergQty")
 
 FORMS: Final[dict[str, Form]] = {
     "POST /api/v3/order": Form(names(_SINGLE_NAMES), _order, _SINGLE_SIZES),

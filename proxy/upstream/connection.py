@@ -15,7 +15,7 @@ import socket
 import struct
 import termios
 from collections import deque
-from dataclasses import field
+from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, Protocol, cast
 
@@ -24,25 +24,40 @@ import httptools
 from proxy.errors import UpstreamSilent
 from proxy.upstream.framing import CONNECTION, LENGTH, PASSES, classify, connection_options
 from proxy.upstream.settings import RESPONSE_HEAD_MAX_BYTES, UpstreamSettings
-from proxy.wire import WireResponse
-from rules import value_type
+from proxy.wire import Headers, WireResponse
 
 _LINGER_NONE: Final = struct.pack("ii", 1, 0)  # close by reset: what the kernel still holds is dropped
 _INTERIM_MAX: Final = 8  # 1xx answers before the real one
 _STREAM_BUFFER_BYTES: Final = 256 * 1024
 _STREAM_STALL_S: Final = 30.0  # a reader that takes nothing for so long loses its connection
 _IDLE_CHECK_S: Final = 0.02  # idle for longer: ask the kernel whether the peer has hung up meanwhile
-_BREAK: Final = re.compile(rb"[\r\n\0]")  # `in` on bytes raises and swallows a TypeError first, and costs more than this
+# `in` on bytes raises and swallows a TypeError first, and costs more than this.
+_BREAK: Final = re.compile(rb"[\r\n\0]")
 _PLAIN_OPTIONS: Final = frozenset({b"close", b"keep-alive"})
 
 
-@value_type(kw_only=False)
+@dataclass(slots=True, init=False, eq=False)
 class TimedResponse(WireResponse):
-    """A venue's answer with the moments of its journey, in the event loop's seconds."""
+    """A venue's answer with the moments of its journey, in the event loop's seconds; they do not make it another."""
 
-    sent_at: float = field(default=0.0, compare=False)
-    first_byte_at: float = field(default=0.0, compare=False)
-    completed_at: float = field(default=0.0, compare=False)
+    sent_at: Final[float]
+    first_byte_at: Final[float]
+    completed_at: Final[float]
+
+    def __init__(
+        self,
+        status: int,
+        headers: Headers,
+        body: bytes,
+        reason: bytes = b"",
+        sent_at: float = 0.0,
+        first_byte_at: float = 0.0,
+        completed_at: float = 0.0,
+    ) -> None:
+        WireResponse.__init__(self, status, headers, body, reason)
+        self.sent_at = sent_at
+        self.first_byte_at = first_byte_at
+        self.completed_at = completed_at
 
 
 class StreamedResponse:

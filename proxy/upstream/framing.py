@@ -26,7 +26,7 @@ _HOP_BY_HOP: Final = frozenset(
 )
 # Who the bot is and how it got here is nobody's business upstream; x-risk-* speaks to the gate only.
 _NOT_FORWARDED: Final = frozenset({b"host", b"forwarded", b"via", b"expect", b"x-real-ip"})
-_NOT_FORWARDED_PREFIXES: Final = (b"proxy-", b"x-forwarded-", b"x-risk-")
+_NOT_FORWARDED_PREFIXES = (b"proxy-", b"x-forwarded-", b"x-risk-")
 
 # Methods whose empty body a server may want to see declared.
 _DECLARES_EMPTY_BODY: Final = frozenset({"POST", "PUT", "PATCH"})

@@ -18,7 +18,7 @@ NOT_BOUND: Final = {
     RiskSource.PROFILE_CHECKS_ONLY: ("not consulted: profile checks only", None),
     RiskSource.NONE: ("not consulted: no global risk signal here", None),
 }
-UNKNOWN: Final = ("unknown, and the order only reduces", None)
+UNKNOWN: Final[tuple[object, object]] = ("unknown, and the order only reduces", None)
 REQUIRED: Final = RiskSource.REQUIRED
 WARNING: Final = RiskLevel.WARNING
 CRITICAL: Final = RiskLevel.CRITICAL
