@@ -193,6 +193,7 @@ def _used(
     assert equity is not None
     kinds: tuple[tuple[str, Decimal | None, datetime, Callable[[Decimal], Measure]], ...] = (
         ("day", limits.loss_daily_max, marks.day_from, lambda limit: daily_loss(losses, equity)),  # noqa: ARG005 - one of three alike
+        ("day_money", limits.loss_daily_money_max, marks.day_from, lambda limit: daily_loss(losses, equity)),  # noqa: ARG005 - as above
         ("week", limits.loss_weekly_max, marks.week_from, lambda limit: weekly_loss(losses, equity)),  # noqa: ARG005 - as above
         ("drawdown", limits.drawdown_max, marks.high.at, lambda limit: drawdown_loss(losses, equity, limit)),
     )
@@ -203,6 +204,10 @@ def _used(
             measure = measured(limit)
         except FactMissing:
             continue  # not known, so new exposure is blocked: there is nothing to act upon
+        if window == "day_money":
+            if measure.base <= 0:
+                continue  # nothing of which money could be a share; the day's limit counts that as all lost
+            limit /= measure.base
         step = Step.CALM
         if window == "day" and measure.share >= emergency:
             step = Step.EMERGENCY

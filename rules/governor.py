@@ -6,18 +6,17 @@ loosens anything, and what it does not know it takes for the worst.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Context, Decimal, localcontext
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from rules import losses as measures
 from rules.case import span
 from rules.directive import MULTIPLIERS, Cause, Directive, Governing, GovernorAct, GovernorLevel, Multipliers
 from rules.facts import FactMissing, Facts, GlobalRisk, Losses, RiskLevel
-from rules.limits import Limits
+from rules.limits import BySymbol, Limits, asks_for_sums
 
 ONE: Final = Decimal(1)
 EXACT: Final = Context(prec=120)  # as the gate's: limits are multiplied without rounding, whoever asks
@@ -153,8 +152,14 @@ def governed(limits: Limits, multipliers: Multipliers) -> Limits:
             # No venue knows a leverage below 1: under it, nothing could be sent at all.
             lowest = min(ONE, limits.leverage_max) if multipliers.leverage else Decimal(0)
             changed["leverage_max"] = max(limits.leverage_max * multipliers.leverage, lowest)
-        by_symbol = {symbol: governed(own, multipliers) for symbol, own in limits.by_symbol.items()}
-    return replace(limits, **changed, by_symbol=MappingProxyType(by_symbol))  # type: ignore[arg-type]
+    return replace(limits, **changed, by_symbol=_of_symbols(limits, multipliers))  # type: ignore[arg-type]
+
+
+def _of_symbols(limits: Limits, multipliers: Multipliers) -> Mapping[str, Limits]:
+    """Of thousands of symbols few are traded: each is worked out when an order asks."""
+    own = limits.by_symbol
+    asks = own.asks_for_sums if isinstance(own, BySymbol) else asks_for_sums(limits)
+    return BySymbol(own, lambda symbol: governed(own[symbol], multipliers), asks_for_sums=asks)
 
 
 def in_force(limits: Limits, facts: Facts) -> Limits:

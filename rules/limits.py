@@ -476,7 +476,7 @@ def _complete_governor(stated: dict[str, Any], source: RiskSource) -> None:
     governor: Governing | None = stated.get("governor")
     if governor is not None:
         stated["governor"] = governor._replace(
-            loss_daily_max=stated["loss_daily_max"], signal_counts=source is RiskSource.REQUIRED
+            loss_daily_max=stated.get("loss_daily_max", Decimal(1)), signal_counts=source is RiskSource.REQUIRED
         )
 
 

@@ -275,3 +275,16 @@ def test_a_preset_needs_its_capital():
     """Nothing is assumed about a contract."""
     with pytest.raises(ValueError, match="initial_capital"):
         LossPolicy.model_validate({"preset": "ftmo_2_step"})
+
+
+async def test_a_limit_in_money_is_acted_upon_too(tmp_path):
+    """A warning at four fifths of 100, REDUCE_ONLY at 100 exactly, by a window of its own."""
+    watched = Watched(tmp_path)
+    await watched.open(loss_daily_money_max="100")
+    assert await watched.at("10000", 0) is EssLevel.CLEAR
+    assert await watched.at("9920", 5) is EssLevel.CLEAR
+    (used,) = [one for one in watched.watch.used("main") if one.window == "day_money"]
+    assert (used.step, used.shown["floor"], used.shown["distance"]) == (Step.WARNING, "9900.00", "20.00")
+    assert await watched.at("9900", 10) is EssLevel.REDUCE_ONLY
+    assert "day_money loss of 100.00" in watched.latch.stop_of("account:main").reason
+    await watched.close()

@@ -353,3 +353,18 @@ def test_a_ladder_without_a_governor_is_warned_of():
     ladder = {"losses": {"ladder": [{"drawdown": "5%", "factor": "0.5"}]}}
     assert [text for text in warnings(policy(**ladder)) if "ladder" in text]
     assert not [text for text in warnings(policy(**ladder, governor={"enabled": True})) if "ladder" in text]
+
+
+def test_limits_of_symbols_are_worked_out_when_they_are_asked_for():
+    """Of thousands of symbols one is traded: governing costs that one alone, and each only once."""
+    written = policy(governor={"enabled": True}, by_symbol={
+        f"S{number}USDT": {"size": {"order_notional_max": "100"}} for number in range(2000)
+    })  # fmt: skip
+    limits = effective(written, revision=1, account="main", strategy="grid", now=NOW)
+    cautious = governed(limits, MULTIPLIERS[CAUTIOUS])
+
+    assert limits.by_symbol._kept == cautious.by_symbol._kept == {}
+    assert cautious.of("S7USDT").order_notional_max == 75
+    assert cautious.of("S7USDT") is cautious.of("S7USDT")
+    assert len(cautious.by_symbol) == 2000
+    assert limits.by_symbol._kept.keys() == {"S7USDT"}
