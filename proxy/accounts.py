@@ -23,6 +23,7 @@ from proxy.stores.policies import Policies
 from rules import (
     Bucket,
     Caller,
+    Directive,
     Fact,
     FactMissing,
     Facts,
@@ -126,6 +127,11 @@ class Accounts:
         now = self._clock.now()
         limits = self._limits(name, NOBODY, now)
         return tuple(self._uses(name, self._facts(name, NOBODY, now, limits), limits))
+
+    def directive(self, name: str, strategy: str, limits: Limits) -> Directive | None:
+        """What the safety governor makes of an account under these limits; None where it is not governed."""
+        governor = self._facts(name, strategy, self._clock.now(), limits).governor
+        return None if governor is None else governor.value
 
     def headroom(self, caller: Caller, order: Order) -> dict[str, Any]:
         """How large the order could be now, by every rule, and the rule that binds."""

@@ -33,7 +33,7 @@ from rules.facts import (
     WorkingOrder,
 )
 from rules.gate import evaluate
-from rules.governor import govern, governed, in_force, sources_governed
+from rules.governor import GOVERNED, govern, governed, in_force, sources_governed
 from rules.growth import maintenance_of, rests
 from rules.headroom import Headroom, RuleHeadroom, headroom
 from rules.limits import (
@@ -84,6 +84,6 @@ __all__ = [
     "AccountSums", "Bracket", "asks_for_sums", "maintenance_of", "rests",
     "Headroom", "RuleHeadroom", "headroom", "Level", "SymbolUse", "Use", "utilisation",
     "Cause", "Directive", "Governing", "GovernorAct", "GovernorLevel", "Multipliers", "VarRoom", "govern", "governed",
-    "in_force", "sources_governed",
+    "GOVERNED", "in_force", "sources_governed",
     "BySymbol", "PolicyGap", "Tried", "effective", "effective_with_sources", "looser", "no_looser",
 ]

@@ -36,6 +36,7 @@ OF_EXPOSURE = (
     "exposure_symbol_max", "exposure_strategy_max", "exposure_account_max", "exposure_exchange_max",
     "exposure_total_max", "exposure_asset_max", "exposure_net_max", "concentration_max",
 )
+GOVERNED = ("leverage_max", *OF_SIZE, *OF_EXPOSURE)
 
 
 class _Finding(NamedTuple):
@@ -169,16 +170,14 @@ def in_force(limits: Limits, facts: Facts) -> Limits:
     return governed(limits, facts.governor.value.multipliers)
 
 
-def sources_governed(limits: Limits, directive: Directive) -> dict[str, str]:
-    """Which limits the directive tightens, each with the words that name it as their source."""
-    tighter = governed(limits, directive.multipliers)
-    names = (*OF_SIZE, *OF_EXPOSURE, "leverage_max")
-    word = f"safety governor {directive.words}"
-    found = {name: word for name in names if getattr(tighter, name) != getattr(limits, name)}
-    for symbol, own in limits.by_symbol.items():
-        found |= {
-            f"by_symbol.{symbol}.{name}": word
-            for name in names
-            if getattr(tighter.of(symbol), name) != getattr(own, name)
-        }
+def sources_governed(limits: Limits, directive: Directive, symbol: str = "") -> dict[str, str]:
+    """Which limits of an account and of one symbol the directive tightens, each with the words that name its source."""
+    found: dict[str, str] = {}
+    places = [("", limits)]
+    if symbol in limits.by_symbol:
+        places.append((f"by_symbol.{symbol}.", limits.of(symbol)))
+    for prefix, own in places:
+        tighter = governed(own, directive.multipliers)
+        names = [name for name in GOVERNED if getattr(tighter, name) != getattr(own, name)]
+        found |= {f"{prefix}{name}": f"safety governor {directive.words}" for name in names}
     return found

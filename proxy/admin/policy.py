@@ -23,11 +23,20 @@ from proxy.admin.parts import AdminParts
 from proxy.admin.policy_changes import Make, PolicyChanges, Wanted, differences, if_match, shown, trace_of
 from proxy.audit import admin_record
 from proxy.errors import AuditError, PolicyInvalid, ProfileNotFound, ProxyError
+from proxy.governor import told as shown_directive
 from proxy.loosening import loosened
 from proxy.stores.base import StoredPolicy, merged, validated
 from proxy.stores.changes import document
 from proxy.stores.policies import risk_config
-from rules import Limits, PolicyGap, effective_with_sources
+from rules import (
+    Directive,
+    Governing,
+    Limits,
+    PolicyGap,
+    effective_with_sources,
+    governed,
+    sources_governed,
+)
 from rules.limits import TIGHTER
 from rules.profile import GlobalPolicy, warnings
 
@@ -221,6 +230,10 @@ class PolicyRoutes:
             )
         except PolicyGap as error:
             raise Problem(404, str(error)) from None
+        directive = self._directive(account, strategy, limits)
+        if directive is not None:
+            sources = {**sources, **sources_governed(limits, directive, symbol)}
+            limits = governed(limits, directive.multipliers)
         own = limits.of(symbol)
         found = []
         for name in TIGHTER:
@@ -231,12 +244,23 @@ class PolicyRoutes:
             "account": account, "strategy": strategy, "symbol": symbol, "revision": stored.revision
         }
         told |= {"profile": limits.profile, "capital_profile": limits.capital_profile, "limits_off": limits.limits_off}
+        told["governor"] = None if directive is None else shown_directive(directive)
         return answer(told | {"at": now, "limits": found})
+
+    def _directive(self, account: str, strategy: str, limits: Limits) -> Directive | None:
+        """The safety governor's word, of an account that this proxy trades on and a policy that switches it on."""
+        views = self._parts.account_views
+        if views is None or limits.governor is None or account not in self._parts.accounts:
+            return None
+        return views.directive(account, strategy, limits)
 
 
 def _limit(limits: Limits, name: str, source: str) -> dict[str, object]:
     """One limit: its value, where it comes from, and what is said of it beside the value."""
-    told: dict[str, object] = {"limit": name, "value": getattr(limits, name), "source": source}
+    value = getattr(limits, name)
+    if isinstance(value, Governing):
+        value = value._asdict()
+    told: dict[str, object] = {"limit": name, "value": value, "source": source}
     if name in limits.warn_at:
         told["warn_at"] = limits.warn_at[name]
     if name in limits.never_scaled:

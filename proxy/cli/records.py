@@ -17,7 +17,7 @@ from proxy.clock import SystemClock
 from proxy.errors import AuditError, StoreError
 from proxy.stores import SQLITE_NAME, open_store
 from proxy.stores.base import StoredPolicy
-from rules import RULEBOOK, PolicyGap, effective_with_sources
+from rules import GOVERNED, RULEBOOK, PolicyGap, effective_with_sources
 
 AUDIT_NAME = "audit"
 RULE_HEAD = ("outcome", "rule", "observed", "limit", "set by")
@@ -144,8 +144,11 @@ def _sources(directory: Path, record: dict[str, Any]) -> dict[str, str]:
     except (StoreError, PolicyGap, ValueError):
         return {}  # the record is what was asked for; where its limits come from is beside it
     symbol = orders[0].get("symbol")
+    governor = record.get("governor") or {}
+    tightened = f" x safety governor {governor['level']}" if governor.get("directive") == "MODIFY" else ""
     return {
-        rule.name: layers.get(f"by_symbol.{symbol}.{rule.limit}") or layers.get(rule.limit, "")
+        rule.name: (layers.get(f"by_symbol.{symbol}.{rule.limit}") or layers.get(rule.limit, ""))
+        + (tightened if rule.limit in GOVERNED else "")
         for rule in RULEBOOK
         if rule.limit is not None
     }

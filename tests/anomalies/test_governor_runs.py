@@ -9,9 +9,11 @@ from decimal import Decimal
 
 import orjson
 import pytest
+from typer.testing import CliRunner
 
 from proxy import audit as audit_module
 from proxy import logs
+from proxy.cli.main import app
 from proxy.feeds.income import WalletFeed
 from rules import Market, Side
 from tests.runs import Run, open_run
@@ -33,6 +35,13 @@ async def lose(run: Run, account: str, amount: str, level: str) -> None:
     await run.until(holds, f"{level}: {run.app.governor.report(account)}", 30.0)
 
 
+def explain(run: Run, decision_id: str) -> str:
+    """What the command line says of a decision."""
+    told = CliRunner().invoke(app, ["decisions", "show", decision_id, "--data-dir", str(run.folder / "data")])
+    assert told.exit_code == 0, told.output
+    return told.output
+
+
 async def test_the_governor_slows_an_account_down_before_its_limit(tmp_path):
     """1.4 % of a 2 % limit lost: three quarters of the order cap are left, scaled where allowed; 2 % block."""
     async with open_run(tmp_path, wallet=D(10_000), scaling="to_limit", more_policy=GOVERNED) as run:
@@ -52,6 +61,14 @@ async def test_the_governor_slows_an_account_down_before_its_limit(tmp_path):
             "GET", "/admin/v1/headroom?account=desk&symbol=BTCUSDT&side=buy&strategy=grid&type=limit&price=59000"
         )
         assert D(room.json["quantity"]) == D("0.005")
+        asked = "/api/v2/policy/effective?account=desk&strategy=grid&symbol=BTCUSDT"
+        effective = (await run.admin.call("GET", asked)).json
+        found = {one["limit"]: one for one in effective["limits"]}
+        assert (D(found["order_notional_max"]["value"]), effective["governor"]["level"]) == (300, "CAUTIOUS")
+        assert found["order_notional_max"]["source"] == "safety governor MODIFY CAUTIOUS"
+        assert found["governor"]["source"] == "defaults"
+        explained = await asyncio.to_thread(explain, run, scaled.headers["x-risk-decision-id"])
+        assert "defaults x safety governor CAUTIOUS" in explained
         metrics = (await run.admin.call("GET", "/metrics")).body.decode()
         assert 'riskgate_governor_level{account="desk"} 1.0' in metrics
 
@@ -73,14 +90,14 @@ async def test_scaling_by_var_sends_what_the_account_may_still_risk(tmp_path):
     async with open_run(
         tmp_path, wallet=D(10_000), scaling="by_var", more_policy="risk_limits: {var_95_max: '1%'}\n"
     ) as run:
-        bot, app = run.bot("desk"), run.app
+        bot, gate = run.bot("desk"), run.app
         asked = {"symbol": "ETHUSDT", "quantity": "2", "price": "2990"}
         first = await bot.order(**asked)
         assert (first.status, b"value_at_risk" in first.body) == (403, True)
 
         def room() -> Decimal | None:
-            stored, place = app.policies.last_known, (Market.LINEAR, "ETHUSDT")
-            found = app.risk.by_var.room("desk", "binance", [place], stored.policy.risk_limits, app.clock.now())
+            stored, place = gate.policies.last_known, (Market.LINEAR, "ETHUSDT")
+            found = gate.risk.by_var.room("desk", "binance", [place], stored.policy.risk_limits, gate.clock.now())
             return found.largest_quantity(*place, Side.BUY, D(2))
 
         await run.until(lambda: room() is not None, "candles", 20.0)

@@ -21,6 +21,7 @@ from rules import (
     Fact,
     Filters,
     GlobalRisk,
+    Governing,
     LeverageChange,
     Limits,
     Losses,
@@ -135,6 +136,56 @@ def test_sums_of_the_account_are_gathered_only_for_limits_that_need_them(gather)
         assert gather.facts(CALLER, [order()], NOW, limits).sums.value.assets["BTC"] == 100000
     stranger = Caller(account="nobody", exchange="binance", strategy="", bot="b")
     assert gather.facts(stranger, [order()], NOW, with_one).sums is None
+
+
+class Asked(Feeds):
+    """A governor and VaR that keep what they were asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple] = []
+
+    def governing(self, *_: object) -> Stop:
+        """No stop, of an account."""
+        return CLEAR
+
+    def directive(self, *asked: object) -> str:
+        """A word."""
+        self.calls.append(asked)
+        return "word"
+
+    def room(self, *asked: object) -> str:
+        """Room."""
+        self.calls.append(asked)
+        return "room"
+
+
+GOVERNING = Governing(
+    loss_daily_max=D(1), cautious_at=D(1), emergency_at=D(2), streak_cautious=5, streak_block=8,
+    streak_cooldown_s=D(1), signal_counts=True,
+)  # fmt: skip
+
+
+def test_governor_and_var_are_asked_only_where_the_limits_want_them(book):
+    """Each by its own limit, with the facts of this very request; nobody asks otherwise."""
+    clock, asked = ManualClock(NOW), Asked()
+    gather = Gather(
+        book, Reservations(book, clock), asked, asked, clock=clock, losses=asked, governor=asked, var=asked.room
+    )
+    for limits in (None, limited()):
+        facts = gather.facts(CALLER, [order()], NOW, limits)
+        assert (facts.governor, facts.var, asked.calls) == (None, None, [])
+
+    governed = limited(governor=GOVERNING)
+    facts = gather.facts(CALLER, [order()], NOW, governed)
+    assert (facts.governor, facts.var) == ("word", None)
+    assert asked.calls == [("main", governed, facts.losses, facts.equity, facts.risk, NOW)]
+    assert gather.account(CALLER, NOW, governed).governor == "word"
+    assert gather.account(CALLER, NOW).governor is None
+
+    asked.calls.clear()
+    facts = gather.facts(CALLER, [order(), order("ETHUSDT")], NOW, limited(scaling_by_var=True))
+    assert (facts.governor, facts.var) == (None, "room")
+    assert asked.calls == [("main", "binance", [(Market.LINEAR, "BTCUSDT"), (Market.LINEAR, "ETHUSDT")], NOW)]
 
 
 def test_orders_on_their_way_are_open_orders_until_they_are_listed(book):

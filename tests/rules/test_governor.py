@@ -256,8 +256,9 @@ def test_headroom_and_use_are_of_the_governed_limits():
 def test_sources_name_the_governor():
     """Whoever asks which layer set a limit is told when the governor did."""
     limits = given.limits(order_notional_max="100", by_symbol={"A": given.limits(order_notional_max="50")})
-    found = sources_governed(limits, directive(equity="9650"))
+    found = sources_governed(limits, directive(equity="9650"), "A")
 
+    assert sources_governed(limits, directive(equity="9650"), "B").keys() == {"order_notional_max"}
     assert found == dict.fromkeys(
         ("order_notional_max", "by_symbol.A.order_notional_max"), "safety governor MODIFY CAUTIOUS"
     )
