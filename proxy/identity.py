@@ -80,6 +80,11 @@ class Identities:
         # should the wall clock be set back, nothing as old as what has been forgotten since.
         self._floor_ms = clock.now_ms() - 1
 
+    @property
+    def bots(self) -> tuple[Bot, ...]:
+        """Every bot there is, as configured."""
+        return tuple(self._by_key.values())
+
     def of(self, key: str | None) -> Bot:
         """The bot that a key names. Raises CallerUnknown."""
         bot = self._by_key.get(key or "")

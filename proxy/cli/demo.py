@@ -360,7 +360,7 @@ async def _run(binds: Binds, folder: Path, *, once: bool) -> Exit:
             right = await _six_steps(exchange, app, keys)
             if not once:
                 _leave_credentials(folder, keys.bot, app, exchange_url)
-                _show_next(folder, app, exchange_url)
+                _show_next(folder, app, exchange_url, await _log_in_link(app))
                 await _until_told()
                 say(f"stopped; the record, the stop and the keys of this demo are left in {folder}")
         finally:
@@ -435,12 +435,21 @@ def command_name() -> str:
     return f"{shlex.quote(sys.executable)} -P -m proxy"
 
 
-def _show_next(folder: Path, app: App, exchange_url: str) -> None:
+async def _log_in_link(app: App) -> str:
+    """Where a browser is logged in without typing the token: once, within ten minutes."""
+    token = app.settings.admin_token_path.read_text("utf-8").strip()
+    async with aiohttp.ClientSession(trust_env=False) as session:
+        _, found = await Admin(session, app.admin_url, token).post("/admin/v1/login-links")
+    return f"{app.admin_url}{found['path']}"
+
+
+def _show_next(folder: Path, app: App, exchange_url: str, console: str) -> None:
     command = command_name()
     token_file = app.settings.admin_token_path
     options = f"--admin-url {app.admin_url} --token-file {token_file}"
     say()
     for line in (
+        f"console   {console}  (logs one browser in, once; later with the token)",
         f"proxy     {app.proxy_url}",
         f"admin     {app.admin_url}  (token in {token_file})",
         f"exchange  {exchange_url}  (simulated)",
