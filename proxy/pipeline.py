@@ -672,6 +672,8 @@ def _orders_of(
     instructions: Sequence[Instruction], quantities: Sequence[Decimal | None]
 ) -> tuple[list[Order], list[Decimal | None]]:
     """The orders among the instructions, with the quantities decided for them."""
+    if len(instructions) == 1 and isinstance(only := instructions[0], Order):
+        return [only], [quantities[0]]
     pairs = [
         (instruction, quantity)
         for instruction, quantity in zip(instructions, quantities, strict=True)

@@ -18,6 +18,7 @@ from proxy.errors import OrderNotUnderstood, RequestTooLarge
 from proxy.number_text import NumberText as NumberText
 
 TARGET_BYTES_MAX: Final = 8 * 1024
+TARGET_KEPT_BYTES_MAX: Final = 64
 BODY_BYTES_MAX: Final = 64 * 1024
 VALUE_BYTES_MAX: Final = 16 * 1024
 PARAMS_MAX: Final = 60
@@ -163,6 +164,17 @@ def check_head(request: WireRequest) -> None:
 
 
 def _check_target(target: bytes) -> None:
+    if len(target) > TARGET_KEPT_BYTES_MAX or not _is_plain(target):
+        _check_target_at_length(target)
+
+
+@lru_cache(maxsize=512)
+def _is_plain(target: bytes) -> bool:
+    """Whether a short target is nothing but a path. Orders repeat theirs, so it is kept."""
+    return _PATH.fullmatch(target) is not None
+
+
+def _check_target_at_length(target: bytes) -> None:
     if len(target) > TARGET_BYTES_MAX:
         raise RequestTooLarge(f"the target has {len(target)} bytes, at most {TARGET_BYTES_MAX} are read")
     path, _, query = target.partition(b"?")

@@ -31,6 +31,7 @@ _INTERIM_MAX: Final = 8  # 1xx answers before the real one
 _STREAM_BUFFER_BYTES: Final = 256 * 1024
 _STREAM_STALL_S: Final = 30.0  # a reader that takes nothing for so long loses its connection
 _IDLE_CHECK_S: Final = 0.02  # idle for longer: ask the kernel whether the peer has hung up meanwhile
+_NEWS: Final = select.POLLIN | select.POLLERR | select.POLLHUP | getattr(select, "POLLRDHUP", 0)
 # `in` on bytes raises and swallows a TypeError first, and costs more than this.
 _BREAK: Final = re.compile(rb"[\r\n\0]")
 _PLAIN_OPTIONS: Final = frozenset({b"close", b"keep-alive"})
@@ -201,6 +202,7 @@ class Connection(asyncio.Protocol):
         "_options",
         "_parser",
         "_paused",
+        "_poll",
         "_raw",
         "_reason",
         "_received_head",
@@ -257,6 +259,7 @@ class Connection(asyncio.Protocol):
         self.label = label
         self._raw: asyncio.Transport | None = None
         self._transport: asyncio.Transport | None = None
+        self._poll: select.poll | None = None  # of the socket, which is its own as long as it is open
         self._busy = False
         self._closing = False
         self._timer: asyncio.TimerHandle | None = None
@@ -442,10 +445,7 @@ class Connection(asyncio.Protocol):
         self._received_head += len(name) + len(value) + 4
         if self._received_head > RESPONSE_HEAD_MAX_BYTES:
             raise _Unusable(f"answer head over {RESPONSE_HEAD_MAX_BYTES} bytes")
-        value = value.rstrip(b" \t")
-        if _BREAK.search(value) is not None:
-            raise _Unusable("folded header")
-        self._headers.append((name, value))
+        self._headers.append((name, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """The head is known: decide the framing, and hand it out if the body is streamed."""
@@ -453,6 +453,8 @@ class Connection(asyncio.Protocol):
         status = parser.get_status_code()
         if parser.get_http_version() not in ("1.1", "1.0"):
             raise _Unusable("not HTTP/1.1")
+        if _BREAK.search(b"".join([value for _, value in self._headers])) is not None:
+            raise _Unusable("folded header")
         if status < 200:
             self._interim += 1
             if status == 101 or status < 100 or self._interim > _INTERIM_MAX:
@@ -625,12 +627,11 @@ class Connection(asyncio.Protocol):
         """Whether data or the peer's goodbye wait in the kernel, not yet seen by the event loop."""
         if self._raw is None:
             return True
-        poll = select.poll()
         try:
-            poll.register(
-                self._raw.get_extra_info("socket").fileno(),
-                select.POLLIN | select.POLLERR | select.POLLHUP | getattr(select, "POLLRDHUP", 0),
-            )
+            poll = self._poll
+            if poll is None:
+                poll = self._poll = select.poll()
+                poll.register(self._raw.get_extra_info("socket").fileno(), _NEWS)
             return bool(poll.poll(0))
         except (OSError, ValueError):
             return True

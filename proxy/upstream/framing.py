@@ -142,20 +142,23 @@ def request_bytes(request: WireRequest, host: bytes) -> bytes:
 
     Raises OrderNotUnderstood for what would not be read as exactly this one request.
     """
-    method, target, body = _method(request.method), _target(request.target), request.body
-    key = (request.headers, host, len(body), method)
-    block = _blocks.get(key)
-    if block is None:
+    method, target, body, headers = _method(request.method), _target(request.target), request.body, request.headers
+    key = (id(headers), host, len(body), method)
+    kept = _blocks.get(key)
+    if kept is not None:
+        block = kept[1]
+    else:
         block = _header_block(request, host)
         if len(block) <= _BLOCK_KEPT_BYTES_MAX:
             if len(_blocks) >= _BLOCKS_KEPT:
                 del _blocks[next(iter(_blocks))]
-            _blocks[key] = block
+            _blocks[key] = headers, block
     return b"%b %b HTTP/1.1\r\n%b%b" % (method, target, block, body)
 
 
-# Header blocks as they were written: a bot's are the same from order to order but for the length.
-_blocks: dict[tuple[Headers, bytes, int, bytes], bytes] = {}
+# Header blocks as they were written: a bot's are the same from order to order but for the length, and the very same
+# object (`proxy.front`). Known by identity, as to hash a head costs more; kept with it, so that no other one has it.
+_blocks: Final[dict[tuple[int, bytes, int, bytes], tuple[Headers, bytes]]] = {}
 
 
 def _header_block(request: WireRequest, host: bytes) -> bytes:
