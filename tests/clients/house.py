@@ -6,8 +6,7 @@ The first line on stdout is JSON: addresses, keys, the admin token. A control li
 tests make the exchange misbehave and read what arrived where. It ends when stdin does, so that
 it never outlives the tests.
 
-ccxt reads /sapi and /dapi when it loads its markets; the simulated exchange has neither, so a few
-fixed answers stand in for them.
+ccxt reads /dapi when it loads its markets; the simulated exchange has none, so a fixed answer stands in.
 """
 
 from __future__ import annotations
@@ -82,7 +81,8 @@ def settings_of(folder: Path, exchange_url: str, other_url: str, bind: str, tls:
             "data_dir": str(folder / "data"),
             "policy_file": str(folder / "policy.yaml"),
             "upstream": {
-                **dict.fromkeys(FAMILIES, other_url), "api": exchange_url, "fapi": exchange_url,
+                **dict.fromkeys(FAMILIES, other_url),
+                **dict.fromkeys(("api", "fapi", "sapi"), exchange_url),
                 "total_timeout": TOTAL_TIMEOUT, "connect_timeout": "1s",
             },
             "audit": {"sync": "process"},
@@ -166,10 +166,6 @@ class House:
                 web.get("/control/arrived", self._arrived),
                 web.get("/control/sent", self._sent),
                 web.get("/dapi/v1/exchangeInfo", _no_symbols),
-                web.get("/sapi/v1/capital/config/getall", _empty_list),
-                web.get("/sapi/v1/margin/allPairs", _empty_list),
-                web.get("/sapi/v1/margin/isolated/allPairs", _empty_list),
-                web.get("/sapi/v1/margin/allAssets", _empty_list),
             ]
         )
         self._runner = web.AppRunner(control, access_log=None, shutdown_timeout=0.5)
@@ -213,13 +209,6 @@ def _told(one: Received) -> dict[str, object]:
         "status": one.status,
         "code": one.code,
     }
-
-
-async def _empty_list(request: web.Request) -> web.Response:
-    """A list of nothing, to whoever comes with a key the exchange has issued."""
-    if request.headers.get("X-MBX-APIKEY") not in (DIRECT.key, DESK.key):
-        return web.json_response({"code": -2015, "msg": "Invalid API-key, IP, or permissions for action."}, status=401)
-    return web.json_response([])
 
 
 async def _no_symbols(request: web.Request) -> web.Response:

@@ -37,6 +37,7 @@ class Next:
         self.clock = house.clock
         self.book = Book(places)
         self.reservations = Reservations(self.book, house.clock)
+        house.audit.flush()  # as an orderly end does; what a kill leaves unwritten is reserved again, and looked up
         self.recalled = recall(house.audit_dir, self.reservations, accounts, house.clock)
 
     def reserved(self, account="desk"):
