@@ -140,12 +140,7 @@ class App:
     async def _start(self) -> None:
         settings, stack = self.settings, self._stack
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._logs = logs.configure(
-            clock=self.clock,
-            level=settings.log.level,
-            form=settings.log.format,
-            risk_guard_events=settings.log.risk_guard_events,
-        )
+        self._logs = self._configured_logs()
         stack.callback(self._logs.close)
         self._loop_watch = LoopWatch(asyncio.get_running_loop(), self.clock)
         self._loop_watch.start()
@@ -205,6 +200,12 @@ class App:
         await self._heed_kill_switch()
         await self._start_proxy(self._pipeline(gather))
         stack.callback(calm_collector())
+
+    def _configured_logs(self) -> logs.Logs:
+        stated = self.settings.log
+        return logs.configure(
+            clock=self.clock, level=stated.level, form=stated.format, risk_guard_events=stated.risk_guard_events
+        )
 
     # -- policy -----------------------------------------------------------------------------------
 
@@ -305,11 +306,7 @@ class App:
             self.ledger, self.policies, self.latch, self.audit, self.metrics, self.clock, lambda: self.accounts
         )
         self.tasks.spawn(self.losses.watch(), name="losses.watch")
-        self.governor = Governor(
-            self.policies, self.clock, self.metrics, accounts=lambda: self.accounts, equity=self.book,
-            losses=day_start, risk=self.risk_signal,
-        )  # fmt: skip
-        self.tasks.spawn(self.governor.watch(), name="governor.watch")
+        self._start_governor()
         if self.risk_signal is not None:
             engine = None if self.risk is None else self.risk.engine
             self.metrics.registry.register(RiskMetrics(self.risk_signal, engine, self.clock))
@@ -320,6 +317,14 @@ class App:
             self.book, self.reservations, self.risk_signal, self.latch, clock=self.clock, losses=day_start,
             governor=self.governor, var=self._room,
         )  # fmt: skip
+
+    def _start_governor(self) -> None:
+        """What makes of losses and signal how careful an account has to be."""
+        self.governor = Governor(
+            self.policies, self.clock, self.metrics, accounts=lambda: self.accounts, equity=self.book,
+            losses=self.ledger, risk=self.risk_signal,
+        )  # fmt: skip
+        self.tasks.spawn(self.governor.watch(), name="governor.watch")
 
     def _room(
         self, account: str, exchange: str, asked: Sequence[tuple[Market, str]], now: datetime
