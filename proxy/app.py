@@ -20,6 +20,7 @@ from aiohttp import web
 
 from proxy import __version__, logs
 from proxy.accounts import Accounts
+from proxy.actions import Actions, desks_of
 from proxy.admin import AdminParts, build_admin, load_or_create_token
 from proxy.audit import Audit, admin_record
 from proxy.book import AccountPlace, Book
@@ -113,6 +114,7 @@ class App:
         self._loop_watch: LoopWatch
         self.ledger: Ledger
         self.losses: LossWatch
+        self.actions: Actions
         self.governor: Governor
         self.scopes: Scopes
         self.recovery: Recovery
@@ -171,6 +173,7 @@ class App:
         self._start_stopping()
         await self.upstream.start()
         stack.push_async_callback(self.upstream.close)
+        self._start_actions(gather)
         self.account_views = Accounts(
             book=self.book,
             reservations=self.reservations,
@@ -502,6 +505,28 @@ class App:
         markets = {place.name: place.markets for place in self.book.accounts}
         self.recovery = Recovery(self.latch, self.feeds, self.reservations, markets, self.clock)
         self.tasks.spawn(self.recovery.watch(), name="ess.recovery")
+
+    def _start_actions(self, gather: Gather) -> None:
+        """What the proxy does itself after a trip, and what an earlier process left of that."""
+        desks = desks_of(
+            self.accounts,
+            {place.name: place.markets for place in self.book.accounts},
+            feeds=self.feeds,
+            book=self.book,
+            exchange=EXCHANGES[0],
+            gather=gather,
+            reservations=self.reservations,
+            audit=self.audit,
+            latch=self.latch,
+            upstream=self.upstream,
+            clock=self.clock,
+        )
+        tasks = Tasks()
+        self._stack.push_async_callback(tasks.close)
+        self.actions = Actions(
+            desks, latch=self.latch, audit=self.audit, clock=self.clock, tasks=tasks, accounts=self.accounts
+        )
+        self.actions.recall(self.settings.audit_dir)
 
     def _symbols_listed(self) -> set[str]:
         """Every symbol that the venues of the accounts list, as far as that has been read."""

@@ -110,8 +110,10 @@ class Feeds:
         feeds: Sequence[Feed],
         pokes: Mapping[tuple[str, Market], FuturesAccountFeed | SpotAccountFeed],
         watch: BypassWatch | None = None,
+        venues: Mapping[tuple[str, Market], Venue] | None = None,
     ) -> None:
         self._feeds = tuple(feeds)
+        self._venues = {} if venues is None else venues
         self._pokes = pokes
         self._watch = watch
 
@@ -144,6 +146,10 @@ class Feeds:
         """An account as its readings and its stream show it; None for one that is not read."""
         feed = self._pokes.get((account, market))
         return None if feed is None else feed.live
+
+    def venue(self, account: str, market: Market) -> Venue | None:
+        """Where an account is asked, for whoever needs a reading of its own; None for one that is not read."""
+        return self._venues.get((account, market))
 
     def health(self) -> tuple[Health, ...]:
         """How every cycle of every feed does."""
@@ -211,7 +217,7 @@ def assemble(
     feeds.append(UnknownLookup(reservations, venues, clock))
     if risk is not None:
         feeds.append(risk)
-    return Feeds(feeds, pokes, watch)
+    return Feeds(feeds, pokes, watch, venues)
 
 
 def _market_feeds(

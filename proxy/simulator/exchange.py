@@ -172,6 +172,13 @@ class SimExchange:
         self._tell()
         return order
 
+    def thin(self, symbol: str, quantity: Decimal | None) -> None:
+        """Let the futures book have so much for one order that takes at once; None: as much as is asked."""
+        if quantity is None:
+            self.futures.taken_max.pop(symbol, None)
+        else:
+            self.futures.taken_max[symbol] = quantity
+
     def _tell(self) -> None:
         if self.streams.is_listening:
             self.streams.publish()

@@ -29,6 +29,7 @@ class Futures:
         self.orders = orders
         self.fee_rate = fee_rate
         self._open_orders_max = open_orders_max
+        self.taken_max: dict[str, Decimal] = {}  # by symbol: what the book has for one order that takes at once
 
     def endpoints(self) -> list[Endpoint]:
         """What it answers."""
@@ -191,7 +192,24 @@ class Futures:
             price = better if taking else order.price
             if not taking:
                 self._rest_no_longer(account, order, order.remaining)
+            there_is = min(order.remaining, self.taken_max.get(order.symbol.name, order.remaining))
+            if taking and there_is < order.remaining:
+                self._take_what_there_is(account, order, there_is, price, now_ms)
+                return
             self.fill(account, order, order.remaining, price, now_ms, maker=not taking, counted=False)
+
+    def _take_what_there_is(
+        self, account: SimAccount, order: SimOrder, quantity: Decimal, price: Decimal, now_ms: int
+    ) -> None:
+        """A thin book: what is not there expires, or rests where the order may rest."""
+        if quantity:
+            self.fill(account, order, quantity, price, now_ms, maker=False, counted=False)
+        if not order.is_open:
+            return
+        if order.price == 0 or order.time_in_force in ("IOC", "FOK"):
+            self.end(account, order, "EXPIRED", now_ms, counted=False)
+        else:
+            self._rest(account, order)
 
     def _rest_no_longer(self, account: SimAccount, order: SimOrder, quantity: Decimal) -> None:
         if _opens(order) and order.price:
