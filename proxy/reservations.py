@@ -845,10 +845,21 @@ def _opening_quantity(
     if order.pending_on is not None:
         parent = orders[order.pending_on]
         same_place = (parent.symbol, parent.bucket) == (order.symbol, order.bucket)
-        if same_place and parent.side is not order.side:
+        if same_place and parent.side is not order.side and not _buys_coins(order, facts.of(order.symbol)):
             # It comes to life when its parent has filled and takes back what that bought or sold.
             return EXACT.subtract(quantity, bases[order.pending_on] or ZERO)
     return quantity
+
+
+def _buys_coins(order: Order, known: SymbolFacts) -> bool:
+    """Coins are bought, by a purchase or by a sale for other coins than dollars.
+
+    One that waits for a sale buys back what that sold. What was sold may be seen first, and then nothing else
+    stands for what will be bought.
+    """
+    if order.market is not Market.SPOT or order.side is BUY:
+        return order.market is Market.SPOT
+    return known.filters is None or known.filters.value.quote_asset not in DOLLAR_COINS
 
 
 def _coins_bought(order: Order, known: SymbolFacts) -> tuple[str, Decimal] | None:

@@ -411,6 +411,20 @@ def test_a_pending_order_that_closes_its_parent_reserves_only_what_goes_beyond(w
     assert world.sides() == Sides(buy=D(1), sell=D(sells))
 
 
+def test_a_purchase_that_waits_for_a_sale_is_reserved_whole(world):
+    """A balance may be read after the sale and before the purchase is listed: then only this stands for it."""
+    listed = Filters(base_asset="BTC", quote_asset="USDT", quantity_step=D("0.001"), quantity_min=D("0.001"))
+    world.book.apply_filters("binance", Market.SPOT, {"BTCUSDT": listed}, as_of=NOW)
+    world.book.apply_prices("binance", Market.SPOT, {"BTCUSDT": Quote(D(50000))}, as_of=NOW, complete=True)
+    world.book.apply_snapshot("main", Market.SPOT, as_of=NOW, positions={"BTC": Position(both=D(2))}, orders=[])
+    world.reserve(
+        order("1", Side.SELL, market=Market.SPOT, price=D(50000)),
+        order("1", market=Market.SPOT, price=D(50000), pending_on=0),
+    )
+    world.book.apply_snapshot("main", Market.SPOT, as_of=NOW, positions={"BTC": Position(both=D(1))}, orders=[])
+    assert world.book.symbol_notional("main", Market.SPOT, "BTCUSDT") == 100000
+
+
 def test_a_pending_order_on_the_same_side_counts_as_live(world):
     """A second buy that waits for the first is new exposure."""
     world.reserve(order("1"), order("2", pending_on=0))
