@@ -36,7 +36,7 @@ from proxy.admin.guard import Guard
 from proxy.admin.parts import AdminParts
 from proxy.admin.policy import PolicyRoutes
 from proxy.admin.policy_changes import PolicyChanges, Wanted
-from proxy.admin.roles import CREDENTIAL, PERSON
+from proxy.admin.roles import CREDENTIAL
 from proxy.admin.sessions import LINK_S, Session, Sessions, is_form_of
 from proxy.admin.stopping import Stopping, stop_document
 from proxy.audit import admin_record
@@ -57,6 +57,7 @@ HEADERS = SAFE_HEADERS | {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 FILE_HEADERS = HEADERS | {"Cache-Control": "no-cache"}
+FORM_SENT = web.RequestKey("form", dict[str, str])
 Page = Callable[[web.Request, Session], Awaitable[web.StreamResponse]]
 
 
@@ -180,7 +181,7 @@ class Console:
         form = await _form(request)
         if not is_form_of(session, form.get("csrf", "")):
             return self._problem_page(session, 403, "this form was not made for this session; open the page again")
-        request["form"] = form
+        request[FORM_SENT] = form
         try:
             return await page(request, session)
         except Problem as problem:
@@ -193,9 +194,18 @@ class Console:
         sentence = f"{detail[:1].upper()}{detail[1:].rstrip('.')}."
         return self._page("problem", session, status=status, problem=sentence)
 
-    def _page(self, name: str, session: Session, *, status: int = 200, **values: object) -> web.Response:
+    def _page(
+        self,
+        name: str,
+        session: Session,
+        *,
+        status: int = 200,
+        **values: Any,  # noqa: ANN401 - what a template shows
+    ) -> web.Response:
         found = self._parts.status()
-        notice, is_problem, session.notice = session.notice, session.is_problem, ""
+        notice, is_problem = session.notice, session.is_problem
+        if name != "live":  # what scripts fetch meanwhile shows no notice, and must not eat it
+            session.notice = ""
         text = ui.page(
             name,
             now=self._parts.clock.now(),
@@ -223,7 +233,7 @@ class Console:
         """The pieces of the overview that change; scripts put them in their places."""
         return self._page("live", session, **await self._whole(request))
 
-    async def _whole(self, request: web.Request) -> dict[str, object]:
+    async def _whole(self, request: web.Request) -> dict[str, Any]:
         parts = self._parts
         newest = await self._recent.refresh()
         wanted = _wanted(request)
@@ -311,7 +321,7 @@ class Console:
 
     async def halt(self, request: web.Request, session: Session) -> web.StreamResponse:
         """Stop. Nothing has to be filled in."""
-        form = request["form"]
+        form = request[FORM_SENT]
         level = EssLevel.REDUCE_ONLY if form.get("level") == "reduce_only" else EssLevel.HALT
         symbol = form.get("symbol", "").upper()
         scope = f"symbol:{symbol}" if symbol else form.get("scope") or "global"
@@ -330,7 +340,7 @@ class Console:
 
     async def release(self, request: web.Request, session: Session) -> web.StreamResponse:
         """Start again, deliberately."""
-        form = request["form"]
+        form = request[FORM_SENT]
         try:
             body = ReleaseBody.model_validate({
                 "scope": form.get("scope", ""), "reason": form.get("reason", ""), "actor": form.get("name", ""),
@@ -350,7 +360,7 @@ class Console:
 
     async def switch_mode(self, request: web.Request, session: Session) -> web.StreamResponse:
         """Make another risk mode the active one, as it was previewed."""
-        form = request["form"]
+        form = request[FORM_SENT]
         name, reason = self._who(session, form)
         stored = await self._policy.switched(
             request, form.get("mode", ""), name, reason, expected_revision=_whole(form.get("revision", ""), "revision")
@@ -361,7 +371,7 @@ class Console:
 
     async def roll_back(self, request: web.Request, session: Session) -> web.StreamResponse:
         """Bring a revision's policy back, as it was previewed."""
-        form = request["form"]
+        form = request[FORM_SENT]
         name, reason = self._who(session, form)
         older = await self._parts.store.get_revision(_whole(form.get("to", ""), "to"))
         stored = await self._changes.change(

@@ -126,6 +126,8 @@ def accounts_of(parts: AdminParts) -> list[dict[str, Any]]:
         one["limits"] = sorted(
             one["limits"], key=lambda use: (WORST_FIRST.get(str(use["level"]), 0), -_share(use["share"]))
         )
+        # What is listed as a position may be orders only.
+        one["held"] = sum(any((held["quantity"], held["long"], held["short"])) for held in one["positions"])
         found.append(one)
     return found
 
@@ -208,7 +210,7 @@ async def preview_of(parts: AdminParts, mode: str) -> dict[str, Any]:
         "rows": [
             {"path": name, "before": here.get(name), "after": there.get(name)}
             for name in sorted({*here, *there})
-            if here.get(name) != there.get(name)
+            if name != "name" and here.get(name) != there.get(name)
         ],
         "looser": loosened(stored.policy, after, parts.clock.now()),
     }

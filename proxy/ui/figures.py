@@ -38,6 +38,19 @@ NAMES = {
     "open_orders_symbol_max": "Open orders in a symbol",
     "loss_streak_max": "Losses in a row",
 }
+ACTS = {
+    "ess.engage": "stopped",
+    "ess.release": "released",
+    "console.login": "logged in to the console",
+    "console.link": "made a log-in link",
+    "policy.switch_mode": "switched the risk mode",
+    "policy.replace": "replaced the policy",
+    "policy.patch": "changed the policy",
+    "policy.rollback": "brought a revision back",
+    "policy.reset": "reset the policy",
+    "token.create": "made a token",
+    "token.revoke": "revoked a token",
+}
 VERDICTS = {"allow": "allowed", "scale_down": "scaled down", "block": "blocked"}
 STATES = {"clear": "Running", "reduce_only": "Reduce only", "halt": "Halted"}
 
@@ -119,7 +132,7 @@ def distance(use: Mapping[str, Any]) -> str:
     if left <= 0:
         return "reached" if left == 0 else f"{limit_value(-left, limit)} over"
     if use.get("left") is not None:
-        return f"{money(use['left'])} left, to {money(use.get('floor'))}"
+        return f"{money(use['left'])} left"
     return f"{limit_value(left, limit)} left"
 
 
@@ -177,7 +190,7 @@ def verdict(record: Mapping[str, Any]) -> str:
 def words(text: object) -> str:
     """A machine's word for people."""
     shown = str(text)
-    return VERDICTS.get(shown) or STATES.get(shown) or shown.replace("_", " ")
+    return VERDICTS.get(shown) or STATES.get(shown) or ACTS.get(shown) or shown.replace("_", " ").replace(".", " ")
 
 
 def plain(value: object) -> str:

@@ -37,21 +37,32 @@ function chart(id, series, y, decimals) {
 
 function draw() {
   for (const one of charts) one.destroy();
-  const bars = window.uPlot.paths.bars({ size: [0.9, 12], align: -1 });
+  const bars = window.uPlot.paths.bars({ size: [0.8, 14], align: 1 });
   const area = (label, name) => ({ label, fill: colour(name), stroke: colour(name), width: 0, paths: bars, points: { show: false } });
-  const line = (label, name, width, dash) => ({ label, stroke: colour(name), width, dash, spanGaps: false, points: { size: 3, fill: colour(name) } });
+  const line = (label, name, width, dash) => ({ label, stroke: colour(name), width, dash, spanGaps: false, points: { show: true, size: 3.5, width: 0, fill: colour(name) } });
   const fromZero = (least) => ({ range: (_, __, highest) => [0, Math.max(least, (highest || 0) * 1.15)] });
   charts = [
     // Drawn from the tallest: each hides the lower part of the one before, so that they stand upon each other.
-    chart("flow-chart", [area("allowed", "track"), area("scaled down", "accent"), area("blocked", "ink")], fromZero(5), 0),
+    chart("flow-chart", [area("allowed", "bar"), area("scaled down", "accent"), area("blocked", "ink")], fromZero(5), 0),
     chart("latency-chart", [line("median", "accent", 2), line("p99", "soft", 1.5, [4, 3])], fromZero(1), 2),
   ];
   fill();
 }
 
+// Requests of each minute; of a minute without any, nothing.
+function minutes() {
+  const sums = new Map();
+  for (const one of points) {
+    const at = Math.floor((one.at_ms - 1) / 60000) * 60;
+    const sum = sums.get(at) ?? [0, 0, 0];
+    sums.set(at, [sum[0] + one.allowed + one.scaled + one.blocked, sum[1] + one.scaled + one.blocked, sum[2] + one.blocked]);
+  }
+  return [[...sums.keys()], ...[0, 1, 2].map((index) => [...sums.values()].map((sum) => sum[index]))];
+}
+
 function fill() {
   const at = points.map((one) => one.at_ms / 1000);
-  charts[0].setData([at, points.map((one) => one.allowed + one.scaled + one.blocked), points.map((one) => one.scaled + one.blocked), points.map((one) => one.blocked)]);
+  charts[0].setData(minutes());
   charts[1].setData([at, points.map((one) => one.added_p50_ms), points.map((one) => one.added_p99_ms)]);
 }
 

@@ -1,0 +1,286 @@
+"""The console in a real browser: it stops trading without scripts, it is live with them, and anybody can use it."""
+
+import asyncio
+import re
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from tests.ui.conftest import opened
+
+AXE = (Path(__file__).parent / "axe.min.js").read_text("utf-8")
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1440, "height": 900}
+
+
+@pytest.fixture
+async def enter(house, browser):
+    """Opens pages that are logged in: `page = await enter(**options)`."""
+    async with AsyncExitStack() as stack:
+
+        async def enter(**options):
+            page = await stack.enter_async_context(opened(browser, viewport=DESK, **options))
+            await page.goto(await house.link())
+            assert page.url == f"{house.url}/ui"
+            return page
+
+        yield enter
+
+
+async def halt(page):
+    """Press the button."""
+    await page.get_by_role("button", name="Halt", exact=True).click()
+    await expect(page.locator("#state")).to_contain_text("Halted")
+
+
+async def test_halt_works_with_scripts_off(house, enter):
+    """A plain form: one press, the page says since when, and the bot's next order is refused."""
+    page = await enter(java_script_enabled=False)
+    assert (await house.order(name="before")).status == 200
+
+    await halt(page)
+
+    assert (await house.order(name="after")).headers["x-risk-reason"] == "ess_trading_halt_active"
+    await expect(page.get_by_role("status").filter(has_text="HALT is in force for global")).to_be_visible()
+    await page.reload()
+    await expect(page.locator("#state")).to_contain_text("Halted")
+    assert page.refused == page.wrong == []
+
+
+async def test_reduce_only_and_a_part_can_be_stopped(house, enter):
+    """Reduce only, for one account: the bar says that a part is stopped, and the account's orders are refused."""
+    page = await enter(java_script_enabled=False)
+    await page.get_by_text("Only in part, or with a reason").click()
+    await page.get_by_label("What to stop").select_option("account:desk")
+    await page.get_by_label("Reason").first.fill("too fast")
+    await page.get_by_label("Your name").first.fill("ann")
+
+    await page.get_by_role("button", name="Reduce only").click()
+
+    await expect(page.locator("#state")).to_contain_text("stopped in part")
+    await expect(page.get_by_role("article", name="Stop of account:desk")).to_contain_text("by ann")
+    assert (await house.order()).status == 403
+
+
+async def release(page, name, reason):
+    """Fill in the form of the only stop."""
+    article = page.get_by_role("article", name="Stop of global")
+    await article.locator("summary").click()
+    await article.get_by_label("Your name").fill(name)
+    await article.get_by_label("Reason").fill(reason)
+    await article.get_by_role("button").click()
+
+
+async def test_release_asks_a_reason_and_a_second_person(house, enter):
+    """Without a reason nothing is sent; one person only asks; the same session cannot confirm; another one can."""
+    first, second = await enter(java_script_enabled=False), await enter(java_script_enabled=False)
+    await halt(first)
+
+    await release(first, "ann", "")
+    assert await first.locator("input[name=reason]:invalid").count() == 1
+    assert (await house.order()).status == 403
+
+    await first.reload()
+    await release(first, "ann", "fills explained")
+    await expect(first.get_by_role("status").filter(has_text="a second person has to confirm")).to_be_visible()
+    assert (await house.order()).status == 403
+
+    await release(first, "bob", "me again, by another name")
+    await expect(first.locator(".notice[role=alert]")).to_contain_text("same token")
+    assert (await house.order()).status == 403
+
+    await second.reload()
+    await expect(second.get_by_role("article", name="Stop of global")).to_contain_text("ann wants to release it")
+    await release(second, "bob", "looked at it as well")
+    await expect(second.locator("#state")).to_contain_text("Running")
+    await passes(house)
+
+
+async def passes(house):
+    """After a HALT an account only reduces until it has been read anew; then its orders pass again."""
+    async with asyncio.timeout(20):
+        number = 0
+        while (await house.order("0.001", f"again-{number}")).status != 200:
+            number += 1
+            await asyncio.sleep(0.25)
+
+
+async def test_decisions_appear_while_one_looks(house, enter):
+    """The empty page tells how to connect; then each order appears by itself, with every rule's verdict and margin."""
+    page = await enter()
+    await expect(page.locator("#empty")).to_contain_text(f'base_url="{house.app.proxy_url}"')
+    await expect(page.locator("#live")).to_contain_text("live,")
+
+    await house.order("0.002", "small")
+    await house.order("0.05", "large")
+    await house.order("0.002", "strange", symbol="DOGEUSDT")
+
+    rows = page.locator("#rows > li")
+    await expect(rows).to_have_count(3)
+    await expect(rows.nth(2)).to_contain_text("allowed")
+    await expect(rows.nth(1)).to_contain_text("0.05 → 0.01 BTCUSDT")
+    await expect(rows.nth(0)).to_contain_text("Symbol DOGEUSDT is not among those allowed here")
+    await expect(page.locator("#empty")).to_be_hidden()
+    await rows.nth(2).locator("summary").click()
+    table = rows.nth(2).get_by_role("table")
+    await expect(table.get_by_role("row", name=re.compile("^order notional within 118 600 80.33 % left$"))).to_be_visible()
+    await expect(page.locator("#bots tr", has_text="demo desk")).to_contain_text("1")
+    assert page.refused == page.wrong == []
+
+
+async def test_a_paused_list_stands_still_and_catches_up(house, enter):
+    """While paused nothing moves under the reader; afterwards nothing is missing."""
+    page = await enter()
+    await house.order(name="first")
+    await expect(page.locator("#rows > li")).to_have_count(1)
+    await page.get_by_role("button", name="Pause").click()
+
+    for number in range(3):
+        await house.order("0.001", f"later-{number}")
+    await expect(page.get_by_role("button", name="Resume (3 new)")).to_be_visible()
+    await expect(page.locator("#rows > li")).to_have_count(1)
+
+    await page.get_by_role("button", name="Resume").click()
+    await expect(page.locator("#rows > li")).to_have_count(4)
+
+
+async def test_a_stop_from_elsewhere_is_shown_and_said_at_once(house, enter):
+    """Somebody halts by other means: the bar turns and an alert says so to screen readers, without a reload."""
+    page = await enter()
+    await expect(page.locator("#live")).to_contain_text("live,")
+
+    await house.app.latch.engage(level=2, scope="global", actor="eve", reason="from the shell", source="cli")
+
+    await expect(page.locator("#state.halt")).to_contain_text("by eve (cli): from the shell", timeout=1500)
+    await expect(page.locator("#alarm")).to_contain_text("Halted")
+    await expect(page).to_have_title("Halted · riskgate")
+
+
+async def test_what_is_being_typed_survives_the_updates(house, enter):
+    """A half-filled release form stays while the page renews everything around it."""
+    page = await enter()
+    await halt(page)
+    article = page.get_by_role("article", name="Stop of global")
+    await article.locator("summary").click()
+    await article.get_by_label("Reason").fill("half a sen")
+
+    await house.app.latch.engage(level=2, scope="account:desk", actor="eve", reason="", source="cli")
+    await expect(page.locator("#acts")).to_contain_text("stopped")
+    await asyncio.sleep(2.5)
+
+    await expect(article.get_by_label("Reason")).to_have_value("half a sen")
+
+
+async def test_a_silent_server_is_said(house, enter):
+    """When nothing is heard any more, the page says that it is not live instead of looking calm."""
+    page = await enter()
+    await expect(page.locator("#live")).to_contain_text("live,")
+
+    await page.context.set_offline(True)  # noqa: FBT003 - the browser's own switch
+    await page.evaluate("performance.now = ((real) => () => real() + 60000)(performance.now.bind(performance))")
+
+    await expect(page.locator("#live")).to_contain_text("not live", timeout=15_000)
+
+
+async def test_halting_needs_no_mouse(house, enter):
+    """From the top of the page: skip to the content, one more key to the switch, and Enter."""
+    page = await enter()
+
+    await page.keyboard.press("Tab")
+    assert await page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Tab")
+    assert await page.evaluate("document.activeElement.textContent") == "Halt"
+    await page.keyboard.press("Enter")
+
+    await expect(page.locator("#state")).to_contain_text("Halted")
+
+
+async def test_a_mode_is_previewed_before_it_is_switched(house, enter):
+    """The difference first, then name and reason; the history shows who and why, and brings it back."""
+    page = await enter(java_script_enabled=False)
+    await page.get_by_role("link", name="Policy", exact=True).click()
+    await page.get_by_role("link", name="Preview DEFENSIVE").click()
+    preview = page.get_by_role("region", name="Switching to DEFENSIVE would change")
+    await expect(preview.get_by_role("row", name="leverage_max 5 3")).to_be_visible()
+    assert house.app.policies.current.policy.active_mode == "NORMAL"
+
+    await preview.get_by_label("Your name").fill("ann")
+    await preview.get_by_label("Reason").fill("stormy")
+    await preview.get_by_role("button").click()
+
+    await expect(page.locator(".notice[role=status]")).to_contain_text("DEFENSIVE is in force from revision 2 on.")
+    await expect(page.get_by_role("row", name=re.compile("^2 .* ann stormy$"))).to_be_visible()
+    await page.get_by_role("table", name="Revisions").get_by_role("link", name="1", exact=True).click()
+    back = page.get_by_role("region", name="Revision 1")
+    await expect(back).to_contain_text("This admits more than now")
+    await back.get_by_label("Reason").fill("calm again")
+    await back.get_by_role("button").click()
+    await expect(page.locator(".notice[role=status]")).to_contain_text("revision 1 is in force again, as revision 3")
+
+
+async def test_the_record_is_verified_by_a_button(house, enter):
+    """The button walks the chain; a changed byte is found and said."""
+    page = await enter(java_script_enabled=False)
+    await house.order()
+    await page.get_by_role("link", name="Audit", exact=True).click()
+    await page.get_by_role("button", name="Verify the whole record").click()
+    await expect(page.locator(".notice[role=status]")).to_contain_text("The record is whole")
+
+    segment = sorted(house.app.audit.directory.glob("audit-*.jsonl"))[0]
+    content = segment.read_bytes()
+    segment.write_bytes(content.replace(b'"quantity":"0.002"', b'"quantity":"0.003"', 1))
+    await page.reload()
+    await expect(page.locator(".notice[role=alert]")).to_contain_text("NOT whole")
+    segment.write_bytes(content)
+
+
+async def found_by_axe(page):
+    """What axe finds wrong, in short."""
+    found = await page.evaluate("axe.run().then((result) => result.violations)")
+    return [(one["id"], [node["html"][:160] for node in one["nodes"]][:4]) for one in found]
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing(house, browser, scheme, size):
+    """Every page, running and halted, with rows open: no violation in either scheme at either width."""
+    async with opened(browser, viewport=size, color_scheme=scheme) as page:
+        await page.add_init_script(AXE)
+        await page.goto(f"{house.url}/ui")
+        wrong = {"login": await found_by_axe(page)}
+        await page.goto(await house.link())
+        wrong["empty"] = await found_by_axe(page)
+        for quantity, symbol in (("0.002", "BTCUSDT"), ("0.05", "BTCUSDT"), ("0.002", "DOGEUSDT")):
+            await house.order(quantity, f"axe-{quantity}-{symbol}", symbol=symbol)
+        await expect(page.locator("#rows > li")).to_have_count(3)
+        await page.locator("#rows summary").nth(2).click()
+        await page.wait_for_timeout(1800)  # the rows' arrival is over
+        wrong["running"] = await found_by_axe(page)
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "scrolls sideways"
+        await page.get_by_text("Only in part, or with a reason").click()
+        await page.get_by_label("Your name").first.fill("ann")
+        await halt(page)
+        await page.get_by_role("article", name="Stop of global").locator("summary").click()
+        wrong["halted"] = await found_by_axe(page)
+        for path in ("decisions", "policy?mode=DEFENSIVE", "audit?verify=1", "accounts/desk", "decisions/none"):
+            await page.goto(f"{house.url}/ui/{path}")
+            wrong[path] = await found_by_axe(page)
+            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} scrolls sideways"
+
+    assert {name: one for name, one in wrong.items() if one} == {}
+    assert page.refused == []
+
+
+async def test_everything_works_while_the_world_outside_is_refused(house, enter):
+    """Nothing beyond this machine is even asked for, on no page; charts are drawn all the same."""
+    page = await enter()
+    for path in ("decisions", "policy", "audit", "accounts/desk", ""):
+        await page.goto(f"{house.url}/ui/{path}".rstrip("/"))
+        await expect(page.locator("#live")).to_contain_text("live,")
+    await expect(page.locator("#flow-chart canvas")).to_be_visible()
+    await expect(page.locator("#latency-chart canvas")).to_be_visible()
+
+    assert page.refused == page.wrong == []
