@@ -21,7 +21,7 @@ from aiohttp import web
 from proxy import __version__, logs
 from proxy.accounts import Accounts
 from proxy.actions import Actions, desks_of
-from proxy.admin import AdminParts, build_admin, load_or_create_token
+from proxy.admin import Access, AdminParts, build_admin, load_or_create_token
 from proxy.audit import Audit, admin_record
 from proxy.book import AccountPlace, Book
 from proxy.bypasses import Bypasses
@@ -450,7 +450,9 @@ class App:
 
     async def _start_admin(self) -> None:
         admin = self.settings.admin
+        token = load_or_create_token(self.settings.admin_token_path)
         parts = AdminParts(
+            access=Access.open(self.settings.tokens_path, clock=self.clock, bootstrap=token),
             ess=self.latch,
             audit=self.audit,
             store=self.store,

@@ -450,6 +450,11 @@ class Settings(Strict):
         return self.data_dir / self.admin.token_file
 
     @property
+    def tokens_path(self) -> Path:
+        """Where the digests of people's tokens are kept."""
+        return self.data_dir / "admin_tokens.json"
+
+    @property
     def audit_dir(self) -> Path:
         """The folder of audit segments."""
         return self.data_dir / "audit"

@@ -24,6 +24,7 @@ from proxy.admin.bodies import (
     ReleaseBody,
     RollbackBody,
     SettleBody,
+    TokenBody,
     V1PatchBody,
     WhoBody,
 )
@@ -104,7 +105,7 @@ def test_every_route_of_the_admin_api_stands_in_its_page_and_no_other():
     audit = SimpleNamespace(directory=ROOT)
     parts = SimpleNamespace(
         clock=SystemClock(), hosts=(), registry=CollectorRegistry(), ess=None, audit=audit, accounts=(), release_by_two=True,
-        drafts_dir=None,
+        drafts_dir=None, access=None,
     )
     routes = {
         f"{route.method} {route.resource.canonical}"
@@ -134,6 +135,7 @@ def test_every_route_of_the_admin_api_stands_in_its_page_and_no_other():
         ("POST /api/policy/reset", AliasBody),
         ("POST /api/policy/risk_mode/{mode}", AliasBody),
         ("POST /admin/v1/accounts/{name}/settle", SettleBody),
+        ("POST /admin/v1/tokens", TokenBody),
     ],
 )
 def test_every_field_of_an_admin_body_stands_under_its_route(route, body):

@@ -21,6 +21,7 @@ from proxy.admin.policy_v1 import PolicyV1Routes
 from proxy.admin.records import Records
 from proxy.admin.risk import RiskRoutes
 from proxy.admin.stopping import Stopping
+from proxy.admin.tokens import TokenRoutes
 from proxy.tasks import Tasks
 
 
@@ -46,6 +47,9 @@ def build_admin(parts: AdminParts, *, token: bytes) -> web.Application:
     app.add_routes(Records(parts).routes())
     app.add_routes(AccountRoutes(parts).routes())
     app.add_routes(RiskRoutes(parts).routes())
+    tokens = TokenRoutes(parts, guard.access)
+    app.add_routes(tokens.routes())
+    app.cleanup_ctx.append(tokens.run)
     return app
 
 

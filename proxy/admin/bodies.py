@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from proxy import wire
 from proxy.admin.answers import Problem
+from proxy.admin.roles import PERSON
 from proxy.errors import OrderNotUnderstood
 from rules import EssLevel
 
@@ -77,6 +78,14 @@ class PolicyBody(_Body):
     policy: dict[str, Any]
     updated_by: Stated
     reason: Stated
+
+
+class TokenBody(_Body):
+    """Handing out a token: to whom, for what role, and for how long."""
+
+    person: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
+    role: Literal["viewer", "operator", "admin"]
+    expires_in: Annotated[str, StringConstraints(max_length=20)] | None = None
 
 
 class EmptyBody(_Body):
@@ -160,6 +169,7 @@ class V1PatchBody(AliasBody):
 
 
 B = TypeVar("B", bound=BaseModel)
+ACTORS = ("actor", "updated_by")  # the fields that say who
 
 
 async def read_body(request: web.Request, model: type[B], *, bytes_max: int = BODY_BYTES_MAX) -> B:
@@ -171,7 +181,7 @@ async def read_body(request: web.Request, model: type[B], *, bytes_max: int = BO
         raise Problem(413, f"found a body of {len(raw)} bytes, expected at most {bytes_max}")
     try:
         found = wire.loads(raw, characters_max=bytes_max)
-        return model.model_validate(found)
+        return _acted(request, model, found)
     except OrderNotUnderstood as error:
         raise Problem(400, str(error)) from None
     except ValidationError as error:
@@ -180,3 +190,18 @@ async def read_body(request: web.Request, model: type[B], *, bytes_max: int = BO
             for one in error.errors(include_url=False, include_input=False, include_context=False)
         ]
         raise Problem(422, "; ".join(lines), more={"problems": lines}) from None
+
+
+def _acted(request: web.Request, model: type[B], found: Any) -> B:  # noqa: ANN401 - whatever was sent
+    """The body, with the person of the token as its actor: what it states adds to that, and replaces nothing.
+
+    Who has a token of their own need not say who they are; who shares the bootstrap token has to.
+    """
+    person = request.get(PERSON)
+    fields = [name for name in ACTORS if name in model.model_fields]
+    if person is None or not fields:
+        return model.model_validate(found)
+    if not person.is_bootstrap and isinstance(found, dict):
+        found = dict.fromkeys(fields, person.name) | found
+    body = model.model_validate(found)
+    return body.model_copy(update={name: person.acts_as(getattr(body, name)) for name in fields})

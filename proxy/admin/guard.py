@@ -2,13 +2,12 @@
 
 The order matters: a path that two readers could read differently, a foreign Host (a name
 that was made to point here) and a foreign Origin (a web page in somebody's browser) are
-refused before the token is even looked at, and none of it depends on cookies.
+refused before the token is even looked at, and none of it depends on cookies. Then the token
+says who it is, and the table of roles whether this person may.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import ipaddress
 import re
 from collections import deque
@@ -18,8 +17,11 @@ import structlog
 from aiohttp import hdrs, web
 from cachetools import LRUCache
 
+from proxy.admin.access import Access, Person, Refused
 from proxy.admin.answers import Problem
 from proxy.admin.parts import AdminParts
+from proxy.admin.roles import RoleMissing, check, identify, needs
+from proxy.admin.sessions import Sessions
 from proxy.audit import admin_record
 from proxy.clock import Clock
 from proxy.errors import AuditError, ProxyError
@@ -32,8 +34,9 @@ SOURCES_MAX = 1024
 AUDITED_FAILURES_MAX = 60  # a minute, over all sources: guessing must not fill the disk
 _PATH = re.compile(r"/(?:[A-Za-z0-9_-][A-Za-z0-9._-]*(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)*)?")
 _WRITES = frozenset({hdrs.METH_PUT, hdrs.METH_PATCH})
+CONSOLE = "/ui"
+FORM = "application/x-www-form-urlencoded"
 BOT_ENGAGE = "/bot/v1/ess/engage"  # asks for a bot's key instead, which a bot has and an operator need not hand out
-_OPEN = frozenset({"/healthz", "/readyz", "/version", BOT_ENGAGE})
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -69,11 +72,12 @@ class Failures:
 class Guard:
     """The middleware that lets a request through or refuses it."""
 
-    def __init__(self, parts: AdminParts, token: bytes) -> None:
+    def __init__(self, parts: AdminParts, token: bytes, sessions: Sessions | None = None) -> None:
         if not token:
             raise ValueError("the admin listener needs a token")
         self._parts = parts
-        self._token_digest = hashlib.sha256(token).digest()
+        self._sessions = sessions
+        self.access = parts.access or Access(None, clock=parts.clock, bootstrap=token)
         self._failures = Failures(parts.clock)
         self._audited = Failures(parts.clock)
         self._hosts = {"localhost", *(name.lower().rstrip(".") for name in parts.hosts)}
@@ -83,6 +87,9 @@ class Guard:
         try:
             self._check(request)
             return await handler(request)
+        except RoleMissing as refused:
+            self._record_role_missing(request, refused)
+            return refused.response()
         except Problem as problem:
             return problem.response()
         except web.HTTPException as error:
@@ -100,8 +107,16 @@ class Guard:
             raise Problem(404, "there is no such path; paths are written plainly, without escapes or dots")
         self._check_host(request)
         self._check_origin(request)
-        if path not in _OPEN and not (path == "/metrics" and self._parts.metrics_open):
-            self._check_token(request)
+        is_console = path == CONSOLE or path.startswith(f"{CONSOLE}/")
+        if is_console:
+            # It asks for its session itself, since a person is to be led to the log-in; and it takes forms only.
+            _check_form(request)
+            self._check_session(request)
+            return
+        if (role := needs(request, metrics_open=self._parts.metrics_open)) is not None:
+            person = self._caller(request)
+            identify(request, self.access, person)
+            check(person, role)
         # What no route takes is answered 405, whatever it brings.
         writes = request.method in _WRITES and request.match_info.http_exception is None
         if (writes or request.method == hdrs.METH_POST) and _has_body(request):
@@ -128,47 +143,104 @@ class Guard:
         for origin in request.headers.getall(hdrs.ORIGIN, []):
             if origin.lower() != own:
                 raise Problem(403, "requests from other sites' pages are refused")
-        if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not _is_link(request):
             raise Problem(403, "requests from other sites' pages are refused")
 
-    def _check_token(self, request: web.Request) -> None:
+    def _caller(self, request: web.Request) -> Person:
+        """Whose token it is; for what only looks, a browser's session does as well: nothing changes by it."""
+        looks = request.method in (hdrs.METH_GET, hdrs.METH_HEAD)
+        if looks and hdrs.AUTHORIZATION not in request.headers and self._sessions is not None:
+            session = self._sessions.of(request)
+            if session is not None and self.access.is_live(session.person):
+                return session.person
+        return self._person(request)
+
+    def _check_session(self, request: web.Request) -> None:
+        """Who sits at the browser, and whether that person may; a session goes with the token it began with."""
+        role = needs(request, metrics_open=False)
+        session = None if self._sessions is None or role is None else self._sessions.of(request)
+        if session is None or role is None or self._sessions is None:
+            return
+        if not self.access.is_live(session.person):
+            self._sessions.forget(session)
+            return
+        identify(request, self.access, session.person)
+        check(session.person, role)
+
+    def check_typed(self, request: web.Request, token: str) -> Person:
+        """Whose token it is that was typed; a Problem where it is wrong, on record like any other."""
+        found = self.access.person(token.strip().encode("utf-8", "surrogateescape"))
+        if isinstance(found, Person):
+            return found
+        raise self._refused(request, "this is not a token that counts here", found)
+
+    def _person(self, request: web.Request) -> Person:
         # The right token always works: otherwise whoever guesses from the operator's address locks the
         # operator out. A token has 256 bits; the wait bounds noise and records, not a search.
-        if self._is_right(request):
-            return
+        found = self._shown_by(request)
+        if isinstance(found, Person):
+            return found
+        raise self._refused(request, "this needs the header Authorization: Bearer <admin token>", found)
+
+    def _refused(self, request: web.Request, detail: str, found: Refused | None) -> Problem:
         source = request.remote or "unknown"
         wait_s = self._failures.wait_s(source)
         if wait_s > 0:
-            raise _too_many(wait_s)
+            return _too_many(wait_s)
         count = self._failures.add(source)
-        self._record_failure(source, request, count)
-        raise Problem(
+        reason = "wrong token" if found is None else f"the token of {found.person} is {found.why}"
+        self._record_failure(source, request, count, reason)
+        return Problem(
             401,
-            "this needs the header Authorization: Bearer <admin token>",
+            detail if found is None else f"{detail}; this one of {found.person} is {found.why}",
             headers={hdrs.WWW_AUTHENTICATE: 'Bearer realm="riskgate"'},
         )
 
-    def _is_right(self, request: web.Request) -> bool:
+    def _shown_by(self, request: web.Request) -> Person | Refused | None:
         given = request.headers.getall(hdrs.AUTHORIZATION, [])
         if len(given) != 1:
-            return False
+            return None
         scheme, _, token = given[0].partition(" ")
         # Header values arrive with bytes that are no UTF-8 as surrogates; as bytes any of them can be compared.
-        digest = hashlib.sha256(token.strip(" ").encode("utf-8", "surrogateescape")).digest()
-        return hmac.compare_digest(digest, self._token_digest) and scheme.lower() == "bearer"
+        found = self.access.person(token.strip(" ").encode("utf-8", "surrogateescape"))
+        return found if scheme.lower() == "bearer" else None
 
-    def _record_failure(self, source: str, request: web.Request, count: int) -> None:
+    def _record_role_missing(self, request: web.Request, refused: RoleMissing) -> None:
+        """Who tried what is not theirs is on record, under the same bound as guesses."""
+        source = request.remote or "unknown"
+        log.warning("admin.role_missing", peer=source, path=request.path[:200], person=refused.person)
+        self._record(source, request, actor=refused.person, result="refused", reason=refused.detail)
+
+    def _record_failure(self, source: str, request: web.Request, count: int, reason: str) -> None:
         log.warning("admin.refused", peer=source, path=request.path[:200], failures=count)
+        result = "refused" if count < FAILURES_MAX else "refused, and the source has to wait"
+        self._record(source, request, actor="unknown", result=result, reason=reason)
+
+    def _record(self, source: str, request: web.Request, *, actor: str, result: str, reason: str) -> None:
         if self._audited.add("all") > AUDITED_FAILURES_MAX:
             return
-        result = "refused" if count < FAILURES_MAX else "refused, and the source has to wait"
         act = f"{request.method[:16]} {request.path[:200]}"
         try:
             self._parts.audit.append(
-                admin_record(actor="unknown", act=act, result=result, reason="wrong token", peer=source)
+                admin_record(actor=actor, act=act, result=result, reason=reason, peer=source)
             )
         except AuditError as error:  # it is refused either way
             log.error("audit.unavailable", error=str(error))
+
+
+def _is_link(request: web.Request) -> bool:
+    """A link to the console from elsewhere: a page for a person, which changes nothing and comes without the cookie."""
+    return (
+        request.method == hdrs.METH_GET
+        and request.path.startswith(CONSOLE)
+        and request.headers.get("Sec-Fetch-Mode") == "navigate"
+        and request.headers.get("Sec-Fetch-Dest") == "document"
+    )
+
+
+def _check_form(request: web.Request) -> None:
+    if request.method == hdrs.METH_POST and request.content_type != FORM:
+        raise Problem(415, f"the console takes forms, with Content-Type: {FORM}")
 
 
 def _too_many(wait_s: float) -> Problem:

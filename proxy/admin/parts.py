@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from prometheus_client import CollectorRegistry
 
 from proxy.accounts import Accounts
+from proxy.admin.access import Access
 from proxy.audit import Audit
 from proxy.clock import Clock
 from proxy.ess import EssLatch
@@ -54,6 +55,7 @@ class AdminParts:
     hosts: Collection[str] = ()
     drafts_dir: Path | None = None  # where drafts of policies are kept; None: in memory
     account_views: Accounts | None = None
+    access: Access | None = None  # people and their tokens; without it the bootstrap token alone, in memory
     scopes: Scopes | None = None  # what a stop may name; without it accounts only
     identities: Identities | None = None  # whose keys may stop their own strategy
     recovery: Recovery | None = None

@@ -15,6 +15,7 @@ from proxy.admin.answers import Problem, answer
 from proxy.admin.bodies import BotEngageBody, EngageBody, ReleaseBody, read_body
 from proxy.admin.guard import BOT_ENGAGE, FAILURES_MAX, Failures
 from proxy.admin.parts import AdminParts
+from proxy.admin.roles import CREDENTIAL, release_allowed
 from proxy.audit import admin_record
 from proxy.errors import AuditError, CallerUnknown, ProxyError
 from proxy.ess import check_scope
@@ -149,6 +150,7 @@ class Stopping:
 
     async def release_for(self, request: web.Request, body: ReleaseBody) -> dict[str, Any]:
         """Release for a person, by whatever way, or note that a second one is needed."""
+        release_allowed(request, body.scope)
         self._check_known(body.scope)
         told: dict[str, Any] = {
             "actor": body.actor,
@@ -166,7 +168,7 @@ class Stopping:
                 actor=body.actor,
                 reason=body.reason,
                 expected_epoch=body.expected_epoch,
-                credential=str(request.get("credential", "")),
+                credential=request.get(CREDENTIAL, ""),
             )
         except ProxyError as error:
             self._record(request, **(told | {"result": f"refused: {error}"}))

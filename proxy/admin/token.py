@@ -37,6 +37,16 @@ def load_or_create_token(path: Path) -> bytes:
     return token
 
 
+def read_token(path: Path) -> bytes:
+    """The token in the file, under the same rules; FileNotFoundError if there is none, and none is made."""
+    try:
+        return _load(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"the admin token file {path} cannot be read: {error.strerror}") from error
+
+
 def _load(path: Path) -> bytes:
     with path.open("rb") as file:
         found = os.fstat(file.fileno())

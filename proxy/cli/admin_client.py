@@ -73,6 +73,10 @@ class AdminClient:
         """What the API answers to a replacement of the revision `if_match`."""
         return self._call("PUT", path, body, headers={"If-Match": f'"{if_match}"'})[1]
 
+    def delete(self, path: str) -> Any:  # noqa: ANN401 - any JSON value
+        """What the API answers to taking something away."""
+        return self._call("DELETE", path, None)[1]
+
     def probe(self, path: str) -> tuple[int, Any]:
         """Status and answer of a health question, which needs no token and may say no."""
         try:

@@ -38,6 +38,10 @@ app.add_typer(decisions_app, name="decisions")
 app.add_typer(audit_app, name="audit")
 app.add_typer(config_app, name="config")
 app.add_typer(store_app, name="store")
+token_app = typer.Typer(
+    help="Who may ask the admin API: tokens of people.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(token_app, name="token")
 
 # typer reads these annotations at run time, and needs Optional rather than a union with None.
 Config = Annotated[
@@ -292,6 +296,56 @@ def wait(
     from proxy.cli import stopping
 
     finish(stopping.wait(stopping.client(config, admin_url, None), timeout_s=timeout, as_json=as_json))
+
+
+@token_app.command("create")
+def token_create(
+    person: Annotated[str, typer.Argument(help="Whose it is; the name stands beside everything done with it.")],
+    role: Annotated[str, typer.Option("--role", help="viewer, operator or admin.")],
+    expires: Annotated[str, typer.Option("--expires", help="How long, such as 90d; else until revoked.")] = "",
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hand out a token. It is printed once, and only its digest is kept."""
+    from proxy.cli import stopping, tokens
+
+    client = stopping.client(config, admin_url, token_file)
+    tokens.create(client, person, role=role, expires_in=expires, as_json=as_json)
+
+
+@token_app.command("list")
+def token_list(
+    config: Config = None, admin_url: AdminUrl = "", token_file: TokenFile = None, as_json: AsJson = False
+) -> None:
+    """List the tokens: whose, what role, until when, when last used."""
+    from proxy.cli import stopping, tokens
+
+    tokens.show(stopping.client(config, admin_url, token_file), as_json=as_json)
+
+
+@token_app.command("revoke")
+def token_revoke(
+    token_id: Annotated[str, typer.Argument(help="The id, as `token list` shows it.")],
+    reason: Reason = "",
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    token_file: TokenFile = None,
+) -> None:
+    """Take a token back, at once."""
+    from proxy.cli import stopping, tokens
+
+    tokens.revoke(stopping.client(config, admin_url, token_file), token_id, reason=reason)
+
+
+@token_app.command("show-bootstrap")
+def token_show_bootstrap(config: Config = None, token_file: TokenFile = None) -> None:
+    """Print the token of the first start again, from its file."""
+    from proxy.cli import tokens
+    from proxy.cli.checking import read_sections
+
+    tokens.show_bootstrap(token_file or read_sections(config, "admin", "data_dir").admin_token_path)
 
 
 @app.command()

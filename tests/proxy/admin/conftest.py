@@ -1,6 +1,8 @@
 """An admin listener on a loopback port, with a real latch, audit and policy store."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import aiohttp
 import pytest
@@ -33,6 +35,8 @@ class Admin:
         self.clock = clock
         self.base = base
         self.ready = True
+        self.app = None
+        self.parts = None
         self.store = None
 
     async def call(self, method, path, *, token=TOKEN, headers=None, **options):
@@ -86,7 +90,8 @@ async def admin(tmp_path):
         ),
         identities=Identities([Bot(name="grid-1", key="bot-key", account=ACCOUNT, strategy="grid")], clock=clock),
     )
-    runner = web.AppRunner(build_admin(parts, token=TOKEN.encode()))
+    app = build_admin(parts, token=TOKEN.encode())
+    runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -94,6 +99,7 @@ async def admin(tmp_path):
     async with aiohttp.ClientSession() as client:
         holder["admin"] = Admin(client, latch, audit, clock, f"http://127.0.0.1:{port}")
         holder["admin"].store = store
+        holder["admin"].app, holder["admin"].parts = app, partial(replace, parts)
         yield holder["admin"]
     await runner.cleanup()
     await policies.close()

@@ -136,7 +136,7 @@ async def test_settling_is_on_record_before_and_after(asked, outcome, left, reco
     assert (status, told["settled"], told["audited"]) == (200, 1, True)
     requested, done = asked.house.records("admin")
     assert (requested["act"], requested["actor"], requested["reason"]) == (
-        "reservation.settle", "ann", SETTLE["reason"],
+        "reservation.settle", "bootstrap (ann)", SETTLE["reason"],
     )  # fmt: skip
     assert (requested["result"], done["result"], done["scope"]) == ("requested", "1 settled", "account:desk")
     last = asked.house.records("outcome")[-1]

@@ -29,7 +29,7 @@ async def test_the_modes_are_listed(admin):
 async def test_switching_takes_effect_and_is_on_record(admin):
     """The mode is active afterwards, with who and why; the audit has intent and result."""
     status, found, _ = await admin.post(SWITCH, BODY)
-    assert (status, found["active"], found["revision"], found["updated_by"]) == (200, "DEFENSIVE", 2, "ann")
+    assert (status, found["active"], found["revision"], found["updated_by"]) == (200, "DEFENSIVE", 2, "bootstrap (ann)")
     _, value, _ = await admin.get("/api/v2/policy/value?path=risk.max_leverage")
     assert value == {"path": "risk.max_leverage", "value": "3"}
     acts = [(one["act"], one["before"], one["after"], one["result"]) for one in read(admin.audit.directory)]
@@ -132,7 +132,7 @@ async def test_replacing_takes_effect_at_once_and_is_on_record(admin):
     assert (await admin.get("/api/v2/policy/value?path=risk.max_leverage"))[1]["value"] == "3"
     intent, result = read(admin.audit.directory)
     assert (intent["act"], intent["actor"], intent["reason"], intent["result"]) == (
-        "policy.replace", "ann", "first limits", "requested",
+        "policy.replace", "bootstrap (ann)", "first limits", "requested",
     )  # fmt: skip
     assert (intent["before"]["active_mode"], intent["after"]["active_mode"]) == ("NORMAL", "DEFENSIVE")
     assert (result["result"], result["after"]["revision"]) == ("revision 2", 2)

@@ -36,7 +36,7 @@ async def test_a_patch_merges_and_says_who(ready):
     """Only what is stated changes; the answer is the whole document, one revision on."""
     status, found, headers = await patch(ready, {"accounts": {"spot-1": {"leverage_max": "2"}}})
 
-    assert (status, found["revision"], headers["ETag"], found["updated_by"]) == (200, 3, '"3"', "ann")
+    assert (status, found["revision"], headers["ETag"], found["updated_by"]) == (200, 3, '"3"', "bootstrap (ann)")
     assert found["policy"]["accounts"]["spot-1"]["symbols"] == ["BTCUSDT"]
     assert found["policy"]["accounts"]["spot-1"]["leverage_max"] == "2"
     assert [one["act"] for one in read(ready.audit.directory)][-2:] == ["policy.patch", "policy.patch"]
@@ -87,7 +87,9 @@ async def test_history_lists_revisions_with_what_they_changed(ready):
     """Newest first, a page at a time, each with who, why and its difference."""
     await patch(ready, {"defaults": {"leverage_max": "3"}})
     _, found, _ = await ready.get(POLICY + "/history?limit=2")
-    assert [(one["revision"], one["updated_by"]) for one in found["revisions"]] == [(3, "ann"), (2, "ann")]
+    assert [(one["revision"], one["updated_by"]) for one in found["revisions"]] == [
+        (3, "bootstrap (ann)"), (2, "bootstrap (ann)"),
+    ]  # fmt: skip
     _, page, _ = await ready.get(POLICY + "/history?before=2")
     assert [one["revision"] for one in page["revisions"]] == [1]
 
@@ -174,7 +176,7 @@ async def test_a_draft_takes_effect_at_its_hour(ready):
         while (await ready.get(POLICY))[1]["revision"] == 2:
             await asyncio.sleep(0.05)
     _, found, _ = await ready.get(POLICY)
-    assert (found["policy"]["defaults"]["leverage_max"], found["updated_by"]) == ("1", "ann")
+    assert (found["policy"]["defaults"]["leverage_max"], found["updated_by"]) == ("1", "bootstrap (ann)")
 
 
 async def test_a_scheduled_draft_that_was_overtaken_is_marked_and_changes_nothing(ready):
@@ -236,7 +238,7 @@ async def test_v1_shows_what_is_in_force_and_what_was_written(ready):
         "PATCH", "/api/policy", json={"risk_mode": "AGGRESSIVE", "max_risk_per_trade": 0.02, "updated_by": "msc"}
     )
     assert (status, found["risk_mode"], found["max_risk_per_trade"]) == (200, "AGGRESSIVE_SMALL_ACCOUNT", 0.02)
-    assert (await ready.get(POLICY))[1]["updated_by"] == "msc"
+    assert (await ready.get(POLICY))[1]["updated_by"] == "bootstrap (msc)"
 
 
 @pytest.mark.parametrize(

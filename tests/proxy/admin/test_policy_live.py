@@ -40,7 +40,7 @@ async def test_server_sent_events_carry_their_revision_and_resume(admin):
         ]  # fmt: skip
         told = json.loads(found[1].removeprefix("data: "))
         assert (told["previous_mode"], told["new_mode"], told["updated_by"], told["trace_id"]) == (
-            "NORMAL", "DEFENSIVE", "ann", "trace-7",
+            "NORMAL", "DEFENSIVE", "bootstrap (ann)", "trace-7",
         )  # fmt: skip
         await switch(admin, "NORMAL")
         assert (await lines(response, 5))[2] == "id: 3"

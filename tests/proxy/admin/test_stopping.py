@@ -35,7 +35,8 @@ async def test_engage_show_release(admin):
     """The whole way of a stop, each step with the record that was stored."""
     status, stop, _ = await admin.post(ENGAGE, HALT)
     assert status == 200
-    assert (stop["level"], stop["scope"], stop["actor"], stop["reason"]) == ("halt", "global", "ann", "runaway bot")
+    by = "bootstrap (ann)"
+    assert (stop["level"], stop["scope"], stop["actor"], stop["reason"]) == ("halt", "global", by, "runaway bot")
     assert (stop["durable"], stop["audited"], stop["changed"]) == (True, True, True)
 
     status, shown, _ = await admin.get("/admin/v1/ess")
@@ -44,18 +45,18 @@ async def test_engage_show_release(admin):
 
     body = {"scope": "global", "reason": "bot fixed", "actor": "bob", "expected_epoch": stop["epoch"]}
     status, asked, _ = await admin.post(RELEASE, body)
-    assert (status, asked["released"], asked["asked_by"]) == (202, False, "bob")
+    assert (status, asked["released"], asked["asked_by"]) == (202, False, "bootstrap (bob)")
     assert admin.latch.governing("spot-1").level is EssLevel.HALT
-    assert (await admin.get("/admin/v1/ess"))[1]["release_asked"]["asked_by"] == "bob"
+    assert (await admin.get("/admin/v1/ess"))[1]["release_asked"]["asked_by"] == "bootstrap (bob)"
     status, released, _ = await admin.post(RELEASE, body | {"actor": "cat", "reason": "looked too"})
-    assert (status, released["level"], released["actor"]) == (200, "clear", "bob and cat")
+    assert (status, released["level"], released["actor"]) == (200, "clear", "bootstrap (bob) and bootstrap (cat)")
     assert admin.latch.governing("spot-1").level is EssLevel.CLEAR
     assert records(admin) == [
-        ("ess.engage", "done", "ann"),
-        ("ess.release", "requested", "bob"),
-        ("ess.release", "asked for; a second person has to confirm", "bob"),
-        ("ess.release", "requested", "cat"),
-        ("ess.release", "done", "bob and cat"),
+        ("ess.engage", "done", "bootstrap (ann)"),
+        ("ess.release", "requested", "bootstrap (bob)"),
+        ("ess.release", "asked for; a second person has to confirm", "bootstrap (bob)"),
+        ("ess.release", "requested", "bootstrap (cat)"),
+        ("ess.release", "done", "bootstrap (bob) and bootstrap (cat)"),
     ]
 
 
@@ -168,7 +169,7 @@ async def test_a_refused_release_is_on_record(admin):
     """Who tried, and why it was refused."""
     await admin.post(ENGAGE, HALT)
     await admin.post(RELEASE, {"scope": "global", "reason": "r", "actor": "eve", "expected_epoch": 1})
-    assert records(admin)[-1][0::2] == ("ess.release", "eve")
+    assert records(admin)[-1][0::2] == ("ess.release", "bootstrap (eve)")
     assert records(admin)[-1][1].startswith("refused: ")
 
 
@@ -213,7 +214,7 @@ async def test_engaging_says_what_was_in_force_before(admin):
     second = await admin.post("/admin/v1/ess/engage", {"actor": "bob", "reason": "also", "level": "reduce_only"})
 
     assert [answer[1]["level_before"] for answer in (first, second)] == ["clear", "halt"]
-    assert (second[1]["level"], second[1]["actor"]) == ("halt", "ann")
+    assert (second[1]["level"], second[1]["actor"]) == ("halt", "bootstrap (ann)")
 
 
 # -- a bot stops what is its own
