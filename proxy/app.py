@@ -56,6 +56,7 @@ from proxy.identity import Account, Bot, Identities, strategies_by_account
 from proxy.ledger import DEFAULT_POLICY, Ledger
 from proxy.loss_watch import LossWatch
 from proxy.metrics import Metrics
+from proxy.outcomes import Outcomes
 from proxy.pipeline import Parts, Pipeline
 from proxy.policy_file import read_policy_file
 from proxy.recall import recall
@@ -68,9 +69,10 @@ from proxy.stores.changes import changes
 from proxy.stores.legacy_env import LegacySettings, read_legacy, tightened
 from proxy.stores.policies import Policies
 from proxy.tasks import Tasks
+from proxy.triggers import Lack, Sight, Triggers, standing_triggers
 from proxy.upstream import Upstream, UpstreamSettings, tls_context
 from rules import EssLevel, Market, VarRoom
-from rules.profile import LossPolicy
+from rules.profile import LossPolicy, TriggersPolicy
 
 log = structlog.get_logger("riskgate.app")
 
@@ -116,6 +118,8 @@ class App:
         self.losses: LossWatch
         self.actions: Actions
         self.governor: Governor
+        self.outcomes = Outcomes()
+        self.triggers: Triggers
         self.scopes: Scopes
         self.recovery: Recovery
         self._var_asked: dict[Series, None] = {}  # whose VaR orders asked for
@@ -198,6 +202,7 @@ class App:
             losses=self.losses.report,
             governor=self.governor.report,
         )
+        self._start_triggers()
         await self._start_admin()
         self._watch_stop()
         await self._heed_kill_switch()
@@ -278,6 +283,7 @@ class App:
             settings.audit_dir,
             self.tasks,
             {name: one.bypass for name, one in settings.accounts.items()},
+            by_settings=lambda: self._triggers_policy().bypass.level == "settings",
         )
         self.feeds = assemble(
             sources,
@@ -306,16 +312,16 @@ class App:
         self.feeds.start(self.tasks)
         self._stack.push_async_callback(self.feeds.close)
         self.losses = LossWatch(
-            self.ledger, self.policies, self.latch, self.audit, self.metrics, self.clock, lambda: self.accounts
-        )
+            self.ledger, self.policies, self.latch, self.audit, self.metrics, self.clock, lambda: self.accounts,
+            {name: account.exchange for name, account in self.accounts.items()},
+        )  # fmt: skip
         self.tasks.spawn(self.losses.watch(), name="losses.watch")
         self._start_governor()
         if self.risk_signal is not None:
             engine = None if self.risk is None else self.risk.engine
             self.metrics.registry.register(RiskMetrics(self.risk_signal, engine, self.clock))
         if self.risk_signal is not None and settings.global_risk.trip == "by_tier":
-            trips = RiskTrips(self.risk_signal, self.latch, self.audit, self.clock)
-            self.tasks.spawn(trips.watch(every_s=settings.global_risk.interval), name="risk.trips")
+            self._start_risk_trips(self.risk_signal)
         return Gather(
             self.book, self.reservations, self.risk_signal, self.latch, clock=self.clock, losses=day_start,
             governor=self.governor, var=self._room,
@@ -422,6 +428,7 @@ class App:
                 metrics=self.metrics,
                 watcher=self.feeds,
                 clock=self.clock,
+                outcomes=self.outcomes,
             )
         )
 
@@ -468,6 +475,7 @@ class App:
             scopes=self.scopes,
             identities=self.identities,
             recovery=self.recovery,
+            triggers=self.triggers,
             release_by_two=admin.release_by == "two",
             drafts_dir=self.settings.data_dir / "drafts",
             risk=self.risk,
@@ -529,6 +537,46 @@ class App:
             desks, latch=self.latch, audit=self.audit, clock=self.clock, tasks=tasks, accounts=self.accounts
         )
         self.actions.recall(self.settings.audit_dir)
+
+    def _start_triggers(self) -> None:
+        """What engages the stop without a person; each is tried on a schedule."""
+        settings = self.settings
+        sight = Sight(
+            policies=self._triggers_policy,
+            accounts={name: account.exchange for name, account in self.accounts.items()},
+            outcomes=self.outcomes,
+            decisions=self.metrics.decisions,
+            lacks=self._lacks,
+            losses=self.losses,
+            risk=self.risk_signal,
+            risk_trips=settings.global_risk.trip == "by_tier",
+            bypasses=self.feeds.bypass_count,
+            bypass_reduces=[name for name, one in settings.accounts.items() if one.bypass == "reduce_only"],
+            is_read=lambda account: self.book.read_at(account) is not None,
+            clock=self.clock,
+        )
+        callers = [bot.caller for bot in _bots(settings, self.accounts)]
+        self.triggers = Triggers(
+            standing_triggers(sight), self.latch, self.audit, callers, self.clock, self.metrics.registry
+        )
+        self.tasks.spawn(self.triggers.watch(), name="ess.triggers")
+
+    def _start_risk_trips(self, signal: RiskReader) -> None:
+        """What a demand of the signal engages by the settings, where the policy leaves it to them."""
+        trips = RiskTrips(
+            signal, self.latch, self.audit, self.clock,
+            wanted=lambda: self._triggers_policy().global_risk.level == "settings",
+        )  # fmt: skip
+        self.tasks.spawn(trips.watch(every_s=self.settings.global_risk.interval), name="risk.trips")
+
+    def _triggers_policy(self) -> TriggersPolicy:
+        stored = self.policies.last_known
+        return TriggersPolicy() if stored is None else stored.policy.triggers
+
+    def _lacks(self) -> Iterable[Lack]:
+        """What an order would miss now, by account."""
+        for name, account in self.accounts.items():
+            yield Lack(name, account.exchange, tuple(self.status.missing(name)))
 
     def _symbols_listed(self) -> set[str]:
         """Every symbol that the venues of the accounts list, as far as that has been read."""

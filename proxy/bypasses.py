@@ -6,7 +6,7 @@ And the question before that: did an earlier process of ours send it? Its decisi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,8 +33,16 @@ class Bypasses:
     """Answers every bypass as its account's settings say."""
 
     def __init__(
-        self, latch: EssLatch, audit: Audit, directory: Path, tasks: Tasks, answers: Mapping[str, Answer]
+        self,
+        latch: EssLatch,
+        audit: Audit,
+        directory: Path,
+        tasks: Tasks,
+        answers: Mapping[str, Answer],
+        *,
+        by_settings: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._by_settings = by_settings  # not where the policy says itself what a bypass engages
         self._latch = latch
         self._audit = audit
         self._directory = directory
@@ -47,7 +55,7 @@ class Bypasses:
             f"bypass_detected: {bypass.side} {bypass.quantity:f} {bypass.symbol} ({bypass.market.value}), order "
             f"{bypass.order_id}, client id {bypass.client_order_id}"
         )
-        reduces = self._answers.get(account) == "reduce_only"
+        reduces = self._answers.get(account) == "reduce_only" and self._by_settings()
         if reduces:
             self._latch.trip(
                 level=EssLevel.REDUCE_ONLY, scope=f"account:{account}", actor=ACTOR, reason=what, source="rule"

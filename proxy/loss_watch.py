@@ -1,7 +1,8 @@
 """Watches every account's losses on a timer, also when nobody trades, and acts on what is certain.
 
-At the policy's `warn_at` share of a limit it warns. When a limit is reached it engages REDUCE_ONLY for the account,
-and at 1.6 times the active profile's daily drawdown it engages HALT. It acts once per window and step: what a
+At the policy's `warn_at` share of a limit it warns. When a limit is reached it engages what the policy's trigger
+`loss` says, REDUCE_ONLY for the account unless stated, and at 1.6 times the active profile's daily drawdown what
+`emergency_drawdown` says, HALT unless stated. It acts once per window and step: what a
 person has released is not engaged again by the loss it was released under. Only readings whose transfers are all
 known are acted upon; what is merely suspected blocks orders and engages nothing.
 """
@@ -9,7 +10,7 @@ known are acted upon; what is merely suspected blocks orders and engages nothing
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import IntEnum
@@ -25,6 +26,8 @@ from proxy.ledger import Ledger, Marks
 from proxy.metrics import Metrics
 from proxy.stores.policies import Policies
 from rules import EssLevel, FactMissing, Limits, Losses, Measure, daily_loss, drawdown_loss, weekly_loss
+from rules.ess import GLOBAL, scoped
+from rules.profile import TriggerPolicy, TriggersPolicy
 
 log = structlog.get_logger("riskgate.losses")
 
@@ -42,7 +45,7 @@ class Step(IntEnum):
     EMERGENCY = 3
 
 
-ENGAGED = {Step.BREACH: EssLevel.REDUCE_ONLY, Step.EMERGENCY: EssLevel.HALT}
+ENGAGED = {"reduce_only": EssLevel.REDUCE_ONLY, "halt": EssLevel.HALT}  # by what the policy says
 
 
 class Used(NamedTuple):
@@ -86,6 +89,7 @@ class LossWatch:
         metrics: Metrics,
         clock: Clock,
         accounts: Callable[[], Iterable[str]],
+        exchanges: Mapping[str, str] | None = None,
     ) -> None:
         self._ledger = ledger
         self._policies = policies
@@ -94,6 +98,7 @@ class LossWatch:
         self._metrics = metrics
         self._clock = clock
         self._accounts = accounts
+        self._exchanges = exchanges or {}
 
     async def watch(self, *, every_s: float = 1.0) -> None:
         """Run until cancelled."""
@@ -160,8 +165,21 @@ class LossWatch:
         self._ledger.do(account, used.window, used.key, int(used.step))
         await self._ledger.save(now=True)
 
+    def _scope(self, kind: str, account: str) -> str:
+        """Whom a loss of an account stops; it is of no strategy."""
+        if kind == GLOBAL:
+            return GLOBAL
+        if kind == "exchange" and account in self._exchanges:
+            return scoped("exchange", self._exchanges[account])
+        return scoped("account", account)
+
     async def _engage(self, account: str, used: Used) -> None:
-        level, scope = ENGAGED[used.step], f"account:{account}"
+        stored = self._policies.last_known
+        triggers = TriggersPolicy() if stored is None else stored.policy.triggers
+        policy: TriggerPolicy = triggers.emergency_drawdown if used.step is Step.EMERGENCY else triggers.loss
+        level, scope = ENGAGED.get(policy.level), self._scope(policy.scope, account)
+        if level is None:
+            return  # told already; the policy wants no more
         shown = used.shown
         reason = (
             f"{used.window} loss of {shown['lost']} is {shown['lost_share']} of its base, the limit is "
@@ -170,7 +188,10 @@ class LossWatch:
         if used.step is Step.EMERGENCY:
             reason = f"emergency: {reason}"
         before = self._latch.stop_of(scope).level
-        engaged = await self._latch.engage(level=level, scope=scope, actor=ACTOR, reason=reason, source=SOURCE)
+        engaged = await self._latch.engage(
+            level=level, scope=scope, actor=ACTOR, reason=reason, source=SOURCE,
+            expires_s=None if policy.expires_s is None else int(policy.expires_s),
+        )  # fmt: skip
         record = admin_record(
             actor=ACTOR,
             act=f"ess.engage {level.name.lower()}",
@@ -208,14 +229,17 @@ def _used(
             if measure.base <= 0:
                 continue  # nothing of which money could be a share; the day's limit counts that as all lost
             limit /= measure.base
-        step = Step.CALM
-        if window == "day" and measure.share >= emergency:
-            step = Step.EMERGENCY
-        elif measure.share >= limit:
-            step = Step.BREACH
-        elif measure.share >= warn_at * limit:
-            step = Step.WARNING
+        step = stepped(window, measure.share, limit, emergency, warn_at)
         yield Used(window, begins.isoformat(), measure, limit, step)
+
+
+def stepped(window: str, share: Decimal, limit: Decimal, emergency: Decimal, warn_at: Decimal = ONE) -> Step:
+    """How far a loss of this share has come."""
+    if window == "day" and share >= emergency:
+        return Step.EMERGENCY
+    if share >= limit:
+        return Step.BREACH
+    return Step.WARNING if share >= warn_at * limit else Step.CALM
 
 
 def _money(amount: Decimal) -> str:

@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 
 from rules import Caller, Decision, EssLevel, Reason, Stop, Verdict
+from rules.ess import RECOVERY
 
 NOBODY: Final = "unknown"
 _DECISION_S = (
@@ -29,7 +30,12 @@ _BY_VERDICT: Final = {
     Verdict.BLOCK: ("risk_gate_blocks", "Requests blocked"),
     Verdict.SCALE_DOWN: ("risk_gate_scale_downs", "Requests made smaller"),
 }
-ESS_SOURCES: Final = frozenset({"api", "cli", "rule", "file", "signal", "start", "global_risk", "drawdown", "loss"})
+ESS_SOURCES: Final = frozenset(
+    {
+        "api", "cli", "rule", "file", "signal", "start", "global_risk", "drawdown", "loss", "bot", "bypass",
+        "error_storm", "data_feed", "block_rate", "reject_streak",
+    }
+)  # fmt: skip
 
 
 class Totals(NamedTuple):
@@ -202,6 +208,10 @@ class Metrics:
         """Count a request that is neither an order nor harmless."""
         self.unclassified_requests.labels(verb).inc()
 
+    def decisions(self) -> Mapping[tuple[str, str, str, str, str], int]:
+        """How often each was decided since the start: by verdict, reason, account, exchange, strategy."""
+        return self._decided.counts
+
     def totals(self) -> Totals:
         """What was decided since the start, for whoever draws it."""
         decided = self._decided
@@ -221,7 +231,7 @@ class Metrics:
     def stop_changed(self, stop: Stop) -> None:
         """Show a stop's level, and count it when it was engaged; fits `EssLatch.listeners`."""
         self.ess_level.labels(stop.scope).set(int(stop.level))
-        if stop.level is not EssLevel.CLEAR:
+        if stop.level is not EssLevel.CLEAR and stop.source != RECOVERY:  # that is part of a release
             self.ess_triggers.labels(stop.source if stop.source in ESS_SOURCES else "other").inc()
 
     def stop_found(self, stop: Stop) -> None:

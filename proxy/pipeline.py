@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Final, Protocol
@@ -49,6 +49,7 @@ from proxy.gather import Gather, market_of
 from proxy.identity import Bot, Identities, caller_of
 from proxy.logs import order_decided
 from proxy.metrics import Metrics
+from proxy.outcomes import Outcomes
 from proxy.reservations import Reservations
 from proxy.stores.policies import Policies
 from proxy.upstream import StreamedResponse
@@ -127,6 +128,7 @@ class Parts:
     metrics: Metrics
     watcher: AccountWatcher
     clock: Clock
+    outcomes: Outcomes = field(default_factory=Outcomes)
 
 
 @dataclass(slots=True)
@@ -532,6 +534,7 @@ class Pipeline:
         }
         if detail:
             record["detail"] = detail
+        self._parts.outcomes.note(judged.caller, outcome)
         try:
             self._parts.audit.append_soon(record)
         except AuditError as error:  # the order is out; the operator must hear that its outcome is not on record

@@ -122,6 +122,10 @@ class Status:
             "age_s": round(self._policies.age_s, 1),
         }
 
+    def missing(self, account: str) -> list[str]:
+        """What an order for new exposure on this account would miss now, in words; empty if nothing."""
+        return self._facts(account)
+
     def _facts(self, account: str) -> list[str]:
         """What an order for new exposure on this account would miss now, by the ages its policy allows."""
         now = self._clock.now()

@@ -17,7 +17,7 @@ from enum import IntEnum, StrEnum
 from typing import Final
 
 GLOBAL: Final = "global"
-KINDS: Final = ("exchange", "account", "strategy", "symbol")
+KINDS = ("exchange", "account", "strategy", "symbol")
 # Not engaged by anybody: what is left of a HALT until the account has been read again.
 RECOVERY: Final = "recovery"
 # Where a stop may come from that no person engaged; whatever else it is, a person did.

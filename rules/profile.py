@@ -876,6 +876,87 @@ class AgesPolicy(Written):
     filters_s: Seconds = Decimal(86400)
 
 
+class TriggerPolicy(Written):
+    """What one trigger of the emergency stop does when it finds something.
+
+    `alert` tells and records; nothing is engaged by it. For `cooldown_s` after that the same trigger does nothing
+    more on the same scope: whoever releases a stop is not overruled by what it was engaged for. With `expires_s`
+    the stop ends by itself, unless a person or another trigger has joined in.
+    """
+
+    level: Literal["off", "alert", "reduce_only", "halt"] = "alert"
+    scope: Literal["global", "exchange", "account", "strategy"] = "account"
+    cooldown_s: Seconds = Decimal(300)
+    expires_s: Seconds | None = None
+
+
+class EmergencyDrawdownPolicy(TriggerPolicy):
+    """The day's loss is 1.6 times what the active risk mode allows."""
+
+    level: Literal["off", "alert", "reduce_only", "halt"] = "halt"
+
+
+class LossTriggerPolicy(TriggerPolicy):
+    """A loss limit of day or week, or the drawdown limit, is reached."""
+
+    level: Literal["off", "alert", "reduce_only", "halt"] = "reduce_only"
+
+
+class GlobalRiskTriggerPolicy(TriggerPolicy):
+    """The global risk signal demands action; `settings`: what `global_risk.trip` says."""
+
+    level: Literal["settings", "off", "alert", "reduce_only", "halt"] = "settings"  # type: ignore[assignment]
+    scope: Literal["global", "exchange", "account", "strategy"] = "global"
+
+
+class BypassTriggerPolicy(TriggerPolicy):
+    """An order was found that did not come through the proxy; `settings`: what `accounts.NAME.bypass` says."""
+
+    level: Literal["settings", "off", "alert", "reduce_only", "halt"] = "settings"  # type: ignore[assignment]
+
+
+class ErrorStormPolicy(TriggerPolicy):
+    """So many orders of an account were not sent, or their answers lost, within the window."""
+
+    errors: Count = 20
+    window_s: Seconds = Decimal(60)
+
+
+class DataFeedPolicy(TriggerPolicy):
+    """Equity or exposure of an account has been missing or too old for so long."""
+
+    after_s: Seconds = Decimal(300)
+
+
+class BlockRatePolicy(TriggerPolicy):
+    """So large a share of a strategy's orders was blocked within the window, of at least so many."""
+
+    scope: Literal["global", "exchange", "account", "strategy"] = "strategy"
+    share: Fraction = Decimal("0.9")
+    orders_min: Count = 50
+    window_s: Seconds = Decimal(60)
+
+
+class RejectStreakPolicy(TriggerPolicy):
+    """The exchange rejected so many orders of a strategy one after the other."""
+
+    scope: Literal["global", "exchange", "account", "strategy"] = "strategy"
+    rejections: Count = 20
+
+
+class TriggersPolicy(Written):
+    """What engages the emergency stop without a person."""
+
+    emergency_drawdown: EmergencyDrawdownPolicy = EmergencyDrawdownPolicy()
+    loss: LossTriggerPolicy = LossTriggerPolicy()
+    global_risk: GlobalRiskTriggerPolicy = GlobalRiskTriggerPolicy()
+    bypass: BypassTriggerPolicy = BypassTriggerPolicy()
+    error_storm: ErrorStormPolicy = ErrorStormPolicy()
+    data_feed: DataFeedPolicy = DataFeedPolicy()
+    block_rate: BlockRatePolicy = BlockRatePolicy()
+    reject_streak: RejectStreakPolicy = RejectStreakPolicy()
+
+
 class RiskSourcePolicy(Written):
     """How the global risk signal binds. `profile_checks_only` lapses to `required` at `until`."""
 
@@ -1022,6 +1103,7 @@ class GlobalPolicy(Written):
     strategies: Frozen[StrategyPolicy] = Field(default_factory=dict, validate_default=True)
     symbols: Frozen[SymbolPolicy] = Field(default_factory=dict, validate_default=True)
     ages: AgesPolicy = AgesPolicy()
+    triggers: TriggersPolicy = TriggersPolicy()
     risk_source: RiskSourcePolicy = RiskSourcePolicy()
     risk_limits: RiskLimitsPolicy = RiskLimitsPolicy()
     ceiling: Overrides | None = None  # what no layer and no override passes

@@ -8,6 +8,7 @@ under, or nobody could ever release it; a graver demand, or a new one after this
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
 
@@ -16,9 +17,10 @@ import structlog
 from proxy.audit import Audit, admin_record
 from proxy.clock import Clock
 from proxy.errors import AuditError
-from proxy.ess import GLOBAL, EssLatch
+from proxy.ess import EssLatch
 from proxy.global_risk.models import Tier
 from rules import EssLevel, Fact, GlobalRisk
+from rules.ess import GLOBAL
 
 log = structlog.get_logger("riskgate.risk")
 
@@ -38,11 +40,20 @@ class RiskReader(Protocol):
 class RiskTrips:
     """Watches the signal."""
 
-    def __init__(self, reader: RiskReader, latch: EssLatch, audit: Audit, clock: Clock) -> None:
+    def __init__(
+        self,
+        reader: RiskReader,
+        latch: EssLatch,
+        audit: Audit,
+        clock: Clock,
+        *,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._reader = reader
         self._latch = latch
         self._audit = audit
         self._clock = clock
+        self._wanted = wanted  # not where the policy says itself what a demand engages
         self._answered = EssLevel.CLEAR  # the gravest level that the present demand has engaged
 
     async def watch(self, *, every_s: float) -> None:
@@ -54,7 +65,7 @@ class RiskTrips:
     async def look(self) -> bool:
         """Look at the signal now; whether the stop was engaged."""
         known = self._reader.latest()
-        if known is None or abs(self._clock.now() - known.as_of) > FRESH:
+        if known is None or abs(self._clock.now() - known.as_of) > FRESH or not self._wanted():
             return False
         level = demanded(known.value)
         if level is EssLevel.CLEAR:

@@ -323,7 +323,7 @@ async def test_the_order_is_memory_then_disk_and_drain_at_once(path, latches):
     slow.set()
     result = await engaging
 
-    assert seen == [(EssLevel.HALT, 2.0, 0.02)]
+    assert seen == [(EssLevel.HALT, 2.0, 0.01)]
     assert (result.in_flight_unanswered, result.aborted, result.durable) == (3, 1, True)
 
 

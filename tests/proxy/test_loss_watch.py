@@ -29,12 +29,15 @@ ACCOUNT = {"capital_profile": "aggressive", "strategies": "any", "symbols": "any
 class Watched:
     """An account of 10,000 with its ledger, policy, stop and record."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **triggers: object) -> None:
         self.folder = folder
+        self.triggers = triggers
 
     async def open(self, **stated: object) -> None:
         """Everything real, in a folder; a second opening is a restart."""
-        policy = default_policy(accounts={"main": ACCOUNT | stated}, risk_source={"kind": "none"})
+        policy = default_policy(
+            accounts={"main": ACCOUNT | stated}, risk_source={"kind": "none"}, triggers=self.triggers
+        )
         self.tasks = Tasks()
         self.desk = Desk(self.folder, policy=policy.accounts["main"].losses)
         clock = self.desk.clock
@@ -148,6 +151,32 @@ async def test_the_next_day_is_another_window(watched):
     assert await watched.at("9500", 12 * 3600 + 2) is EssLevel.CLEAR
 
     assert await watched.at("9200", 12 * 3600 + 3) is EssLevel.REDUCE_ONLY
+
+
+@pytest.mark.parametrize(
+    ("triggers", "at_limit", "at_emergency"),
+    [
+        ({"loss": {"level": "alert"}}, [], [("account:main", "HALT", None)]),
+        ({"loss": {"level": "off"}, "emergency_drawdown": {"level": "off"}}, [], []),
+        ({"loss": {"level": "halt", "scope": "global"}}, [("global", "HALT", None)], None),
+        ({"loss": {"expires_s": "60"}}, [("account:main", "REDUCE_ONLY", 60)], [("account:main", "HALT", None)]),
+        ({"loss": {"scope": "exchange"}}, [("exchange:binance", "REDUCE_ONLY", None)], None),
+    ],
+)
+async def test_the_policy_says_what_a_loss_engages(tmp_path, triggers, at_limit, at_emergency):
+    """Level, scope and end of the triggers `loss` and `emergency_drawdown`; the loss rule blocks whatever they say."""
+    found = Watched(tmp_path, **triggers)
+    await found.open()
+    found.watch._exchanges = {"main": "binance"}
+    try:
+        await found.at("10000", 1)
+        for equity, engaged in (("9650", at_limit), ("9200", at_emergency)):
+            await found.at(equity, 2 if equity == "9650" else 3)
+            if engaged is not None:
+                stops = [one for one in found.latch.stops() if one.level is not EssLevel.CLEAR]
+                assert [(one.scope, one.level.name, one.expires_s) for one in stops] == engaged
+    finally:
+        await found.close()
 
 
 async def test_a_stop_stays_when_equity_recovers_and_when_the_day_ends(watched):
