@@ -238,7 +238,7 @@ class Picture:
             # Fills that were never told, or will be told late: what is held may show them already.
             change.is_doubtful = True
             before_ms = self._floor_ms if known is None else known.at_ms
-            if held.at_ms <= before_ms:
+            if held.at_ms <= before_ms and step.executed:
                 held.move(total * missed / step.executed, step.at_ms)
         if last:
             held.move(last, step.at_ms)

@@ -750,3 +750,16 @@ def test_a_sale_for_coins_is_restored_from_its_record(world):
     }
     world.reservations.restore(record, 1.0)
     assert bought(world) == 30000
+
+
+@pytest.mark.parametrize(("mode", "rests"), [("AMEND", 0), ("STOP_ON_FAILURE", 0), ("ALLOW_FAILURE", 1)])
+def test_a_restored_order_rests_beside_the_one_that_it_may_not_have_replaced(world, mode, rests):
+    """Both may live where the cancel is allowed to fail, so both are counted."""
+    asked = {"instruction": "order", "symbol": "BTCUSDT", "type": "LIMIT", "market": "spot", "side": "BUY",
+             "quantity": "1", "replaces": {"mode": mode, "order_id": "7"}}  # fmt: skip
+    record = {
+        "decision_id": "d2", "at": NOW.isoformat(), "orders": [asked], "quantities": ["1"], "reserved": [],
+        "caller": {"account": "main", "exchange": "binance", "strategy": "grid", "bot": "bot-1"},
+    }
+    world.reservations.restore(record, 1.0)
+    assert world.reservations.resting("main", Market.SPOT) == rests

@@ -203,6 +203,13 @@ def test_fills_that_were_never_told_are_counted_and_doubted(picture):
     assert state(picture) == ({"1": D("0.25")}, D("0.75"))
 
 
+def test_a_fill_of_an_order_that_never_executed_is_counted_and_doubted(picture):
+    """A venue that contradicts itself is asked, and ends no stream: what it says has traded counts until then."""
+    change = picture.step(step(1100, "0", "0.25"))
+    assert change.is_doubtful
+    assert state(picture)[1] == D("0.25")
+
+
 def test_fills_that_the_position_shows_already_are_not_added_to_it(picture):
     """The position was told, its fill was not; the next event of the order brings only what is new."""
     take(picture, told("0.25", 1100))
