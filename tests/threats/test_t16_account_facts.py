@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 
 import pytest
 
@@ -45,3 +46,21 @@ async def test_a_cancelled_stop_lends_its_name_to_no_order_placed_elsewhere(tmp_
         assert (placed.status, cancelled.status, elsewhere.status) == (200, 200, 200)
 
         await run.until(lambda: run.app.feeds.bypass_count("direct") == 1, "the order was found")
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_stop_that_triggers_is_nobody_elses_and_its_name_is_then_used_up(tmp_path, streams):
+    """What it became is no bypass; the next order under its name, placed elsewhere, is one."""
+    async with open_run(tmp_path / "run", streams=streams) as run:
+        bot, outside = run.bot("direct"), run.bots(1, "direct", direct_to_venue=True)[0]
+        placed = await bot.request("POST", ALGO_PATH, **STOP, timeInForce="GTC", clientAlgoId="lent")
+        assert placed.status == 200
+        await asyncio.sleep(1.0)
+        run.sim.mark("BTCUSDT", Decimal(61600))
+        await asyncio.sleep(3.5)  # longer than a stranger is given
+        assert run.app.feeds.bypass_count("direct") == 0
+        assert run.sim.accounts["direct"].position("BTCUSDT").amount == Decimal("0.005")
+        if streams:  # without one nobody says what a stop became where that has filled at once
+            elsewhere = await outside.order(newClientOrderId="lent")
+            assert elsewhere.status == 200
+            await run.until(lambda: run.app.feeds.bypass_count("direct") == 1, "the order was found")
