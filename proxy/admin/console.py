@@ -16,6 +16,7 @@ from aiohttp import hdrs, web
 from pydantic import ValidationError
 
 from proxy import audit, ui
+from proxy.admin.access import Person
 from proxy.admin.answers import SAFE_HEADERS, Problem, answer
 from proxy.admin.bodies import ReleaseBody
 from proxy.admin.console_views import (
@@ -36,7 +37,7 @@ from proxy.admin.guard import Guard
 from proxy.admin.parts import AdminParts
 from proxy.admin.policy import PolicyRoutes
 from proxy.admin.policy_changes import PolicyChanges, Wanted
-from proxy.admin.roles import CREDENTIAL
+from proxy.admin.roles import CREDENTIAL, PERSON
 from proxy.admin.sessions import LINK_S, Session, Sessions, is_form_of
 from proxy.admin.stopping import Stopping, stop_document
 from proxy.audit import admin_record
@@ -118,8 +119,9 @@ class Console:
 
     async def new_link(self, request: web.Request) -> web.Response:
         """A link that logs one browser in, once: for a terminal to print."""
-        path = f"/ui/login?once={self._sessions.new_link()}"
-        self._record(request, actor="", act="console.link", result="done")
+        person = request[PERSON]
+        path = f"/ui/login?once={self._sessions.new_link(person)}"
+        self._record(request, actor=person.name, act="console.link", result="done")
         return answer({"path": path, "expires_s": int(LINK_S)}, status=201)
 
     async def ask_token(self, request: web.Request) -> web.StreamResponse:
@@ -129,23 +131,24 @@ class Console:
         code = request.query.get("once")
         if code is None:
             return self._log_in_page(200, "")
-        if not self._sessions.redeem(code):
+        person = self._sessions.redeem(code)
+        if person is None or not self._guard.access.is_live(person):
             return self._log_in_page(401, "This link was used already, or is older than ten minutes. Use the token.")
-        return self._begin(request, "")
+        return self._begin(request, "", person)
 
     async def log_in(self, request: web.Request) -> web.StreamResponse:
         """The token, typed; it stays in the page's form and in no address, cookie or log."""
         form = await _form(request)
         try:
-            self._guard.check_typed(request, form.get("token", "").strip())
+            person = self._guard.check_typed(request, form.get("token", "").strip())
         except Problem as problem:
             return self._log_in_page(problem.status, f"{problem.detail[:1].upper()}{problem.detail[1:]}.")
-        return self._begin(request, form.get("name", ""))
+        return self._begin(request, form.get("name", ""), person)
 
-    def _begin(self, request: web.Request, name: str) -> web.StreamResponse:
+    def _begin(self, request: web.Request, name: str, person: Person) -> web.StreamResponse:
         response = _see("/ui")
-        self._sessions.begin(name, response, request)
-        self._record(request, actor=name, act="console.login", result="done")
+        session = self._sessions.begin(name, response, request, person=person)
+        self._record(request, actor=session.actor, act="console.login", result="done")
         return response
 
     def _log_in_page(self, status: int, problem: str) -> web.Response:
@@ -327,7 +330,7 @@ class Console:
         scope = f"symbol:{symbol}" if symbol else form.get("scope") or "global"
         self._named(session, form)
         done = await self._stopping.engage_for(
-            request, level=level, scope=scope, actor=session.name, reason=form.get("reason", ""), source="console"
+            request, level=level, scope=scope, actor=session.actor, reason=form.get("reason", ""), source="console"
         )
         said = "in force" if done["changed"] else "in force already"
         session.is_problem = not done["audited"]
@@ -343,13 +346,15 @@ class Console:
         form = request[FORM_SENT]
         try:
             body = ReleaseBody.model_validate({
-                "scope": form.get("scope", ""), "reason": form.get("reason", ""), "actor": form.get("name", ""),
+                "scope": form.get("scope", ""), "reason": form.get("reason", ""),
+                "actor": form.get("name") or session.own_name,
                 "expected_epoch": _whole(form.get("epoch", ""), "epoch"),
             })  # fmt: skip
         except ValidationError:
             raise Problem(422, "releasing needs your name and a reason. Nothing was released") from None
         self._named(session, form)
         request[CREDENTIAL] = request[CREDENTIAL] or session.credential
+        body = body.model_copy(update={"actor": session.actor})
         done = await self._stopping.release_for(request, body)
         session.is_problem = False
         if done["released"]:
@@ -384,11 +389,11 @@ class Console:
         return _see("/ui/policy")
 
     def _who(self, session: Session, form: Mapping[str, str]) -> tuple[str, str]:
-        name, reason = form.get("name", ""), form.get("reason", "")
+        name, reason = form.get("name") or session.own_name, form.get("reason", "")
         if not name or not reason:
             raise Problem(422, "this needs your name and a reason. Nothing was changed")
         self._named(session, form)
-        return name, reason
+        return session.actor, reason
 
     def _named(self, session: Session, form: Mapping[str, str]) -> None:
         """Who typed a name once need not do it again."""

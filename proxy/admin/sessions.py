@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 from cachetools import LRUCache
 
-from proxy.admin.access import BOOTSTRAP, Person, Role
+from proxy.admin.access import Person
 from proxy.clock import Clock
 
 IDLE_S = 12 * 3600.0
@@ -35,7 +35,17 @@ class Session:
     ends_s: float
     notice: str = ""
     is_problem: bool = False
-    person: Person = Person(BOOTSTRAP, Role.ADMIN, BOOTSTRAP)  # whose token was shown
+    person: Person = field(kw_only=True)  # whose token was shown
+
+    @property
+    def actor(self) -> str:
+        """Who acts: the person of the token, and beside it who was typed."""
+        return self.person.acts_as(self.name)
+
+    @property
+    def own_name(self) -> str:
+        """The name that need not be typed; the bootstrap token is nobody's own."""
+        return "" if self.person.is_bootstrap else self.person.name
 
     @property
     def credential(self) -> str:
@@ -49,12 +59,16 @@ class Sessions:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._by_key: LRUCache[str, Session] = LRUCache(SESSIONS_MAX)
-        self._links: LRUCache[str, float] = LRUCache(LINKS_MAX)
+        self._links: LRUCache[str, tuple[float, Person]] = LRUCache(LINKS_MAX)
 
-    def begin(self, name: str, response: web.StreamResponse, request: web.Request) -> Session:
+    def begin(
+        self, name: str, response: web.StreamResponse, request: web.Request, *, person: Person
+    ) -> Session:
         """A new session, with its cookie on the response."""
         secret = secrets.token_urlsafe(32)
-        session = Session(_key(secret), secrets.token_urlsafe(24), name, self._clock.monotonic() + IDLE_S)
+        session = Session(
+            _key(secret), secrets.token_urlsafe(24), name, self._clock.monotonic() + IDLE_S, person=person
+        )
         self._by_key[session.key] = session
         response.set_cookie(
             _cookie(request), secret, httponly=True, samesite="Strict", secure=request.secure, path="/"
@@ -86,18 +100,18 @@ class Sessions:
         """End a session from here: whose token has ended is asked for another."""
         self._by_key.pop(session.key, None)
 
-    def new_link(self) -> str:
-        """A code that logs one browser in, once, within ten minutes."""
+    def new_link(self, person: Person) -> str:
+        """A code that logs one browser of this person in, once, within ten minutes."""
         code = secrets.token_urlsafe(24)
-        self._links[_key(code)] = self._clock.monotonic() + LINK_S
+        self._links[_key(code)] = self._clock.monotonic() + LINK_S, person
         return code
 
-    def redeem(self, code: str) -> bool:
-        """Whether the code is good; it is not any more afterwards."""
+    def redeem(self, code: str) -> Person | None:
+        """Whose code it is, if it is good; it is not any more afterwards."""
         if not code or len(code) > COOKIE_CHARACTERS_MAX:
-            return False
-        ends_s: float | None = self._links.pop(_key(code), None)
-        return ends_s is not None and self._clock.monotonic() < ends_s
+            return None
+        ends_s, person = self._links.pop(_key(code), (0.0, None))
+        return person if self._clock.monotonic() < ends_s else None
 
 
 def is_form_of(session: Session, csrf: str) -> bool:
