@@ -17,9 +17,11 @@ import structlog
 from aiohttp import web
 
 from proxy import audit
+from proxy.admin.access import Access
 from proxy.admin.answers import SAFE_HEADERS, Problem
 from proxy.admin.flow import Flow, Point
 from proxy.admin.parts import AdminParts
+from proxy.admin.roles import PERSON
 from proxy.admin.stopping import stop_document
 from proxy.tasks import Tasks
 from rules import Stop
@@ -43,9 +45,10 @@ Queue = asyncio.Queue[Event | None]
 class Events:
     """Tells every listener what happens, in the order in which it is on record."""
 
-    def __init__(self, parts: AdminParts) -> None:
+    def __init__(self, parts: AdminParts, access: Access) -> None:
         self.flow: Flow | None = None  # once the listener stands, and where there is something to draw
         self._parts = parts
+        self._access = access
         self._queues: set[Queue] = set()
         self._seen = 0
         self._closed = False
@@ -93,7 +96,8 @@ class Events:
             await response.write(b"retry: 1000\n\n")
             for event in (*await self._missed(since, upto), await self._status(upto)):
                 await response.write(_framed(event))
-            while (one := await queue.get()) is not None:
+            # Whose token has ended hears nothing more.
+            while (one := await queue.get()) is not None and self._access.is_live(request[PERSON]):
                 async with asyncio.timeout(WRITE_TIMEOUT_S):
                     await response.write(_framed(one))
         except (ConnectionError, TimeoutError):

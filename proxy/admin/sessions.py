@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 from cachetools import LRUCache
 
-from proxy.admin.access import Person
+from proxy.admin.access import Person, Role
 from proxy.clock import Clock
 
 IDLE_S = 12 * 3600.0
@@ -46,6 +46,16 @@ class Session:
     def own_name(self) -> str:
         """The name that need not be typed; the bootstrap token is nobody's own."""
         return "" if self.person.is_bootstrap else self.person.name
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether this person may stop trading."""
+        return self.person.role >= Role.OPERATOR
+
+    @property
+    def may_change(self) -> bool:
+        """Whether this person may change the policy and release everything."""
+        return self.person.role >= Role.ADMIN
 
     @property
     def credential(self) -> str:

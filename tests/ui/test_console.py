@@ -60,7 +60,7 @@ async def test_reduce_only_and_a_part_can_be_stopped(house, enter):
     await page.get_by_role("button", name="Reduce only").click()
 
     await expect(page.locator("#state")).to_contain_text("stopped in part")
-    await expect(page.get_by_role("article", name="Stop of account:desk")).to_contain_text("by ann")
+    await expect(page.get_by_role("article", name="Stop of account:desk")).to_contain_text("by bootstrap (ann)")
     assert (await house.order()).status == 403
 
 
@@ -92,7 +92,8 @@ async def test_release_asks_a_reason_and_a_second_person(house, enter):
     assert (await house.order()).status == 403
 
     await second.reload()
-    await expect(second.get_by_role("article", name="Stop of global")).to_contain_text("ann wants to release it")
+    asked = second.get_by_role("article", name="Stop of global")
+    await expect(asked).to_contain_text("bootstrap (ann) wants to release it")
     await release(second, "bob", "looked at it as well")
     await expect(second.locator("#state")).to_contain_text("Running")
     await passes(house)
@@ -125,7 +126,8 @@ async def test_decisions_appear_while_one_looks(house, enter):
     await expect(page.locator("#empty")).to_be_hidden()
     await rows.nth(2).locator("summary").click()
     table = rows.nth(2).get_by_role("table")
-    await expect(table.get_by_role("row", name=re.compile("^order notional within 118 600 80.33 % left$"))).to_be_visible()
+    row = table.get_by_role("row", name="order notional within 118 600 80.33 % left", exact=True)
+    await expect(row).to_be_visible()
     await expect(page.locator("#bots tr", has_text="demo desk")).to_contain_text("1")
     assert page.refused == page.wrong == []
 
@@ -178,7 +180,7 @@ async def test_a_silent_server_is_said(house, enter):
     page = await enter()
     await expect(page.locator("#live")).to_contain_text("live,")
 
-    await page.context.set_offline(True)  # noqa: FBT003 - the browser's own switch
+    await page.context.set_offline(True)
     await page.evaluate("performance.now = ((real) => () => real() + 60000)(performance.now.bind(performance))")
 
     await expect(page.locator("#live")).to_contain_text("not live", timeout=15_000)
@@ -212,7 +214,7 @@ async def test_a_mode_is_previewed_before_it_is_switched(house, enter):
     await preview.get_by_role("button").click()
 
     await expect(page.locator(".notice[role=status]")).to_contain_text("DEFENSIVE is in force from revision 2 on.")
-    await expect(page.get_by_role("row", name=re.compile("^2 .* ann stormy$"))).to_be_visible()
+    await expect(page.get_by_role("row", name=re.compile("^2 .* bootstrap [(]ann[)] stormy$"))).to_be_visible()
     await page.get_by_role("table", name="Revisions").get_by_role("link", name="1", exact=True).click()
     back = page.get_by_role("region", name="Revision 1")
     await expect(back).to_contain_text("This admits more than now")
@@ -229,7 +231,7 @@ async def test_the_record_is_verified_by_a_button(house, enter):
     await page.get_by_role("button", name="Verify the whole record").click()
     await expect(page.locator(".notice[role=status]")).to_contain_text("The record is whole")
 
-    segment = sorted(house.app.audit.directory.glob("audit-*.jsonl"))[0]
+    segment = min(house.app.audit.directory.glob("audit-*.jsonl"))
     content = segment.read_bytes()
     segment.write_bytes(content.replace(b'"quantity":"0.002"', b'"quantity":"0.003"', 1))
     await page.reload()
