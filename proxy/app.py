@@ -20,7 +20,7 @@ from aiohttp import web
 
 from proxy import __version__, logs
 from proxy.accounts import Accounts
-from proxy.actions import Actions, desks_of
+from proxy.actions import ActionMetrics, Actions, desks_of
 from proxy.admin import Access, AdminParts, build_admin, load_or_create_token
 from proxy.audit import Audit, admin_record
 from proxy.book import AccountPlace, Book
@@ -479,6 +479,7 @@ class App:
             release_by_two=admin.release_by == "two",
             drafts_dir=self.settings.data_dir / "drafts",
             risk=self.risk,
+            actions=self.actions,
         )
         self.metrics.registry.register(
             StateMetrics(self.feeds.health, lambda: self.policies.age_s, self.account_views)
@@ -537,6 +538,7 @@ class App:
             desks, latch=self.latch, audit=self.audit, clock=self.clock, tasks=tasks, accounts=self.accounts
         )
         self.actions.recall(self.settings.audit_dir)
+        self.metrics.registry.register(ActionMetrics(self.actions.counts))
 
     def _start_triggers(self) -> None:
         """What engages the stop without a person; each is tried on a schedule."""

@@ -11,6 +11,7 @@ import typer
 from prometheus_client import CollectorRegistry
 
 from proxy.admin import build_admin
+from proxy.admin.actions import CancelAllBody, DrillBody, FlattenBody
 from proxy.admin.bodies import (
     AliasBody,
     BotEngageBody,
@@ -123,6 +124,9 @@ def test_every_route_of_the_admin_api_stands_in_its_page_and_no_other():
         ("POST /admin/v1/ess/engage", EngageBody),
         ("POST /admin/v1/ess/release", ReleaseBody),
         ("POST /bot/v1/ess/engage", BotEngageBody),
+        ("POST /admin/v1/actions/cancel-all", CancelAllBody),
+        ("POST /admin/v1/actions/flatten", FlattenBody),
+        ("POST /admin/v1/actions/drill", DrillBody),
         ("PUT /api/v2/policy", PolicyBody),
         ("POST /api/v2/policy/risk-mode", ModeBody),
         ("PATCH /api/v2/policy", PatchBody),
@@ -167,7 +171,7 @@ def test_metrics_named_in_the_runbook_exist():
     """An alert on a metric that is not served never fires."""
     page = text_of("docs/operations.md")
     named = {name.removesuffix("_total") for name in re.findall(r"`((?:riskgate|risk_gate)_[a-z_]+)[`{]", page)}
-    files = ("proxy/metrics.py", "proxy/state_metrics.py")
+    files = ("proxy/metrics.py", "proxy/state_metrics.py", "proxy/actions/metrics.py")
     served = {name for file in files for name in re.findall(r'"((?:riskgate|risk_gate)_[a-z_]+)"', text_of(file))}
 
     assert named
@@ -176,7 +180,7 @@ def test_metrics_named_in_the_runbook_exist():
 
 def test_every_metric_is_documented():
     """Every metric served stands in the runbook or among the rules' documents."""
-    files = ("proxy/metrics.py", "proxy/state_metrics.py")
+    files = ("proxy/metrics.py", "proxy/state_metrics.py", "proxy/actions/metrics.py")
     served = {name for file in files for name in re.findall(r'"((?:riskgate|risk_gate)_[a-z_]+)"', text_of(file))}
     pages = "".join(page.read_text("utf-8") for page in PAGES)
 

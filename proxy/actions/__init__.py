@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from proxy.actions.desk import Desk, desks_of
 from proxy.actions.jobs import ActionRefused, Actions, Job
+from proxy.actions.metrics import ActionMetrics
 from proxy.actions.pace import Pace
 from proxy.actions.proof import NotAdmitted
 
-__all__ = ["ActionRefused", "Actions", "Desk", "Job", "NotAdmitted", "Pace", "desks_of"]
+__all__ = ["ActionMetrics", "ActionRefused", "Actions", "Desk", "Job", "NotAdmitted", "Pace", "desks_of"]

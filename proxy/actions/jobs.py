@@ -8,6 +8,7 @@ finds it in the record at its next start.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -73,7 +74,8 @@ class Job:
     runs: dict[str, Run]
     ended_at: datetime | None = None
     took_ms: float | None = None
-    recorded: bool = field(default=True)
+    recorded: bool = True
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def state(self) -> RunState:
@@ -125,6 +127,14 @@ class Actions:
     def get(self, job_id: str) -> Job | None:
         """One action."""
         return self._jobs.get(job_id)
+
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many accounts' actions there are, by kind and state."""
+        found = {(kind.value, state.value): 0 for kind in Kind for state in RunState}
+        for job in self._jobs.values():
+            for run in job.runs.values():
+                found[job.kind.value, run.state.value] += 1
+        return found
 
     # -- beginning
 
@@ -298,6 +308,7 @@ class Actions:
         if job.state is RunState.RUNNING:
             return
         job.ended_at, job.took_ms = self._clock.now(), self._since_ms(job)
+        job.over.set()
         try:
             reached = {"accounts": [one.document() for one in job.runs.values()]}
             self._audit.append(self._record(job, job.state.value) | reached)

@@ -8,6 +8,7 @@ from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from proxy.admin.accounts import AccountRoutes
+from proxy.admin.actions import ActionRoutes
 from proxy.admin.answers import answer
 from proxy.admin.bodies import POLICY_BYTES_MAX
 from proxy.admin.guard import Guard, Handler
@@ -50,6 +51,9 @@ def build_admin(parts: AdminParts, *, token: bytes) -> web.Application:
     tokens = TokenRoutes(parts, guard.access)
     app.add_routes(tokens.routes())
     app.cleanup_ctx.append(tokens.run)
+    actions = ActionRoutes(parts)
+    app.add_routes(actions.routes())
+    app.on_cleanup.append(actions.close)
     return app
 
 

@@ -20,6 +20,7 @@ from proxy.identity import Identities
 from proxy.stores.base import PolicyStore
 
 if TYPE_CHECKING:
+    from proxy.actions import Actions
     from proxy.global_risk import GlobalRisk
     from proxy.triggers import Triggers
 
@@ -62,4 +63,5 @@ class AdminParts:
     triggers: Triggers | None = None
     release_by_two: bool = True
     risk: GlobalRisk | None = None  # the embedded engine, where there is one
+    actions: Actions | None = None  # what the proxy does itself after a trip
 

@@ -38,6 +38,11 @@ ROLES: Final[dict[str, Role | None]] = {
     "GET /admin/v1/ess/triggers": Role.VIEWER,
     "POST /admin/v1/ess/engage": Role.OPERATOR,
     "POST /admin/v1/ess/release": Role.OPERATOR,  # of most scopes an admin: `may_release`
+    "GET /admin/v1/actions": Role.VIEWER,
+    "GET /admin/v1/actions/{id}": Role.VIEWER,
+    "POST /admin/v1/actions/cancel-all": Role.OPERATOR,
+    "POST /admin/v1/actions/flatten": Role.OPERATOR,  # says with `confirm` that it is meant
+    "POST /admin/v1/actions/drill": Role.OPERATOR,
     "GET /admin/v1/tokens": Role.ADMIN,
     "POST /admin/v1/tokens": Role.ADMIN,
     "DELETE /admin/v1/tokens/{id}": Role.ADMIN,

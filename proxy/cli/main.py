@@ -60,6 +60,8 @@ TokenFile = Annotated[
 ]
 Reason = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
 Scope = Annotated[str, typer.Option("--scope", help="global, or exchange:, account:, strategy: or symbol:NAME.")]
+ActionScope = Annotated[str, typer.Option("--scope", help="global, or exchange: or account:NAME.")]
+WaitSeconds = Annotated[float, typer.Option("--wait", help="Seconds to follow it for; it goes on by itself.")]
 Actor = Annotated[str, typer.Option("--actor", help="Who; else the login name.")]
 
 
@@ -264,6 +266,56 @@ def resume(
 
     client = stopping.client(config, admin_url, token_file)
     finish(stopping.resume(client, scope=scope, reason=reason, actor=actor, confirmed=yes))
+
+
+@app.command(name="cancel-all")
+def cancel_all(
+    reason: Reason,
+    scope: ActionScope = "global",
+    actor: Actor = "",
+    wait_s: WaitSeconds = 150.0,
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stop opening, then cancel every working order but protective ones."""
+    from proxy.cli import actions, stopping
+
+    client = stopping.client(config, admin_url, token_file)
+    finish(actions.cancel_all(client, scope=scope, reason=reason, actor=actor, wait_s=wait_s, as_json=as_json))
+
+
+@app.command()
+def flatten(
+    reason: Reason,
+    scope: ActionScope,
+    yes: Annotated[bool, typer.Option("--yes", help="Yes, halt, cancel and close everything there.")] = False,
+    spot: Annotated[bool, typer.Option("--spot", help="Sell coins for dollars as well.")] = False,
+    actor: Actor = "",
+    wait_s: WaitSeconds = 150.0,
+    config: Config = None,
+    admin_url: AdminUrl = "",
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Halt, cancel, close every position, and verify at the exchange; needs --yes."""
+    from proxy.cli import actions, stopping
+
+    client = stopping.client(config, admin_url, token_file)
+    finish(
+        actions.flatten(
+            client, scope=scope, reason=reason, actor=actor, spot=spot, confirmed=yes, wait_s=wait_s, as_json=as_json
+        )
+    )
+
+
+@app.command()
+def drill(as_json: AsJson = False) -> None:
+    """Halt and flatten before a simulated exchange, with a stopwatch; touches no account."""
+    from proxy.cli import actions
+
+    finish(actions.drill(as_json=as_json))
 
 
 @app.command()
