@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import ssl
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import structlog
@@ -27,8 +29,8 @@ from proxy.book import AccountPlace, Book
 from proxy.bypasses import Bypasses
 from proxy.clock import Clock, SystemClock
 from proxy.config import Account as AccountSettings
-from proxy.config import Settings, Tls
-from proxy.errors import ConfigError, StoreError
+from proxy.config import Settings, Tls, load
+from proxy.errors import AuditError, ConfigError, StoreError
 from proxy.ess import EssLatch, halt_on_signal
 from proxy.ess_recovery import Recovery
 from proxy.ess_scopes import Scopes
@@ -58,8 +60,10 @@ from proxy.loss_watch import LossWatch
 from proxy.metrics import Metrics
 from proxy.outcomes import Outcomes
 from proxy.pipeline import Parts, Pipeline
-from proxy.policy_file import read_policy_file
+from proxy.policy_file import difference, read_policy_file
+from proxy.profile_results import ProfileResults
 from proxy.recall import recall
+from proxy.reload import Live, Reloaded, Reloading, ReloadRefused
 from proxy.reservations import Fate, Reservations
 from proxy.state_metrics import StateMetrics
 from proxy.status import Status
@@ -94,6 +98,18 @@ class App:
         self.admin_url = ""
         self.accounts = _accounts(settings)
         self.identities = Identities(_bots(settings, self.accounts), clock=self.clock)
+        self._contexts: dict[str, ssl.SSLContext] = {}  # of listeners that speak TLS
+        self.profile_results = ProfileResults(lambda: self.policies.last_known, self._equity)
+        self.reloading = Reloading(
+            settings=settings,
+            live=Live(
+                identities=self.identities,
+                bots_of=lambda found: _bots(found, _accounts(found)),
+                set_log_level=logs.set_level,
+                load_certificates=self._load_certificates,
+            ),
+            read=load,
+        )
         self.book = Book(_place(name, one) for name, one in settings.accounts.items())
         self.reservations = Reservations(self.book, self.clock)
         self.audit = Audit(settings.audit_dir, sync=settings.audit.sync, clock=self.clock, tasks=self.tasks)
@@ -205,6 +221,7 @@ class App:
         self._start_triggers()
         await self._start_admin()
         self._watch_stop()
+        self._watch_reload()
         await self._heed_kill_switch()
         await self._start_proxy(self._pipeline(gather))
         stack.callback(calm_collector())
@@ -267,6 +284,7 @@ class App:
         self._stack.push_async_callback(session.close)
         self.ledger = Ledger(settings.data_dir / DAY_START_FILE, self.clock, policy_of=self._loss_policy)
         day_start = self.ledger
+        self._show_profiles()
         sources = [self._source(name, one) for name, one in settings.accounts.items()]
         allowances = allowances_of(sources, self.clock)
         venues = {
@@ -406,6 +424,21 @@ class App:
             wallet_history=account.wallet_history,
         )  # fmt: skip
 
+    def _show_profiles(self) -> None:
+        """Which risk profile is active, and how each has done, for monitoring."""
+        results = self.profile_results
+        if (known := self.policies.last_known) is not None:
+            results.policy_changed(known)
+        self._stack.callback(self.store.subscribe(results.policy_changed))
+        self.ledger.on_realised = results.realised
+        self.metrics.registry.register(results)
+
+    def _equity(self) -> Decimal | None:
+        """What all accounts hold together; None where one is not known."""
+        now = self.clock.now()
+        found = [self.book.equity(account, now) for account in self.accounts]
+        return None if None in found else sum((one.value for one in found if one is not None), Decimal(0))
+
     def _loss_policy(self, account: str) -> LossPolicy:
         """How an account's losses are measured, by the last known policy."""
         stored = self.policies.last_known
@@ -441,7 +474,7 @@ class App:
             ServerSettings(connections_max=listen.connections_max, connections_per_peer_max=per_peer),
         )
         host, port = await self._server.start(
-            listen.bind.host, listen.bind.port, ssl=_tls(listen.tls) if listen.tls else None
+            listen.bind.host, listen.bind.port, ssl=self._context("listen.tls", listen.tls)
         )
         self.proxy_url = f"{'https' if listen.tls else 'http'}://{_shown(host)}:{port}"
         self._stack.push_async_callback(self._drain)
@@ -477,6 +510,7 @@ class App:
             recovery=self.recovery,
             triggers=self.triggers,
             release_by_two=admin.release_by == "two",
+            reload=self.reload,
             drafts_dir=self.settings.data_dir / "drafts",
             risk=self.risk,
             actions=self.actions,
@@ -488,13 +522,14 @@ class App:
         runner = web.AppRunner(build_admin(parts, token=token), access_log=None, shutdown_timeout=2.0)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, admin.bind.host, admin.bind.port, ssl_context=_tls(admin.tls) if admin.tls else None)
+        site = web.TCPSite(runner, admin.bind.host, admin.bind.port, ssl_context=self._context("admin.tls", admin.tls))
         await site.start()
         host, port = runner.addresses[0][:2]
         self.admin_url = f"{'https' if admin.tls else 'http'}://{_shown(host)}:{port}"
         log.info("admin.listening", url=self.admin_url)
 
     def _refresh_metrics(self) -> None:
+        self.profile_results.settle(self.clock.now())
         self.metrics.reserved({state.value: count for state, count in self.reservations.counts().items()})
         self.metrics.audit_state(healthy=self.audit.healthy, failures=self.audit.failures)
         self.metrics.loop_lag_seconds.set(self._loop_watch.lag_s())
@@ -609,6 +644,63 @@ class App:
             result=engaged.problem or "done",
         )  # fmt: skip
         self.audit.append(record)
+
+    # -- settings that change while it runs -------------------------------------------------------
+
+    def _context(self, name: str, tls: Tls | None) -> ssl.SSLContext | None:
+        if tls is None:
+            return None
+        context = self._contexts[name] = _tls(tls)
+        return context
+
+    def _load_certificates(self, found: Settings) -> tuple[str, ...]:
+        """New connections show the certificates as they are now; files at other places wait for a restart."""
+        read = []
+        for name, tls in (("listen.tls", found.listen.tls), ("admin.tls", found.admin.tls)):
+            if tls is not None and name in self._contexts:
+                _tls(tls)  # a pair that does not fit raises here, before the one in use is touched
+                self._contexts[name].load_cert_chain(tls.cert, tls.key)
+                read.append(f"{name} (certificates)")
+        return tuple(read)
+
+    async def reload(self, actor: str, reason: str) -> Reloaded:
+        """Read the settings again, and the policy from its store; on record."""
+        told: dict[str, Any] = {"actor": actor, "act": "settings.reload", "reason": reason}
+        try:
+            applied, waiting = self.reloading.again()
+        except (ReloadRefused, OSError) as error:
+            log.error("settings.refused", error=str(error))
+            self.audit.append(admin_record(**told, result="refused: nothing changed"))
+            raise error if isinstance(error, ReloadRefused) else ReloadRefused(str(error)) from None
+        self.audit.append(
+            admin_record(**told, after={"applied": applied, "requires_restart": waiting}, result="reloaded")
+        )
+        remarks = []
+        try:
+            await self.policies.refresh()
+        except StoreError as error:
+            # The last known policy goes on; its age says for how long.
+            remarks.append(f"the policy store could not be read: {error}")
+        known, file = self.policies.last_known, self.reloading.settings.policy_file
+        if known is not None and file is not None and (said := difference(file, known)):
+            remarks.append(said)
+        revision = None if known is None else known.revision
+        return Reloaded(applied=applied, requires_restart=waiting, policy_revision=revision, remarks=tuple(remarks))
+
+    def _watch_reload(self) -> None:
+        """SIGHUP reads the settings again; what it refuses stands in the log."""
+        loop = asyncio.get_running_loop()
+
+        async def reload() -> None:
+            try:
+                await self.reload("signal", "the process received SIGHUP")
+            except ReloadRefused:
+                return  # said in the log and on record; the settings in force stay
+            except AuditError as error:
+                log.error("audit.unavailable", error=str(error), act="settings.reload")
+
+        loop.add_signal_handler(signal.SIGHUP, lambda: self.tasks.spawn(reload(), name="reload"))
+        self._stack.callback(loop.remove_signal_handler, signal.SIGHUP)
 
     def _record_stop(self) -> None:
         if self.audit.healthy:

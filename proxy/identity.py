@@ -66,19 +66,29 @@ class Identities:
     """All bots by key. Keys are compared exactly; an unknown one is refused, never guessed."""
 
     def __init__(self, bots: Iterable[Bot], *, clock: Clock) -> None:
-        self._by_key: dict[str, Bot] = {}
-        for bot in bots:
-            if bot.key in self._by_key:
-                raise ConfigError(f"bots {self._by_key[bot.key].name!r} and {bot.name!r} have the same key")
-            if bot.in_custody and (bot.secret is None or bot.account.credentials is None):
-                raise ConfigError(f"bot {bot.name!r}: custody needs a bot secret and the account's credentials")
-            self._by_key[bot.key] = bot
+        self._by_key = self.check(bots)
         self._clock = clock
         # What was sent, with when that may be forgotten and its timestamp; the oldest claim comes first.
         self._sent: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
         # Nothing is remembered of what was sent before this start, so nothing signed before it is taken; and
         # should the wall clock be set back, nothing as old as what has been forgotten since.
         self._floor_ms = clock.now_ms() - 1
+
+    @staticmethod
+    def check(bots: Iterable[Bot]) -> dict[str, Bot]:
+        """Bots by their key; ConfigError where two share one or one has not what it needs."""
+        by_key: dict[str, Bot] = {}
+        for bot in bots:
+            if bot.key in by_key:
+                raise ConfigError(f"bots {by_key[bot.key].name!r} and {bot.name!r} have the same key")
+            if bot.in_custody and (bot.secret is None or bot.account.credentials is None):
+                raise ConfigError(f"bot {bot.name!r}: custody needs a bot secret and the account's credentials")
+            by_key[bot.key] = bot
+        return by_key
+
+    def replace(self, bots: Iterable[Bot]) -> None:
+        """Other bots from the next request on; what was sent stays remembered, also by keys that come back."""
+        self._by_key = self.check(bots)
 
     @property
     def bots(self) -> tuple[Bot, ...]:

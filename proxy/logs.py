@@ -298,6 +298,14 @@ def configure(
     return logs
 
 
+def set_level(level: str) -> None:
+    """Another level from the next line on."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+    logging.getLogger().setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
+    if _current is not None:
+        _current.tells_orders = level != "error"
+
+
 def order_decided(
     decision: Decision,
     caller: Caller,

@@ -12,6 +12,7 @@ from proxy.admin.actions import ActionRoutes
 from proxy.admin.answers import answer
 from proxy.admin.bodies import POLICY_BYTES_MAX
 from proxy.admin.guard import Guard, Handler
+from proxy.admin.openapi import OpenApiRoutes, check_query
 from proxy.admin.parts import AdminParts
 from proxy.admin.policy import PolicyRoutes
 from proxy.admin.policy_changes import PolicyChanges
@@ -20,6 +21,7 @@ from proxy.admin.policy_history import HistoryRoutes
 from proxy.admin.policy_live import LiveRoutes
 from proxy.admin.policy_v1 import PolicyV1Routes
 from proxy.admin.records import Records
+from proxy.admin.reload import ReloadRoutes
 from proxy.admin.risk import RiskRoutes
 from proxy.admin.stopping import Stopping
 from proxy.admin.tokens import TokenRoutes
@@ -34,7 +36,12 @@ def build_admin(parts: AdminParts, *, token: bytes) -> web.Application:
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await guard(request, handler)
 
-    app = web.Application(middlewares=[guarded], client_max_size=POLICY_BYTES_MAX)
+    @web.middleware
+    async def asked(request: web.Request, handler: Handler) -> web.StreamResponse:
+        check_query(request)
+        return await handler(request)
+
+    app = web.Application(middlewares=[guarded, asked], client_max_size=POLICY_BYTES_MAX)
     app.add_routes([*_probes(parts), *Stopping(parts).routes()])
     changes = PolicyChanges(parts)
     policy = PolicyRoutes(parts, changes)
@@ -45,6 +52,8 @@ def build_admin(parts: AdminParts, *, token: bytes) -> web.Application:
     live = LiveRoutes(parts)
     app.add_routes(live.routes())
     app.cleanup_ctx.append(live.run)
+    app.add_routes(OpenApiRoutes(parts, app).routes())
+    app.add_routes(ReloadRoutes(parts).routes())
     app.add_routes(Records(parts).routes())
     app.add_routes(AccountRoutes(parts).routes())
     app.add_routes(RiskRoutes(parts).routes())

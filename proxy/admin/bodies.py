@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema
 
 from proxy import wire
 from proxy.admin.answers import Problem
@@ -108,6 +108,13 @@ class WhoBody(_Body):
     reason: Stated
 
 
+class ReloadBody(_Body):
+    """Reading the settings again; who and why may be left out, as whoever sends a signal leaves them out."""
+
+    actor: Text = ""
+    reason: Text = ""
+
+
 class PatchBody(WhoBody):
     """Merging changes into the policy: sections by key, values and lists replaced, null removes."""
 
@@ -150,16 +157,19 @@ class AliasBody(_Body):
 Listed = Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=64)]], Field(max_length=10_000)]
 
 
+Share = Annotated[Decimal, WithJsonSchema({"type": "number", "minimum": 0, "maximum": 1})]
+
+
 class V1PatchBody(AliasBody):
     """What v1 may change; numbers as v1 wrote them, shares as fractions."""
 
     risk_mode: Mode | None = None
     allowed_strategies: Listed | Literal["any"] | None = None
     allowed_symbols: Listed | Literal["any"] | None = None
-    max_risk_per_trade: Decimal | None = None
+    max_risk_per_trade: Share | None = None
     max_positions: int | None = None
-    global_min_confidence: Decimal | None = None
-    opp_rankings: dict[str, Decimal | None] | None = None
+    global_min_confidence: Share | None = None
+    opp_rankings: dict[str, Share | None] | None = None
     model_versions: dict[str, str | None] | None = None
 
     @classmethod

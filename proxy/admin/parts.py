@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +17,7 @@ from proxy.ess import EssLatch
 from proxy.ess_recovery import Recovery
 from proxy.ess_scopes import Scopes
 from proxy.identity import Identities
+from proxy.reload import Reloaded
 from proxy.stores.base import PolicyStore
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class AdminParts:
     refresh_metrics: Callable[[], None] = lambda: None
     metrics_open: bool = True
     hosts: Collection[str] = ()
+    reload: Callable[[str, str], Awaitable[Reloaded]] | None = None  # reads the settings again, for whom and why
     drafts_dir: Path | None = None  # where drafts of policies are kept; None: in memory
     account_views: Accounts | None = None
     access: Access | None = None  # people and their tokens; without it the bootstrap token alone, in memory

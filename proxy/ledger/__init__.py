@@ -75,6 +75,7 @@ class Ledger:
         self._saved_s = float("-inf")
         self._problem: str | None = None
         self._accounts: dict[str, Kept] = {}
+        self.on_realised: Callable[[str, tuple[Realised, ...]], None] | None = None
         self.policy_of = policy_of or (lambda account: DEFAULT_POLICY)  # noqa: ARG005 - the same for every account
         self._read()
 
@@ -195,6 +196,9 @@ class Ledger:
         if kept.marks is None:
             return
         streak = kept.marks.streak
+        fills = tuple(fills)
+        if self.on_realised is not None:
+            self.on_realised(account, fills)
         for fill in fills:
             streak = streak.after(fill)
         if streak != kept.marks.streak:

@@ -283,6 +283,7 @@ class VersionedStore(ABC):
             "updated_at": stored.updated_at,
             "updated_by": stored.updated_by[:EVENT_TEXT_MAX],
             "reason": stored.reason[:EVENT_TEXT_MAX],
+            "trace_id": structlog.contextvars.get_contextvars().get("trace_id"),  # of the request that changed it
         }
         before = None if self._last is None else self._last[1]
         events = [told]

@@ -80,7 +80,9 @@ async def test_a_dry_run_tells_and_changes_nothing(ready):
     assert found["changes"] == [{"path": "accounts.spot-1.symbols", "before": "[BTCUSDT]", "after": "any"}]
     assert found["looser"] == ["account spot-1: symbols"]
     assert (await ready.get(POLICY))[1]["revision"] == 2
-    assert (await patch(ready, changes, path=POLICY + "?dry_run=perhaps"))[0] == 422
+    for mistyped in ("?dry_run=perhaps", "?dryrun=true", "?dry_run=true&dry_run=true"):
+        assert (await patch(ready, changes, path=POLICY + mistyped))[0] == 422
+    assert (await ready.get(POLICY))[1]["revision"] == 2
 
 
 async def test_history_lists_revisions_with_what_they_changed(ready):

@@ -71,6 +71,37 @@ async def test_overriding_variables_are_named_and_never_shown(config):
     assert "1234" not in at["told"].replace(at["proxy"], "").replace(at["admin"], "")
 
 
+async def test_hup_and_the_admin_api_read_the_settings_again(config):
+    """A changed level is applied and an address waits; a file that is wrong changes nothing and ends nothing."""
+    process, at = await started(config)
+    token = (config.parent / "data" / "admin_token").read_text().strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+
+        async def reload():
+            async with session.post(f"{at['admin']}/admin/v1/reload", json={"actor": "ann"}) as answer:
+                return answer.status, await answer.json()
+
+        text = config.read_text()
+        config.write_text(text + "log: {level: debug}\nfeeds: {market_interval: 3s}\n")
+        status, done = await reload()
+        assert (status, done["applied"], done["requires_restart"]) == (200, ["log.level"], ["feeds.market_interval"])
+        assert done["policy_revision"] == 1
+        config.write_text(text + "log: {level: loud}\n")
+        status, problem = await reload()
+        assert (status, "log.level" in problem["detail"]) == (422, True)
+        config.write_text(text)
+        process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(10):
+            while (await reload())[1]["applied"] != []:
+                await asyncio.sleep(0.05)
+        assert (await reload())[1]["requires_restart"] == []
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(30):
+        await process.communicate()
+    assert process.returncode == 0
+
+
 async def test_a_second_signal_does_not_wait_for_the_drain(config):
     """The first TERM drains; the second ends it at once, with exit 1 because the drain was cut short."""
     process, _ = await started(config, RISKGATE_LISTEN__DRAIN_DELAY="60s")

@@ -206,7 +206,7 @@ async def test_other_programs_hear_what_happened(client, store):
     assert [event["event"] for event in events] == ["policy.updated", "policy.mode.changed"]
     assert events[1] | {"updated_at": ""} == {
         "event": "policy.mode.changed", "revision": 2, "mode": "DEFENSIVE", "previous_mode": "NORMAL",
-        "updated_by": "ana", "reason": "test", "updated_at": "",
+        "updated_by": "ana", "reason": "test", "updated_at": "", "trace_id": None,
     }
 
 

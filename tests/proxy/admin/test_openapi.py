@@ -1,0 +1,113 @@
+"""The published OpenAPI is the API: its routes, its bodies, and what it answers to anything that is sent."""
+
+import asyncio
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis.checks import load_all_checks, not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    ignored_auth,
+    missing_required_header,
+    negative_data_rejection,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from proxy.admin import openapi
+from tests.proxy.admin.conftest import TOKEN
+
+PATH = "/admin/v1/openapi.json"
+BOTH = {name: {"strategies": "any", "symbols": ["BTCUSDT"]} for name in ("spot-1", "fut-1")}
+CHECKS = (
+    not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance,
+    negative_data_rejection, unsupported_method, ignored_auth, missing_required_header,
+)  # fmt: skip
+REFUSALS = ["400", "401", "403", "404", "405", "409", "412", "413", "415", "422", "428", "429"]
+# Streams do not end; accounts, the engine and sessions are not part of this listener.
+NOT_ASKED = ("/api/v2/policy/events", "/api/v2/policy/ws", "/admin/v1/events", "/admin/v1/accounts",
+             "/admin/v1/headroom", "/risk", "/bot", "/admin/v1/tokens", "/admin/v1/login-links",
+             "/admin/v1/ess/triggers", "/admin/v1/reload")  # fmt: skip
+
+
+async def test_every_route_is_described_and_no_other(admin):
+    """Paths and methods are those of the listener; every body of the policy has its model."""
+    _, found, _ = await admin.get(PATH)
+    described = {f"{method.upper()} {path}" for path, one in found["paths"].items() for method in one}
+
+    assert found["openapi"] == "3.1.0"
+    assert {"GET /healthz", "PATCH /api/v2/policy", "GET /api/policy", f"GET {PATH}"} <= described
+    tables = (openapi.BODIES, openapi.QUERY, openapi.IF_MATCH, openapi.BODY_OPTIONAL, openapi.ANSWERED, openapi.ALSO)
+    assert [name for table in tables for name in table if name not in described] == []
+    writes = {name for name in described if "policy" in name and not name.startswith(("GET", "DELETE"))}
+    assert writes <= set(openapi.BODIES)
+    assert all(one["summary"] for path in found["paths"].values() for one in path.values())
+    assert (await admin.get(PATH, token=None))[0] == 401
+
+
+async def test_every_reference_leads_somewhere(admin):
+    """Each schema that is referred to is there, and each operation has an id of its own."""
+    _, found, _ = await admin.get(PATH)
+    references, ids = [], []
+
+    def walk(here):
+        if isinstance(here, dict):
+            references.extend([here["$ref"]] if "$ref" in here else [])
+            ids.extend([here["operationId"]] if "operationId" in here else [])
+            here = list(here.values())
+        for one in here if isinstance(here, list) else []:
+            walk(one)
+
+    walk(found)
+    assert {one.rpartition("/")[2] for one in references} <= set(found["components"]["schemas"])
+    assert len(ids) == len(set(ids)) > 30
+
+
+def probe(base, schema, examples):
+    """Send what the description allows, and what it does not, to every path; the checks raise what they find."""
+    load_all_checks()
+    asked = 0
+    # Every request brings the token, so its absence is nothing that a malformed one could be refused for.
+    keyless = {name: value for name, value in schema.items() if name != "security"}
+    for described, mode in (
+        (schema, schemathesis.GenerationMode.POSITIVE), (keyless, schemathesis.GenerationMode.NEGATIVE),
+    ):  # fmt: skip
+        loaded = schemathesis.openapi.from_dict(described)
+        loaded.config.checks.negative_data_rejection.expected_statuses = REFUSALS
+        for result in loaded.get_all_operations():
+            operation = result.ok()
+            if operation.path.startswith(NOT_ASKED):
+                continue
+            cases = operation.as_strategy(generation_mode=mode)
+
+            @given(case=cases)
+            @settings(
+                max_examples=examples, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+            def ask(case):
+                case.call_and_validate(base_url=base, headers={"Authorization": f"Bearer {TOKEN}"}, checks=list(CHECKS))
+
+            try:
+                ask()
+            except Unsatisfiable:  # a path without parameters has nothing to get wrong
+                continue
+            asked += 1
+    return asked
+
+
+@pytest.mark.parametrize(
+    "examples", [3, pytest.param(60, marks=pytest.mark.long)]
+)
+@pytest.mark.filterwarnings("ignore")
+async def test_schemathesis_finds_nothing(admin, examples, monkeypatch):
+    """No server error, no status, type or body that is not described, nothing malformed that is taken, no open door."""
+    monkeypatch.setattr("proxy.admin.guard.FAILURES_MAX", 10**9)  # it tries many wrong tokens, and expects 401
+    body = {"policy": {"active_mode": "NORMAL", "accounts": BOTH}, "updated_by": "ann", "reason": "first"}
+    await admin.call("PUT", "/api/v2/policy", json=body, headers={"If-Match": '"1"'})
+    _, schema, _ = await admin.get(PATH)
+
+    assert await asyncio.to_thread(probe, admin.base, schema, examples) > 30
