@@ -16,6 +16,7 @@ from proxy.book import Book, Holding
 from proxy.clock import Clock
 from proxy.errors import StoreError
 from proxy.ess import EssLatch
+from proxy.feeds.lookup import NOT_FOUND_COUNTS_AFTER_S
 from proxy.gather import Gather
 from proxy.identity import Account
 from proxy.reservations import Fate, Outcome, Reservations
@@ -98,6 +99,14 @@ class Accounts:
         if found is None or found.caller.account != name:
             return 0
         return sum(leg.fate is Fate.UNKNOWN for leg in found.legs)
+
+    def unsettled_s(self, decision_id: str) -> float:
+        """For how many more seconds an order of this decision that is nowhere to be found may still arrive."""
+        found = self._reservations.get(decision_id)
+        since_s = [leg.unknown_since_s for leg in found.legs if leg.fate is Fate.UNKNOWN] if found is not None else []
+        if not since_s:
+            return 0.0
+        return max(0.0, max(since_s) + NOT_FOUND_COUNTS_AFTER_S - self._clock.monotonic())
 
     def settle(self, decision_id: str, outcome: Outcome) -> int:
         """A person says what became of them; how many there were."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
@@ -84,13 +85,17 @@ class AccountRoutes:
         unknown = views.unknown(name, body.decision_id)
         if not unknown:
             raise Problem(404, f"account {name!r} has no order of unknown fate by that decision; nothing was changed")
+        outcome = Outcome(body.outcome)
+        if outcome is Outcome.FAILED and (left_s := views.unsettled_s(body.decision_id)):
+            # Its room would be given away while it may still be on its way; then it would trade on top.
+            found = f"the order may still arrive for {math.ceil(left_s)} s"
+            raise Problem(409, f"{found}; look again then, nothing was changed")
         told: dict[str, Any] = {
             "actor": body.actor, "act": "reservation.settle", "scope": f"account:{name}", "reason": body.reason,
             "before": {"decision_id": body.decision_id, "orders": unknown}, "after": body.outcome,
             "peer": request.remote or "",
         }  # fmt: skip
         await audit.durable(audit.append(admin_record(**told, result="requested")))
-        outcome = Outcome(body.outcome)
         settled = views.settle(body.decision_id, outcome)
         audited = self._record(admin_record(**told, result=f"{settled} settled"))
         if settled:

@@ -129,6 +129,7 @@ async def test_headroom_refuses_what_it_cannot_answer(asked, change, status, sai
 async def test_settling_is_on_record_before_and_after(asked, outcome, left, recorded):
     """Intent, result and outcome, with who and why; the headroom is free only if the order failed."""
     decision_id = await lost(asked.house)
+    asked.house.forward(75)
     status, told = await asked.post("/admin/v1/accounts/desk/settle", {
         **SETTLE, "decision_id": decision_id, "outcome": outcome,
     })  # fmt: skip
@@ -169,6 +170,30 @@ async def test_settling_refuses_what_is_not_there_or_not_said(asked, name, chang
     assert asked.house.records("admin") == []
 
 
+async def test_an_order_that_may_still_arrive_is_not_called_failed(asked):
+    """Seventy-five seconds: before, its room would be given away and it could trade on top of what takes it."""
+    decision_id = await lost(asked.house)
+    asked.house.forward(74)
+    failed = {**SETTLE, "decision_id": decision_id, "outcome": "failed"}
+    status, problem = await asked.post("/admin/v1/accounts/desk/settle", failed)
+
+    assert (status, asked.house.reservations.counts()["unknown"]) == (409, 1)
+    assert "may still arrive for 1 s" in problem["detail"]
+    asked.house.forward(1)
+    status, told = await asked.post("/admin/v1/accounts/desk/settle", failed)
+    assert (status, told["settled"]) == (200, 1)
+
+
+async def test_an_order_that_was_found_is_settled_at_once(asked):
+    """Saying that it arrived frees nothing, so nothing has to be waited for."""
+    decision_id = await lost(asked.house)
+    status, _ = await asked.post(
+        "/admin/v1/accounts/desk/settle", {**SETTLE, "decision_id": decision_id, "outcome": "accepted"}
+    )
+
+    assert status == 200
+
+
 async def test_what_cannot_be_recorded_is_not_settled(asked, monkeypatch):
     """Without a record of the intent the headroom stays taken."""
     decision_id = await lost(asked.house)
@@ -176,6 +201,7 @@ async def test_what_cannot_be_recorded_is_not_settled(asked, monkeypatch):
     def full(record):
         raise AuditError("the disk is full")
 
+    asked.house.forward(75)
     monkeypatch.setattr(asked.house.audit, "append", full)
     status, _ = await asked.post("/admin/v1/accounts/desk/settle", {**SETTLE, "decision_id": decision_id})
 
