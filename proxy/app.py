@@ -514,6 +514,9 @@ class App:
             drafts_dir=self.settings.data_dir / "drafts",
             risk=self.risk,
             actions=self.actions,
+            totals=self.metrics.totals,
+            loop_lag_s=self._loop_watch.lag_s,
+            proxy_url=lambda: self.proxy_url,
         )
         self.metrics.registry.register(
             StateMetrics(self.feeds.health, lambda: self.policies.age_s, self.account_views)

@@ -32,7 +32,7 @@ _BY_VERDICT: Final = {
 }
 ESS_SOURCES: Final = frozenset(
     {
-        "api", "cli", "rule", "file", "signal", "start", "global_risk", "drawdown", "loss", "bot", "bypass",
+        "api", "cli", "console", "rule", "file", "signal", "start", "global_risk", "drawdown", "loss", "bot", "bypass",
         "error_storm", "data_feed", "block_rate", "reject_streak",
     }
 )  # fmt: skip

@@ -11,6 +11,8 @@ from proxy.admin.accounts import AccountRoutes
 from proxy.admin.actions import ActionRoutes
 from proxy.admin.answers import answer
 from proxy.admin.bodies import POLICY_BYTES_MAX
+from proxy.admin.console import Console
+from proxy.admin.events import Events
 from proxy.admin.guard import Guard, Handler
 from proxy.admin.openapi import OpenApiRoutes, check_query
 from proxy.admin.parts import AdminParts
@@ -23,6 +25,7 @@ from proxy.admin.policy_v1 import PolicyV1Routes
 from proxy.admin.records import Records
 from proxy.admin.reload import ReloadRoutes
 from proxy.admin.risk import RiskRoutes
+from proxy.admin.sessions import Sessions
 from proxy.admin.stopping import Stopping
 from proxy.admin.tokens import TokenRoutes
 from proxy.tasks import Tasks
@@ -30,7 +33,8 @@ from proxy.tasks import Tasks
 
 def build_admin(parts: AdminParts, *, token: bytes) -> web.Application:
     """The admin API as an application; whoever runs it chooses where it listens."""
-    guard = Guard(parts, token)
+    sessions = Sessions(parts.clock)
+    guard = Guard(parts, token, sessions)
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -42,7 +46,8 @@ def build_admin(parts: AdminParts, *, token: bytes) -> web.Application:
         return await handler(request)
 
     app = web.Application(middlewares=[guarded, asked], client_max_size=POLICY_BYTES_MAX)
-    app.add_routes([*_probes(parts), *Stopping(parts).routes()])
+    stopping = Stopping(parts)
+    app.add_routes([*_probes(parts), *stopping.routes()])
     changes = PolicyChanges(parts)
     policy = PolicyRoutes(parts, changes)
     drafts = DraftRoutes(parts, changes)
@@ -63,6 +68,13 @@ def build_admin(parts: AdminParts, *, token: bytes) -> web.Application:
     actions = ActionRoutes(parts)
     app.add_routes(actions.routes())
     app.on_cleanup.append(actions.close)
+    events = Events(parts, guard.access)
+    app.add_routes(events.routes())
+    app.cleanup_ctx.append(events.run)
+    console = Console(
+        parts, guard=guard, sessions=sessions, stopping=stopping, policy=policy, changes=changes, events=events
+    )
+    app.add_routes(console.routes())
     return app
 
 

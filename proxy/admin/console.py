@@ -318,7 +318,8 @@ class Console:
             async with self._verifying:
                 head = self._parts.audit.head
                 verified = await asyncio.to_thread(audit.verify, self._parts.audit.directory, head=head)
-        return self._page("audit", session, acts=list(self._recent.acts), verified=verified)
+        head = self._parts.audit.head
+        return self._page("audit", session, acts=list(self._recent.acts), verified=verified, head=head)
 
     # -- forms ------------------------------------------------------------------------------------
 

@@ -108,7 +108,7 @@ class Stopping:
     async def engage_for(
         self, request: web.Request, *, level: EssLevel, scope: str, actor: str, reason: str, source: str
     ) -> dict[str, Any]:
-        """Engage for whoever asks, by whatever way; a Problem where the scope is wrong or something could not be done."""
+        """Engage for whoever asks, by whatever way; a Problem if the scope is wrong or something could not be done."""
         self._check_known(scope)
         before = stop_document(self._ess.stop_of(scope))
         engaged = await self._ess.engage(level=level, scope=scope, actor=actor, reason=reason, source=source)

@@ -34,7 +34,8 @@ class Asset(NamedTuple):
 @cache
 def asset(name: str) -> Asset:
     """A listed file. Raises KeyError for any other name."""
-    return Asset((files("proxy.ui") / "static" / name).read_bytes(), STATIC[name])
+    content_type = STATIC[name]
+    return Asset((files("proxy.ui") / "static" / name).read_bytes(), content_type)
 
 
 @cache

@@ -103,7 +103,7 @@ async def passes(house):
     """After a HALT an account only reduces until it has been read anew; then its orders pass again."""
     async with asyncio.timeout(20):
         number = 0
-        while (await house.order("0.001", f"again-{number}")).status != 200:
+        while (await house.order("0.002", f"again-{number}")).status != 200:
             number += 1
             await asyncio.sleep(0.25)
 
