@@ -106,6 +106,12 @@ def of_policy(settings: Settings, policy: GlobalPolicy) -> Iterator[str]:
             yield f"the policy's account {name} is not in the settings{near}: it limits nobody"
     if policy.risk_source.kind != "none" and settings.global_risk.source == "none":
         yield "the policy requires a global risk signal, and global_risk.source is none: new exposure is blocked"
+    for name, own in policy.accounts.items():
+        if own.scaling == "by_var" and settings.global_risk.source != "embedded":
+            yield (
+                f"account {name} scales by_var, which only the embedded engine can work out, and global_risk.source is "
+                f"{settings.global_risk.source}: its new exposure is blocked"
+            )
     interval, age_max = settings.global_risk.interval, policy.ages.risk_s
     if policy.risk_source.kind == "required" and Decimal(str(interval)) * 2 > age_max:
         yield (

@@ -84,6 +84,17 @@ def test_passthrough_without_credentials_places_nothing_and_check_says_so(folder
     assert "a key that may only read is enough" in out
 
 
+@pytest.mark.parametrize(("source", "said"), [("embedded", False), ("none", True)])
+def test_scaling_by_var_without_the_engine_is_remarked(folder, capsys, source, said):
+    """Nobody could tell what VaR leaves, so nothing new would pass."""
+    settings, policy = folder / "riskgate.yaml", folder / "policy.yaml"
+    settings.write_text(settings.read_text().replace("source: embedded", f"source: {source}"))
+    policy.write_text(policy.read_text().replace('scaling: "off"', "scaling: by_var"))
+
+    out = checked(folder, capsys)[1]
+    assert ("account main scales by_var" in out) is said
+
+
 def test_a_misspelt_account_is_named_from_both_sides(folder, capsys):
     """The settings' account without limits and the policy's account without settings are one typing error."""
     file = folder / "policy.yaml"
