@@ -23,6 +23,7 @@ from proxy.admin.answers import Problem, answer
 from proxy.admin.bodies import POLICY_BYTES_MAX, DraftBody, PublishBody, read_body
 from proxy.admin.parts import AdminParts
 from proxy.admin.policy_changes import PolicyChanges, Wanted, differences, shown
+from proxy.admin.roles import PERSON
 from proxy.audit import admin_record
 from proxy.errors import AuditError, PolicyInvalid, StoreError
 from proxy.loosening import loosened
@@ -157,8 +158,13 @@ class DraftRoutes:
     async def delete(self, request: web.Request) -> web.Response:
         """Forget a draft; a scheduled one is not put in force then."""
         draft = self._drafts.get(request.match_info["id"])
+        audit, person = self._parts.audit, request[PERSON]
+        told: dict[str, Any] = {
+            "actor": person.name, "act": "policy.draft_delete", "before": _short(draft), "peer": request.remote or "",
+        }  # fmt: skip
+        await audit.durable(audit.append(admin_record(**told, result="deleted")))
         self._drafts.drop(draft["id"])
-        log.info("policy.draft_deleted", draft=draft["id"], status=draft["status"])
+        log.info("policy.draft_deleted", draft=draft["id"], status=draft["status"], actor=person.name)
         return answer(_short(draft) | {"status": "deleted"})
 
     async def diff(self, request: web.Request) -> web.Response:

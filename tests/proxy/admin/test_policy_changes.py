@@ -154,6 +154,10 @@ async def test_a_draft_that_was_overtaken_is_not_published(ready):
     assert (await ready.post(f"{POLICY}/drafts/{draft['id']}/publish", WHO))[0] == 412
     assert (await ready.call("DELETE", f"{POLICY}/drafts/{draft['id']}"))[1]["status"] == "deleted"
     assert (await ready.get(f"{POLICY}/drafts/{draft['id']}"))[0] == 404
+    deleted = list(read(ready.audit.directory))[-1]
+    assert (deleted["act"], deleted["before"]["id"], deleted["result"]) == (
+        "policy.draft_delete", draft["id"], "deleted",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("body", [{}, {"changes": {}, "policy": {}}, {"changes": {"acounts": {}}}, {"policy": {}}])
