@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from proxy.admin import bodies
+from proxy.admin.actions import CancelAllBody, DrillBody, FlattenBody
 from proxy.admin.answers import Problem, answer
 from proxy.admin.parts import AdminParts
 from proxy.admin.records import OUTCOMES
@@ -30,6 +31,9 @@ BODIES: Mapping[str, type[BaseModel]] = MappingProxyType(
     {
         "POST /admin/v1/ess/engage": bodies.EngageBody,
         "POST /admin/v1/ess/release": bodies.ReleaseBody,
+        "POST /admin/v1/actions/cancel-all": CancelAllBody,
+        "POST /admin/v1/actions/flatten": FlattenBody,
+        "POST /admin/v1/actions/drill": DrillBody,
         "POST /admin/v1/accounts/{name}/settle": bodies.SettleBody,
         "POST /risk/evaluate": bodies.EmptyBody,
         f"PUT {V2}": bodies.PolicyBody,
@@ -47,7 +51,8 @@ BODIES: Mapping[str, type[BaseModel]] = MappingProxyType(
 )
 BODY_OPTIONAL = frozenset({"POST /api/policy/reset", "POST /api/policy/risk_mode/{mode}"})
 IF_MATCH = frozenset({f"PUT {V2}", f"PATCH {V2}", f"POST {V2}/reset", f"POST {V2}/rollback"})
-ANSWERED: Mapping[str, int] = MappingProxyType({f"POST {V2}/drafts": 201, f"GET {V2}/ws": 101})
+_BEGUN = dict.fromkeys((f"POST /admin/v1/actions/{kind}" for kind in ("cancel-all", "flatten", "drill")), 202)
+ANSWERED: Mapping[str, int] = MappingProxyType({f"POST {V2}/drafts": 201, f"GET {V2}/ws": 101, **_BEGUN})
 ALSO: Mapping[str, tuple[int, ...]] = MappingProxyType({f"POST {V2}/drafts/{{id}}/publish": (202,)})
 STREAMS = frozenset({f"GET {V2}/events", "GET /admin/v1/events"})
 
