@@ -87,6 +87,7 @@ class Recovery:
             self.waiting.pop(account, None)
         else:
             self._since_s[account] = self._clock.monotonic()
+            self.waiting[account] = "to be looked at"
 
     async def watch(self, *, every_s: float = LOOK_EVERY_S) -> None:
         """Run until cancelled."""

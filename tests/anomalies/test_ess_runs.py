@@ -186,7 +186,7 @@ async def test_a_stop_survives_a_stepped_clock(tmp_path, monkeypatch, step_s):
 
 
 async def test_after_a_halt_the_account_opens_nothing_until_it_was_read_again(tmp_path):
-    """Released while the exchange's account answers hang: openings are refused; they pass by themselves after a reading."""
+    """Released while account readings hang: openings are refused, and pass by themselves after a reading."""
     async with open_run(tmp_path) as run:
         acknowledged = await run.admin.engage()
         run.sim.inject(Fault("latency", times=None, match="GET /fapi/v1/openAlgoOrders", latency_s=1.0))

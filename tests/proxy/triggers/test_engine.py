@@ -65,7 +65,10 @@ async def world(tmp_path):
 
 @pytest.mark.parametrize(
     ("scope", "stopped"),
-    [("global", "global"), ("exchange", "exchange:binance"), ("account", "account:main"), ("strategy", "strategy:grid")],
+    [
+        ("global", "global"), ("exchange", "exchange:binance"), ("account", "account:main"),
+        ("strategy", "strategy:grid"),
+    ],
 )
 @pytest.mark.parametrize("level", ["reduce_only", "halt"])
 async def test_a_finding_engages_what_the_policy_says(world, scope, stopped, level):
