@@ -8,6 +8,8 @@
 #   make count           instructions per order of the same subjects (needs valgrind)
 #   make check           style, types, and the tests that compare code and documents
 #   make clients         the environments of the real clients that the tests drive
+#   make chromium        the browser that the console's tests drive (Debian's package; asks for root)
+#   make screenshots     pictures of every block of the console, in build/screenshots
 #   make clean           remove what these made
 
 SHELL := /bin/bash
@@ -25,7 +27,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3.14 python
 	&& $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
 	then echo $$name; break; fi; done)
 
-.PHONY: demo test test-long bench count compiled check clean clients style types install
+.PHONY: demo test test-long bench count compiled check chromium screenshots clean clients style types install
 .DEFAULT_GOAL := help
 
 help:
@@ -103,6 +105,14 @@ bench: $(STAMP)
 
 count: $(STAMP)
 	$(BIN)/python -m bench.count
+
+# The tests take the browser from the PATH and are skipped, saying so, where there is none.
+chromium:
+	@if command -v chromium >/dev/null 2>&1; then chromium --version; \
+	else echo "installing chromium; this asks for root" && apt-get install -y --no-install-recommends chromium; fi
+
+screenshots: $(STAMP)
+	@$(BIN)/python -P -c "import sys; sys.path.insert(0, '.'); sys.argv = ['', 'build/screenshots']; import runpy; runpy.run_module('tests.ui.screenshots', run_name='__main__')"
 
 clean:
 	rm -rf $(VENV) .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -31,7 +31,7 @@ class House:
         self.bot = bot
         self.token = token
         self.url = app.admin_url
-        self._client = client
+        self.client = client
 
     async def order(self, quantity="0.002", name="b-1", symbol="BTCUSDT"):
         """An order of the bot, through the proxy."""
@@ -40,7 +40,7 @@ class House:
     async def link(self):
         """A link that logs a browser in."""
         headers = {"Authorization": f"Bearer {self.token}"}
-        async with self._client.post(f"{self.url}/admin/v1/login-links", headers=headers) as answer:
+        async with self.client.post(f"{self.url}/admin/v1/login-links", headers=headers) as answer:
             assert answer.status == 201
             return self.url + (await answer.json())["path"]
 

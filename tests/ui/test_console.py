@@ -239,6 +239,36 @@ async def test_the_record_is_verified_by_a_button(house, enter):
     segment.write_bytes(content)
 
 
+async def test_an_open_page_does_not_delay_the_end(house, enter):
+    """The proxy ends within two seconds of its drain while a browser listens."""
+    page = await enter()
+    await expect(page.locator("#live")).to_contain_text("live,")
+    loop = asyncio.get_running_loop()
+
+    began = loop.time()
+    await house.app.stop()
+
+    assert loop.time() - began < house.app.settings.listen.drain_delay + 2
+
+
+async def test_a_viewer_sees_everything_and_can_press_nothing(house, browser):
+    """With a viewer's token the page is whole, says who may stop, and has no form but the log-out."""
+    headers = {"Authorization": f"Bearer {house.token}"}
+    body = {"person": "vera", "role": "viewer"}
+    async with house.client.post(f"{house.url}/admin/v1/tokens", json=body, headers=headers) as answer:
+        token = (await answer.json())["token"]
+
+    async with opened(browser) as page:
+        await page.goto(f"{house.url}/ui")
+        await page.get_by_label("Admin token").fill(token)
+        await page.get_by_role("button", name="Log in").click()
+
+        await expect(page.get_by_text("You are vera, viewer: an operator may stop trading.")).to_be_visible()
+        await expect(page.locator("form")).to_have_count(1)
+        await expect(page.locator("#live")).to_contain_text("live,")
+        await expect(page.get_by_role("button", name="Log out vera")).to_be_visible()
+
+
 async def found_by_axe(page):
     """What axe finds wrong, in short."""
     found = await page.evaluate("axe.run().then((result) => result.violations)")
