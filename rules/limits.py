@@ -406,10 +406,8 @@ def _in_force(
         return Limits(**common, **own), own_sources
 
     symbols = {*policy.symbols, *owner.by_symbol, *(one.symbol for _, one in lifted if one.symbol is not None)}
-    written = (*policy.symbols.values(), *owner.by_symbol.values())
-    by_symbol = BySymbol(
-        symbols, lambda symbol: of_symbol(symbol)[0], asks_for_sums=any(_asks_for_sums(one) for one in written)
-    )
+    asks = policy.symbols_ask_for_sums(account)
+    by_symbol = BySymbol(symbols, lambda symbol: of_symbol(symbol)[0], asks_for_sums=asks)
     tried = policy.as_if_tried
     limits = Limits(
         **common,

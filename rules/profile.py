@@ -39,7 +39,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from rules.facts import DOLLAR_COINS, LossBase
-from rules.limits import TIGHTER, RiskSource, stated_by
+from rules.limits import OF_ACCOUNT_SUMS, TIGHTER, RiskSource, stated_by
 from rules.losses import Rung
 
 # 15 + 12 digits stay exact in the 28 digits of decimal arithmetic, also when a percentage becomes a fraction.
@@ -1116,6 +1116,7 @@ class GlobalPolicy(Written):
     model_versions: Frozen[Version] = Field(default_factory=dict, validate_default=True)  # as a trainer wrote them
     _switched_off: tuple[str, ...] = PrivateAttr(default=())
     _as_if_tried: GlobalPolicy | None = PrivateAttr(default=None)
+    _sums_asked: frozenset[str] = PrivateAttr(default=frozenset())
 
     @model_validator(mode="before")
     @classmethod
@@ -1181,9 +1182,16 @@ class GlobalPolicy(Written):
         """What takes a walk over thousands of sections is done when they are read, not when an order comes."""
         said = tuple(_settings(self))
         self._switched_off = tuple(place for place, setting in said if setting.mode == "off")
+        self._sums_asked = _sums_asked(self)
         if any(setting.mode == "shadow" for _, setting in said):
-            self._as_if_tried = _as_if_tried(self)
+            tried = _as_if_tried(self)
+            tried._sums_asked = _sums_asked(tried)
+            self._as_if_tried = tried
         return self
+
+    def symbols_ask_for_sums(self, account: str) -> bool:
+        """Whether a limit of a symbol, for everybody or for an account, is compared with sums of the account."""
+        return not self._sums_asked.isdisjoint((EVERYBODY, account))
 
     @property
     def switched_off(self) -> tuple[str, ...]:
@@ -1223,6 +1231,19 @@ def _settings(section: BaseModel, path: str = "") -> Iterator[tuple[str, LimitSe
             for key, inner in value.items():
                 if isinstance(inner, BaseModel):
                     yield from _settings(inner, f"{path}{name}.{key}.")
+
+
+EVERYBODY = ""
+
+
+def _sums_asked(policy: GlobalPolicy) -> frozenset[str]:
+    """The accounts whose symbols have a limit that is compared with sums of the account; EVERYBODY for `symbols`."""
+    sections = {EVERYBODY: policy.symbols} | {name: one.by_symbol for name, one in policy.accounts.items()}
+    return frozenset(
+        name
+        for name, symbols in sections.items()
+        if any(getattr(one.size, limit) is not None for one in symbols.values() for limit in OF_ACCOUNT_SUMS)
+    )
 
 
 M = TypeVar("M", bound=BaseModel)
