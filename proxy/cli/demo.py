@@ -276,8 +276,8 @@ class Demo:
         """After a HALT the account is read again before it may open anything; wait for that as a person would."""
         with contextlib.suppress(TimeoutError):  # the order that follows then says what is wrong
             async with asyncio.timeout(RECOVERY_S):
-                while (await self._admin.get("/admin/v1/ess"))["recovering"]:
-                    await asyncio.sleep(0.05)
+                while (await self._admin.get("/admin/v1/ess"))["recovering"]:  # noqa: ASYNC110 - asked over HTTP
+                    await asyncio.sleep(0.05)  # over HTTP: there is no event to wait for
 
 
 def _quantity(seen: Any) -> Decimal | None:  # noqa: ANN401 - the simulator's record
