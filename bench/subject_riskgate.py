@@ -2,7 +2,8 @@
 
     python -m bench.subject_riskgate UPSTREAM_PORT asyncio|uvloop process|power [still]
 
-`still` reads account and market once and never again, for `bench.count`.
+`still` reads account and market once and never again, and ends what looks at things by the second, for
+`bench.count`: under it time runs fifty times as fast as orders do, and what is counted is to be orders.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ async def serve(upstream_port: int, sync: str, *, still: bool) -> None:
         await ready(app.admin_url)
         if still:
             await app.feeds.close()
+            await app.tasks.close()  # what looks every second at losses, stops and the like
         os.write(port_line, app.proxy_url.rpartition(":")[2].encode() + b"\n")
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
         await app.stop()

@@ -294,9 +294,10 @@ def header_values(headers: Headers, name: bytes) -> tuple[bytes, ...]:
 _FORM: Final = b"application/x-www-form-urlencoded"
 _FORMS: Final = frozenset({_FORM, _FORM + b";charset=utf-8", _FORM + b"; charset=utf-8"})
 _RAW: Final = re.compile(rb"[!-:<-~]*")  # visible ASCII; ";" separates pairs for some readers, so it is left out
-# One pair or several, without "%" and "+", which stand for other characters, nor a second "=" in one of them.
-_PAIR: Final = rb"[A-Za-z0-9_]{1,40}=[!-$'-*,-:<>-~]*"
-_PLAIN_PAIRS: Final = re.compile(_PAIR + rb"(?:&" + _PAIR + rb")*")
+# What values and names may hold where nothing is encoded: neither "%" and "+", which stand for other characters, nor
+# what separates. Of pairs that are plain, nothing is left without these but their separators, in turns.
+_PLAIN: Final = bytes(sorted(set(range(0x21, 0x7F)) - set(b"%+;&=")))
+_SEPARATORS: Final = b"=&" * PARAMS_MAX
 _NAME: Final = re.compile(r"[A-Za-z0-9_]{1,40}")
 _NEW: Final = tuple.__new__  # a NamedTuple's own constructor costs twice as much, ten times per order
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -323,13 +324,14 @@ def read_params(request: WireRequest) -> Params:
 
 def _plain_values(raw: bytes) -> dict[str, str] | None:
     """The parameters of one place in which nothing is encoded; None where they must be read one by one."""
-    if len(raw) > VALUE_BYTES_MAX or _PLAIN_PAIRS.fullmatch(raw) is None:
+    separators = raw.translate(None, _PLAIN)
+    count = len(separators)
+    if count % 2 == 0 or len(raw) > VALUE_BYTES_MAX or separators != _SEPARATORS[:count]:
         return None
-    # Names and values take turns: the pattern has seen one "=" in each pair and no "&" but between them.
-    parts = raw.replace(b"&", b"=").decode("ascii").split("=")
+    parts = raw.decode("ascii").replace("&", "=").split("=")
     names = parts[::2]
     values = dict(zip(names, parts[1::2], strict=True))
-    if len(values) != len(names) or len(names) > PARAMS_MAX or not _are_names(tuple(names)):
+    if len(values) != len(names) or not _are_names(tuple(names)):
         return None
     return values
 
@@ -339,7 +341,7 @@ def _are_names(names: tuple[str, ...]) -> bool:
     """Whether all are parameters' names, each once however it is spelt. Bots repeat them, so it is kept."""
     folded: set[str] = set()
     for name in names:
-        if name.lower() == "_method":
+        if _NAME.fullmatch(name) is None or name.lower() == "_method":
             return False
         folded.add(name.lower())
     return len(folded) == len(names)
