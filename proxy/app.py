@@ -22,7 +22,7 @@ from aiohttp import web
 
 from proxy import __version__, logs
 from proxy.accounts import Accounts
-from proxy.actions import ActionMetrics, Actions, desks_of
+from proxy.actions import ActionMetrics, Actions, Desk, desks_of
 from proxy.admin import Access, AdminParts, build_admin, load_or_create_token
 from proxy.audit import Audit, admin_record
 from proxy.book import AccountPlace, Book
@@ -30,6 +30,7 @@ from proxy.bypasses import Bypasses
 from proxy.clock import Clock, SystemClock
 from proxy.config import Account as AccountSettings
 from proxy.config import Settings, Tls, load
+from proxy.deadman import DeadMan, DeadManSettings
 from proxy.errors import AuditError, ConfigError, StoreError
 from proxy.ess import EssLatch, halt_on_signal
 from proxy.ess_recovery import Recovery
@@ -133,6 +134,7 @@ class App:
         self.ledger: Ledger
         self.losses: LossWatch
         self.actions: Actions
+        self.dead_man: DeadMan
         self.governor: Governor
         self.outcomes = Outcomes()
         self.triggers: Triggers
@@ -462,6 +464,7 @@ class App:
                 watcher=self.feeds,
                 clock=self.clock,
                 outcomes=self.outcomes,
+                attendance=self.dead_man if self.dead_man.is_needed else None,
             )
         )
 
@@ -577,6 +580,25 @@ class App:
         )
         self.actions.recall(self.settings.audit_dir)
         self.metrics.registry.register(ActionMetrics(self.actions.counts))
+        self._start_dead_man(desks)
+
+    def _start_dead_man(self, desks: Mapping[str, Desk]) -> None:
+        """Watch over the bots of accounts that ask for it."""
+        found = {
+            name: DeadManSettings(lease_s=one.dead_man.lease, countdown_s=one.dead_man.countdown)
+            for name, one in self.settings.accounts.items()
+            if one.dead_man.lease is not None
+        }
+        self.dead_man = DeadMan(
+            found,
+            desks=desks,
+            exchanges={name: account.exchange for name, account in self.accounts.items()},
+            book=self.book,
+            latch=self.latch,
+            clock=self.clock,
+        )
+        if found:
+            self.tasks.spawn(self.dead_man.watch(), name="deadman.watch")
 
     def _start_triggers(self) -> None:
         """What engages the stop without a person; each is tried on a schedule."""

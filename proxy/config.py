@@ -35,6 +35,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 
@@ -384,6 +385,23 @@ class Bot(Strict):
     strategy: Name | None = None
 
 
+class DeadMan(Strict):
+    """What happens to an account whose bots fall silent; off unless a lease is stated."""
+
+    lease: Duration | None = None
+    countdown: Duration | None = None
+
+    @model_validator(mode="after")
+    def _sensible(self) -> DeadMan:
+        if self.countdown is not None and self.lease is None:
+            raise ValueError("countdown needs a lease: without one nobody knows whether bots are alive")
+        if self.lease is not None and self.lease < 1:
+            raise ValueError(f"lease is {self.lease:g}s, expected at least 1s")
+        if self.countdown is not None and not 5 <= self.countdown <= 600:
+            raise ValueError(f"countdown is {self.countdown:g}s, expected 5s to 600s")
+        return self
+
+
 class Account(Strict):
     """One account at an exchange and the bots that trade it."""
 
@@ -396,6 +414,7 @@ class Account(Strict):
     bypass: Literal["alert", "reduce_only"] = "alert"
     transfers_allowed: bool = False
     wallet_history: bool = True
+    dead_man: DeadMan = DeadMan()
     bots: dict[Name, Bot] = {}
 
 

@@ -76,6 +76,7 @@ log: Final = structlog.get_logger("riskgate.pipeline")
 ALLOW: Final = Verdict.ALLOW
 BLOCK: Final = Verdict.BLOCK
 MARGIN: Final = Verb.MARGIN
+COUNTDOWN: Final = "POST /fapi/v1/countdownCancelAll"
 TEST: Final = Verb.TEST
 OUTCOMES: Final = {kind: kind.value for kind in AnswerKind}
 
@@ -91,6 +92,18 @@ class AccountWatcher(Protocol):
 
     def poke(self, account: str, market: Market, *, config: bool = False) -> None:
         """Read the account again soon; with `config` its leverage and position mode too."""
+        ...
+
+
+class Attendance(Protocol):
+    """Somebody who has to know which bots are alive."""
+
+    def seen(self, bot: Bot) -> None:
+        """A request proved to be this bot's."""
+        ...
+
+    def owns_countdown(self, account: str) -> bool:
+        """Whether the venue's countdown that cancels an account's orders is the proxy's own to set."""
         ...
 
 
@@ -129,6 +142,7 @@ class Parts:
     watcher: AccountWatcher
     clock: Clock
     outcomes: Outcomes = field(default_factory=Outcomes)
+    attendance: Attendance | None = None
 
 
 @dataclass(slots=True)
@@ -184,6 +198,7 @@ class Pipeline:
             bot = self._parts.identities.of(key)
             if bot.in_custody:
                 outgoing = self._in_custody(bot, request, recognised)
+            self._attend(bot, recognised)
         try:
             if recognised.verb is Verb.READ:
                 return await self._parts.upstream.stream(recognised.family, outgoing)
@@ -198,6 +213,18 @@ class Pipeline:
             market = Market.SPOT if recognised.family == "/api" else Market.LINEAR
             self._parts.watcher.poke(bot.account.name, market)
         return answer
+
+    def _attend(self, bot: Bot, recognised: Recognised) -> None:
+        """Note that a bot is alive. Raises OrderNotUnderstood where it would disarm what watches over it."""
+        attendance = self._parts.attendance
+        if attendance is None:
+            return
+        if recognised.endpoint == COUNTDOWN and attendance.owns_countdown(bot.account.name):
+            raise OrderNotUnderstood(
+                "riskgate sets the exchange's countdown for this account; a bot that set it too could disarm it",
+                Reason.COUNTDOWN_OWNED,
+            )
+        attendance.seen(bot)
 
     def _in_custody(self, bot: Bot, request: WireRequest, recognised: Recognised) -> WireRequest:
         """The request as the venue must see it: with the venue's key, and signed if the bot signed it."""
@@ -310,6 +337,8 @@ class Pipeline:
         parsed = exchange.parse(request, recognised)
         if bot.in_custody:
             parts.identities.check_custody(bot, exchange, request, parsed.params)
+        if parts.attendance is not None:
+            parts.attendance.seen(bot)
         caller = caller_of(bot, request.headers)
         now = self._clock.now()
 

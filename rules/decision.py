@@ -91,6 +91,7 @@ class Reason(StrEnum):
     POLICY_UNAVAILABLE = "policy_unavailable"
     AUDIT_UNAVAILABLE = "audit_unavailable"
     UPSTREAM_BACKOFF = "upstream_backoff"
+    COUNTDOWN_OWNED = "countdown_owned"
 
 
 # A rule held: the pair of what it saw and what it compared with. A plain tuple, because some thirty of
