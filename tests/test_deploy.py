@@ -23,7 +23,7 @@ SUFFIX = re.compile(r"_(?:total|bucket|sum|count)$")
 def served() -> set[str]:
     """Every metric's name in the code, as it is given to the library, and those built from a prefix."""
     found: set[str] = set()
-    for name in ("metrics.py", "state_metrics.py", "global_risk/metrics.py"):
+    for name in ("metrics.py", "state_metrics.py", "global_risk/metrics.py", "actions/metrics.py"):
         text = (ROOT / "proxy" / name).read_text("utf-8")
         found |= set(re.findall(r'"((?:riskgate|risk_gate|ess)_[a-z_]+)"', text))
         if "riskgate_global_risk_{name}" in text:
