@@ -34,6 +34,7 @@ from proxy.deadman import DeadMan, DeadManSettings
 from proxy.errors import AuditError, ConfigError, StoreError
 from proxy.ess import EssLatch, halt_on_signal
 from proxy.ess_recovery import Recovery
+from proxy.ess_release import Releases
 from proxy.ess_scopes import Scopes
 from proxy.exchanges import EXCHANGES
 from proxy.exchanges.base import Credentials
@@ -59,6 +60,7 @@ from proxy.identity import Account, Bot, Identities, strategies_by_account
 from proxy.ledger import DEFAULT_POLICY, Ledger
 from proxy.loss_watch import LossWatch
 from proxy.metrics import Metrics
+from proxy.notifiers import Notifying
 from proxy.outcomes import Outcomes
 from proxy.pipeline import Parts, Pipeline
 from proxy.policy_file import difference, read_policy_file
@@ -140,6 +142,7 @@ class App:
         self.triggers: Triggers
         self.scopes: Scopes
         self.recovery: Recovery
+        self.releases: Releases
         self._var_asked: dict[Series, None] = {}  # whose VaR orders asked for
         self._kill_switch = False  # QT_KILL_SWITCH of an older installation
         self._stack = AsyncExitStack()
@@ -221,6 +224,7 @@ class App:
             governor=self.governor.report,
         )
         self._start_triggers()
+        self._start_notifiers()
         await self._start_admin()
         self._watch_stop()
         self._watch_reload()
@@ -513,6 +517,7 @@ class App:
             recovery=self.recovery,
             triggers=self.triggers,
             release_by_two=admin.release_by == "two",
+            releases=self.releases,
             reload=self.reload,
             drafts_dir=self.settings.data_dir / "drafts",
             risk=self.risk,
@@ -644,6 +649,26 @@ class App:
         """Every symbol that the venues of the accounts list, as far as that has been read."""
         places = {(place.exchange, market) for place in self.book.accounts for market in place.markets}
         return {symbol for exchange, market in places for symbol in self.book.filters(exchange, market)}
+
+    def _start_notifiers(self) -> None:
+        """People are told before anything listens, and of the stop as the last thing."""
+        self.releases = Releases(self.latch, self.clock, by_two=self.settings.admin.release_by == "two")
+        totals = self.metrics.totals
+        notifying = Notifying(self.settings.notify, clock=self.clock)
+        self._stack.push_async_callback(notifying.close)
+        notifying.watch(
+            ready=self.status.ready,
+            losses=self.losses.used,
+            bypasses=self.feeds.bypass_count,
+            decisions=lambda: (sum(totals()[:3]), totals().blocked),
+            accounts=self.accounts,
+        )
+        notifying.listen(
+            latch=self.latch, releases=self.releases, scopes=self.scopes, audit=self.audit, status=self.status.status
+        )
+        self.latch.listeners.append(notifying.stopped)
+        self._stack.callback(self.store.subscribe(notifying.policy_changed))
+        notifying.began(__version__, self.latch.stops())
 
     def _watch_stop(self) -> None:
         """The file HALT in the data directory and SIGUSR1 stop as the admin API does."""

@@ -435,6 +435,58 @@ class Log(Strict):
     risk_guard_events: bool = True  # each order once more under the event name that RiskGuard gave it
 
 
+Told = Literal["on", "digest", "off"]
+
+
+class NotifyEvents(Strict):
+    """How each class of events is told: at once, gathered, or not."""
+
+    ess: Told = "on"
+    loss: Told = "on"
+    bypass: Told = "on"
+    feed: Told = "on"
+    store: Told = "on"
+    audit: Told = "on"
+    block_rate: Told = "on"
+    policy: Told = "on"
+    lifecycle: Told = "on"
+
+
+class WebhookTarget(Strict):
+    """Where alerts are posted as JSON."""
+
+    url: Url
+    secret: Secret | None = None
+
+
+class TelegramUser(Strict):
+    """A person who is told, and may command by role."""
+
+    name: Name
+    role: Literal["viewer", "operator", "admin"] = "viewer"
+
+
+class TelegramBot(Strict):
+    """A Telegram bot of the proxy's own, and the users it listens to, by their numeric ids."""
+
+    token: Secret
+    users: dict[Name, TelegramUser]
+    commands: bool = True
+    api: Origin = "https://api.telegram.org"
+
+
+class Notify(Strict):
+    """Who is told what happens, and how."""
+
+    events: NotifyEvents = NotifyEvents()
+    instance: Name = "riskgate"
+    per_minute: Annotated[int, Field(ge=1, le=60)] = 6
+    digest_interval: Duration = 900.0
+    webhook: WebhookTarget | None = None
+    apprise: tuple[Secret, ...] = ()
+    telegram: TelegramBot | None = None
+
+
 class Settings(Strict):
     """Everything that can be set. Durations are seconds, paths absolute, addresses (host, port)."""
 
@@ -449,6 +501,7 @@ class Settings(Strict):
     accounts: dict[Name, Account] = {}
     feeds: FeedTimes = FeedTimes()
     log: Log = Log()
+    notify: Notify = Notify()
 
     _source: str = PrivateAttr(default="(defaults)")
     _environment_names: tuple[str, ...] = PrivateAttr(default=())
@@ -786,7 +839,11 @@ def _open_secrets(settings: Settings, reading: _Reading) -> Iterator[Problem]:
         return
     store: list[tuple[str, ...]] = [("store", "password")] if settings.store.password else []
     store += [("store", "url")] if urlsplit(settings.store.url).password else []
-    groups = [store]
+    notify = settings.notify
+    told: list[tuple[str, ...]] = [("notify", "apprise")] if notify.apprise else []
+    told += [("notify", "telegram", "token")] if notify.telegram else []
+    told += [("notify", "webhook", "secret")] if notify.webhook and notify.webhook.secret else []
+    groups = [store, told]
     for account_name, account in settings.accounts.items():
         here = ("accounts", account_name)
         places: list[tuple[str, ...]] = [(*here, "credentials", "secret")] if account.credentials else []
@@ -935,6 +992,28 @@ def _check_accounts(settings: Settings) -> Iterator[Refusal]:
                 yield f"{here}.secret", "a secret", "none: a passthrough bot signs for the exchange itself"
 
 
+def _check_notify(settings: Settings) -> Iterator[Refusal]:
+    notify = settings.notify
+    if notify.digest_interval < 1:
+        yield "notify.digest_interval", f"{notify.digest_interval:g}s", "at least 1s"
+    hook = notify.webhook
+    if hook is not None:
+        parts = urlsplit(hook.url)
+        if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+            yield "notify.webhook.url", "plain http to another machine", "https: alerts say what an account does"
+    bot = notify.telegram
+    if bot is None:
+        return
+    parts = urlsplit(bot.api)
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        yield "notify.telegram.api", "plain http to another machine", "https: the token would be seen"
+    if not bot.users:
+        yield "notify.telegram.users", "nobody", "at least one user id, else nobody is told"
+    for user in bot.users:
+        if not (user.isascii() and user.isdigit()):
+            yield f"notify.telegram.users.{user}", "a name", "a user's numeric id, as Telegram's own bots show it"
+
+
 def _check_files(settings: Settings) -> Iterator[Refusal]:
     wanted: list[tuple[str, Path | None]] = [
         ("policy_file", settings.policy_file),
@@ -953,7 +1032,7 @@ def _check_files(settings: Settings) -> Iterator[Refusal]:
 
 
 _CHECKS: tuple[Callable[[Settings], Iterator[Refusal]], ...] = (
-    _check_admin, _check_upstream, _check_store_and_risk, _check_accounts, _check_files,
+    _check_admin, _check_upstream, _check_store_and_risk, _check_accounts, _check_notify, _check_files,
 )  # fmt: skip
 
 

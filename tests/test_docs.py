@@ -107,7 +107,7 @@ def test_every_route_of_the_admin_api_stands_in_its_page_and_no_other():
     audit = SimpleNamespace(directory=ROOT)
     parts = SimpleNamespace(
         clock=SystemClock(), hosts=(), registry=CollectorRegistry(), ess=None, audit=audit, accounts=(), release_by_two=True,
-        drafts_dir=None, access=None,
+        drafts_dir=None, access=None, releases=None,
     )
     routes = {
         f"{route.method} {route.resource.canonical}"

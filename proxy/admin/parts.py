@@ -15,6 +15,7 @@ from proxy.audit import Audit
 from proxy.clock import Clock
 from proxy.ess import EssLatch
 from proxy.ess_recovery import Recovery
+from proxy.ess_release import Releases
 from proxy.ess_scopes import Scopes
 from proxy.identity import Identities
 from proxy.reload import Reloaded
@@ -65,6 +66,7 @@ class AdminParts:
     recovery: Recovery | None = None
     triggers: Triggers | None = None
     release_by_two: bool = True
+    releases: Releases | None = None  # shared with other ways to release; without it the listener's own
     risk: GlobalRisk | None = None  # the embedded engine, where there is one
     actions: Actions | None = None  # what the proxy does itself after a trip
     totals: Callable[[], Totals] | None = None  # what the console draws; without it there is no chart

@@ -33,7 +33,7 @@ class Stopping:
     def __init__(self, parts: AdminParts) -> None:
         self._parts = parts
         self._ess = parts.ess
-        self._releases = Releases(parts.ess, parts.clock, by_two=parts.release_by_two)
+        self._releases = parts.releases or Releases(parts.ess, parts.clock, by_two=parts.release_by_two)
         self._failures = Failures(parts.clock)
 
     def routes(self) -> list[web.RouteDef]:
