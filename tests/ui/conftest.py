@@ -54,7 +54,9 @@ async def running(folder: Path):
     bind = parse_bind(ANY)
     try:
         url = await demo._open(exchange, bind, keys)
-        app = App.from_settings(demo.settings_of(demo.Binds(bind, bind, bind), url, keys, folder))
+        settings = demo.settings_of(demo.Binds(bind, bind, bind), url, keys, folder)
+        by_two = settings.admin.model_copy(update={"release_by": "two"})
+        app = App.from_settings(settings.model_copy(update={"admin": by_two}))
         try:
             await app.start()
             async with aiohttp.ClientSession(trust_env=False, auto_decompress=False) as client:
