@@ -29,7 +29,7 @@ ONE: Final = Decimal(1)
 NOTHING: Final = Decimal(0)
 
 ROUNDS_MAX: Final = 4  # how often a scaled order is judged again before it is blocked
-KINDS_IN_ORDER: Final[tuple[type, ...]] = (Order, QuantityCut, LeverageChange, MarginChange)
+KINDS_IN_ORDER = (Order, QuantityCut, LeverageChange, MarginChange)
 KINDS: Final[frozenset[type]] = frozenset(KINDS_IN_ORDER)
 # Members looked up once: on an enumeration class a look-up costs more than a rule.
 ALLOW: Final = Verdict.ALLOW

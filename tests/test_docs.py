@@ -106,8 +106,8 @@ def test_every_route_of_the_admin_api_stands_in_its_page_and_no_other():
     """Method and path of each route of the built listener; a heading for a route that is gone is wrong too."""
     audit = SimpleNamespace(directory=ROOT)
     parts = SimpleNamespace(
-        clock=SystemClock(), hosts=(), registry=CollectorRegistry(), ess=None, audit=audit, accounts=(), release_by_two=True,
-        drafts_dir=None, access=None, releases=None,
+        clock=SystemClock(), hosts=(), registry=CollectorRegistry(), ess=None, audit=audit, accounts=(),
+        release_by_two=True, drafts_dir=None, access=None, releases=None,
     )
     routes = {
         f"{route.method} {route.resource.canonical}"

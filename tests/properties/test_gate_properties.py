@@ -87,7 +87,8 @@ def test_scaling_leaves_no_more_than_a_step_unused(length):
 def tightened(pick, limits):
     """The same limits with one of them stricter."""
     name = pick.choice([
-        *some.SHARES, *some.SUMS, *some.COUNTS, *some.MINIMA, "leverage_max", "order_quantity_max", "price_floor", "price_ceiling",
+        *some.SHARES, *some.SUMS, *some.COUNTS, *some.MINIMA,
+        "leverage_max", "order_quantity_max", "price_floor", "price_ceiling",
         "strategies", "symbols", "new_positions_allowed", "confidence_required", "margin_changes_allowed",
     ])
     value = getattr(limits, name)

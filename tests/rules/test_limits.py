@@ -116,7 +116,10 @@ def test_every_limit_says_which_value_is_stricter():
 
 def test_every_limit_is_tried_from_a_document():
     """Each limit that a layer can state has a case below; whitelists and the risk source have their own."""
-    own = {"never_scaled", "warn_at", "strategies", "symbols", "strategies_blocked", "symbols_blocked", "critical_allows_reducing", "risk_source"}
+    own = {
+        "never_scaled", "warn_at", "strategies", "symbols", "strategies_blocked", "symbols_blocked",
+        "critical_allows_reducing", "risk_source",
+    }  # fmt: skip
     own |= {"governor", "scaling_by_var", "scaling_factor"}  # tests/rules/test_governor.py, test_scaling_modes.py
     assert {name for _, name, _ in STATED} == set(TIGHTER) - own
 
