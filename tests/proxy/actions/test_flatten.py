@@ -244,3 +244,36 @@ async def test_asked_for_twice_it_runs_once(desk):
     await desk.ended(first)
 
     assert first is second
+
+
+async def test_one_cut_off_by_a_restart_goes_to_a_person(desk):
+    """The record has a beginning and no end: the next start says so once, and does not go on by itself."""
+    app = desk.run.app
+    begun = {
+        "kind": "action", "job": "flatten-1", "act": "flatten", "scope": "account:desk", "actor": "kim",
+        "reason": "r", "spot": False, "of_accounts": ["desk"], "result": "begun",
+    }  # fmt: skip
+    app.audit.append(begun)
+    sent = len(desk.sim.orders_received)
+
+    first = desk.actions.recall(app.settings.audit_dir)
+    second = desk.actions.recall(app.settings.audit_dir)
+
+    job = desk.actions.get("flatten-1")
+    assert (first, second) == (["flatten-1"], [])
+    assert (job.state, job.runs["desk"].flat) == (RunState.NEEDS_PERSON, False)
+    assert len(desk.sim.orders_received) == sent
+
+
+async def test_protection_that_stands_in_the_way_is_cancelled(desk):
+    """The venue refuses a close because reduce-only orders hold the position: those go, and it is closed."""
+    await desk.hold("BTCUSDT", "0.4")
+    kept = await desk.rest(side="SELL", price="90000", reduceOnly="true", quantity="0.4")
+    body = b'{"code":-2022,"msg":"ReduceOnly Order is rejected."}'
+    desk.sim.inject(Fault("status", times=1, match="POST /fapi/v1/order", status=400, body=body))
+
+    job = await desk.flatten()
+
+    run = job.runs["desk"]
+    assert (run.flat, desk.held(), desk.open_orders()) == (True, 0, [])
+    assert run.orders[Market.LINEAR, "BTCUSDT", str(kept)].state is OrderState.CANCELLED
