@@ -29,7 +29,7 @@ from proxy.book import AccountPlace, Book
 from proxy.bypasses import Bypasses
 from proxy.clock import Clock, SystemClock
 from proxy.config import Account as AccountSettings
-from proxy.config import Settings, Tls, load
+from proxy.config import AdminTls, Settings, Tls, load
 from proxy.deadman import DeadMan, DeadManSettings
 from proxy.errors import AuditError, ConfigError, StoreError
 from proxy.ess import EssLatch, halt_on_signal
@@ -853,6 +853,9 @@ def _tls(tls: Tls) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(tls.cert, tls.key)
+    if isinstance(tls, AdminTls) and tls.client_ca is not None:
+        context.load_verify_locations(tls.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 

@@ -262,6 +262,13 @@ class Tls(Strict):
     key: Path
 
 
+class AdminTls(Tls):
+    """The same, and whose certificates are asked for; a token is needed all the same."""
+
+    client_ca: Path | None = None
+    client_cert: Path | None = None
+
+
 class Listen(Strict):
     """Where bots connect."""
 
@@ -278,7 +285,7 @@ class Admin(Strict):
 
     bind: Address = Bind("127.0.0.1", 8099)
     token_file: Path = Path("admin_token")
-    tls: Tls | None = None
+    tls: AdminTls | None = None
     allow_public: bool = False
     release_by: Literal["two", "one"] = "two"
 
@@ -866,12 +873,20 @@ def _absolute(settings: Settings, base: Path) -> Settings:
     def path(value: Path | None) -> Path | None:
         return None if value is None else base / value
 
+    def admin_tls(value: AdminTls | None) -> AdminTls | None:
+        if value is None:
+            return None
+        return AdminTls(
+            cert=base / value.cert, key=base / value.key, client_ca=path(value.client_ca),
+            client_cert=path(value.client_cert),
+        )  # fmt: skip
+
     return settings.model_copy(
         update={
             "data_dir": base / settings.data_dir,
             "policy_file": path(settings.policy_file),
             "listen": settings.listen.model_copy(update={"tls": tls(settings.listen.tls)}),
-            "admin": settings.admin.model_copy(update={"tls": tls(settings.admin.tls)}),
+            "admin": settings.admin.model_copy(update={"tls": admin_tls(settings.admin.tls)}),
             "upstream": settings.upstream.model_copy(update={"ca_file": path(settings.upstream.ca_file)}),
         }
     )
@@ -1022,12 +1037,14 @@ def _check_files(settings: Settings) -> Iterator[Refusal]:
     for section, tls in (("listen", settings.listen.tls), ("admin", settings.admin.tls)):
         if tls is not None:
             wanted += [(f"{section}.tls.cert", tls.cert), (f"{section}.tls.key", tls.key)]
+    if (own := settings.admin.tls) is not None:
+        wanted += [("admin.tls.client_ca", own.client_ca), ("admin.tls.client_cert", own.client_cert)]
     for key, file in wanted:
         if file is None:
             continue
         if not file.is_file():
             yield key, f"{file}, which is not a file", "a readable file"
-        elif key.endswith(".key") and (problem := _too_open(file.stat().st_mode)):
+        elif key.endswith((".key", ".client_cert")) and (problem := _too_open(file.stat().st_mode)):
             yield key, f"{file}, {problem}", f"a secret's file: chmod 600 {file}"
 
 

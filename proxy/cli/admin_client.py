@@ -42,6 +42,7 @@ class AdminClient:
     token_file: Path | None
     data_dir: Path | None = None
     ca_file: Path | None = None
+    client_cert: Path | None = None  # certificate and key, where the listener asks for one
 
     @classmethod
     def of(cls, settings: Settings) -> AdminClient:
@@ -53,7 +54,11 @@ class AdminClient:
         tls = settings.admin.tls
         scheme = "https" if tls else "http"
         return cls(
-            f"{scheme}://{address}", settings.admin_token_path, settings.data_dir, tls.cert if tls else None
+            f"{scheme}://{address}",
+            settings.admin_token_path,
+            settings.data_dir,
+            tls.cert if tls else None,
+            tls.client_cert if tls else None,
         )
 
     def get(self, path: str) -> Any:  # noqa: ANN401 - any JSON value
@@ -117,6 +122,8 @@ class AdminClient:
         handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
         if self.url.startswith("https:"):
             context = ssl.create_default_context(cafile=None if self.ca_file is None else str(self.ca_file))
+            if self.client_cert is not None:
+                context.load_cert_chain(self.client_cert)
             handlers.append(urllib.request.HTTPSHandler(context=context))
         return urllib.request.build_opener(*handlers)
 
