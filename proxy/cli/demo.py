@@ -32,7 +32,7 @@ from yarl import URL
 from proxy.cli.output import CommandFailed, Exit, say, table
 from proxy.cli.starter import write_new
 from proxy.clock import SystemClock
-from proxy.config import FAMILIES, Bind, Settings, from_mapping, parse_bind
+from proxy.config import FAMILIES, Bind, NotifyEvents, Settings, from_mapping, parse_bind
 
 if TYPE_CHECKING:
     from proxy.app import App
@@ -312,6 +312,8 @@ def settings_of(binds: Binds, exchange_url: str, keys: Keys, folder: Path) -> Se
             "audit": {"sync": "process"},
             "feeds": {"account_interval": "500ms", "snapshot_interval": "500ms", "market_interval": "500ms"},
             "log": {"level": "error", "format": "console"},
+            # The table tells what happens; its halt and its blocks are meant.
+            "notify": {"events": dict.fromkeys(NotifyEvents.model_fields, "off")},
             "accounts": {
                 "direct": {
                     "mode": "passthrough",
