@@ -22,7 +22,5 @@ class LogLines:
             "severity": message.severity.value,
             "classes": [about.value for about in message.classes],
         }
-        if message.severity is Severity.INFO:
-            log.info("alert.told", **fields)
-        else:
-            log.error("alert.told", **fields)
+        told = {Severity.INFO: log.info, Severity.WARNING: log.warning}.get(message.severity, log.error)
+        told("alert.told", **fields)
