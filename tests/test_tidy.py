@@ -53,6 +53,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
 TESTED_AS_ONE: dict[str, str] = {
     "proxy/stores/migrations": "tests/proxy/stores/test_migrations.py",  # walked as a whole
     "proxy/stores/migrations/versions": "tests/proxy/stores/test_migrations.py",
+    "proxy/cli/commands": "tests/proxy/cli",  # each command by its own name, through `run`
     "proxy/actions": "tests/proxy/actions",  # a job, run against an exchange over sockets
     "proxy/client": "tests/proxy/client",  # asked against a real listener
     "proxy/audit": "tests/proxy/test_audit.py",  # one record: written, read, verified

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ssl
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from proxy.cli.checking import read_sections
 from proxy.cli.output import CommandFailed, Exit
 from proxy.config import Settings
 
@@ -43,6 +44,14 @@ class AdminClient:
     data_dir: Path | None = None
     ca_file: Path | None = None
     client_cert: Path | None = None  # certificate and key, where the listener asks for one
+
+    @classmethod
+    def named(cls, config: Path | None, admin_url: str, token_file: Path | None) -> AdminClient:
+        """The client for the proxy that options name, else for that of the settings file."""
+        if admin_url:
+            return cls(admin_url.rstrip("/"), token_file, token_file.parent if token_file else None)
+        found = cls.of(read_sections(config, "admin", "data_dir"))
+        return found if token_file is None else replace(found, token_file=token_file)
 
     @classmethod
     def of(cls, settings: Settings) -> AdminClient:

@@ -6,7 +6,6 @@ import getpass
 import os
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,14 +30,6 @@ LEVELS_ALLOW = {
     "reduce_only": "only proven reductions and cancels pass",
     "halt": "only cancels pass",
 }
-
-
-def client(config: Path | None, admin_url: str, token_file: Path | None) -> AdminClient:
-    """The admin API that the options name, else the one of the settings file."""
-    if admin_url:
-        return AdminClient(admin_url.rstrip("/"), token_file, token_file.parent if token_file else None)
-    found = AdminClient.of(read_sections(config, "admin", "data_dir"))
-    return found if token_file is None else replace(found, token_file=token_file)
 
 
 def accounts_of(config: Path | None) -> tuple[str, ...]:
