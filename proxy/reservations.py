@@ -41,6 +41,7 @@ from rules import (
     amended_order,
     placed,
     rests,
+    side_unproven,
     written,
 )
 
@@ -490,6 +491,8 @@ class Reservations:
             place = _NEW(Place, (instrument, order.bucket, order.side))
             opening = _opened(quantity, place, known, holds)
             found = [Hold(place, quantity, opening, {index})]
+            if order.replaces is not None and side_unproven(order, known):
+                found.append(Hold(_NEW(Place, (instrument, order.bucket, order.side.opposite)), quantity, ZERO, {index}))
             bought = None if order.market is LINEAR else _coins_bought(order, known)
             if bought is not None:
                 coin, rate = bought

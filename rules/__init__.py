@@ -9,7 +9,7 @@ from rules.case import Case
 from rules.decision import Breach, Decision, Finding, Hold, Reason, RuleRun, Tried, Verdict, Within
 from rules.directive import Cause, Directive, Governing, GovernorAct, GovernorLevel, Multipliers
 from rules.ess import CLEAR, EssAct, EssLevel, Stop, strictest
-from rules.exposure import amended_order, closed, placed
+from rules.exposure import amended_order, closed, placed, side_unproven
 from rules.facts import (
     DOLLAR_COINS,
     NO_SIDES,
@@ -78,8 +78,8 @@ __all__ = [
     "Order", "OrderType",
     "Position", "Price", "QuantityCut", "Reason", "Replaced", "ReplaceMode", "RiskLevel", "RiskSource",
     "RULEBOOK", "Rule", "RuleRun", "Side", "Sides", "Stop", "SymbolFacts", "Verdict", "Within", "WorkingOrder",
-    "after", "amended_order", "closed", "described", "evaluate", "placed", "sentence", "strictest", "value_type",
-    "written",
+    "after", "amended_order", "closed", "described", "evaluate", "placed", "sentence", "side_unproven", "strictest",
+    "value_type", "written",
     "Measure", "Rung", "daily_loss", "derisked", "drawdown_loss", "weekly_loss",
     "AccountSums", "Bracket", "asks_for_sums", "maintenance_of", "rests",
     "Headroom", "RuleHeadroom", "headroom", "Level", "SymbolUse", "Use", "utilisation",

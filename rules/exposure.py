@@ -147,6 +147,14 @@ def amended_order(order: Order, symbol: SymbolFacts) -> WorkingOrder | None:
     return symbol.orders_by_id.get(replaces.order_id)
 
 
+def side_unproven(order: Order, symbol: SymbolFacts) -> bool:
+    """An amendment of an order that nobody here knows: that it is on the side stated is the bot's word alone."""
+    replaces = order.replaces
+    if replaces is None or replaces.mode is not ReplaceMode.AMEND:
+        return False
+    return amended_order(order, symbol) is None
+
+
 def placed(order: Order, symbol: SymbolFacts) -> Order:
     """The order with the bucket of the one that it amends: a futures amendment does not state its own."""
     if order.replaces is None:
@@ -192,6 +200,8 @@ def strictly_reduces(case: Case) -> bool:
     if position is None or _wrong_mode(case) or misfit(order, case.facts) is not None:
         return False
     if buys_quote(order, case.symbol) or _spends_money(order, case.symbol):
+        return False
+    if order.replaces is not None and side_unproven(order, case.symbol):
         return False
     held = position.value.signed(order.bucket)
     closing_side = SELL if held > NOTHING else BUY
@@ -325,7 +335,9 @@ def worst_after(case: Case) -> Decimal:
     if buys_quote(order, case.symbol):
         return case.worst_before + case.added
     buys, sells = waiting.buy, waiting.sell
-    if order.side is BUY:
+    if order.replaces is not None and side_unproven(order, case.symbol):
+        buys, sells = buys + case.added, sells + case.added
+    elif order.side is BUY:
         buys += case.added
     else:
         sells += case.added
@@ -360,6 +372,8 @@ def opening_quantity(case: Case) -> Decimal:
     held = case.held
     closing_side = SELL if held > NOTHING else BUY
     if case.order.side is not closing_side or buys_quote(case.order, case.symbol):
+        return case.added
+    if case.order.replaces is not None and side_unproven(case.order, case.symbol):
         return case.added
     left = abs(closed(held, case.symbol.closing, closing_side) if case.order.bucket is BOTH else held)
     closable = max(left - case.waiting.of(case.order.side), NOTHING)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from rules.account_sums import AccountSums, Bracket
-from rules.exposure import buys_quote
+from rules.exposure import buys_quote, side_unproven
 from rules.facts import FactMissing, FactStale
 from rules.order import Market, Order, OrderType, ReplaceMode, Side
 
@@ -56,9 +56,10 @@ def after(sums: AccountSums, case: Case, hold: Hold | None) -> AccountSums:
         sums = sums._replace(assets=_plus(sums.assets, asset_of(case), hold.notional))
     except (FactMissing, FactStale):
         value = hold.notional  # passes only where no limit asked for what is missing
-    if order.side is Side.BUY or buys_quote(order, case.symbol):
+    may_be_either = side_unproven(order, case.symbol)
+    if order.side is Side.BUY or may_be_either or buys_quote(order, case.symbol):
         sums = sums._replace(bought=sums.bought + value)
-    if order.side is Side.SELL:
+    if order.side is Side.SELL or may_be_either:
         sums = sums._replace(sold=sums.sold + value)
     return sums if order.market is not Market.LINEAR else _on_margin(sums, case, hold.notional)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from rules import growth
 from rules.decision import Hold
-from rules.exposure import coin_bought
+from rules.exposure import coin_bought, side_unproven
 from rules.facts import NO_SIDES, Exposure, Fact, FactMissing, Facts, FactStale, SymbolFacts
 from rules.order import Bucket, Instruction, Order, Side
 
@@ -100,6 +100,10 @@ class Running:
             place = (order.group, order.symbol, order.bucket, order.side)
             self.group_quantities[place] = self.group_quantity(order) + (hold.quantity if hold else NOTHING)
         facts = after(facts, hold)
+        if hold is not None and order.replaces is not None and side_unproven(order, case.symbol):
+            symbol = facts.of(hold.symbol)
+            mirrored = hold._replace(side=hold.side.opposite)
+            facts = replace(facts, symbols={**facts.symbols, hold.symbol: _reserving(symbol, mirrored)})
         if facts.var is not None and hold is not None:
             room = facts.var.after(order.market, hold.symbol, hold.side, hold.quantity)
             facts = replace(facts, var=room)

@@ -87,10 +87,10 @@ def net(case: Case) -> Finding:
         return None
     sums, more = sums_of(case), growth.added_value(case)
     bought, sold = sums.bought, sums.sold
-    if case.order.side is Side.SELL:
+    if exposure.buys_quote(case.order, case.symbol) or exposure.side_unproven(case.order, case.symbol):
+        own, after = max(bought, sold), max(bought, sold) + more
+    elif case.order.side is Side.SELL:
         own, after = sold, max(bought, sold + more)
-        if exposure.buys_quote(case.order, case.symbol):
-            own, after = max(bought, sold), max(bought, sold) + more
     else:
         own, after = bought, max(bought + more, sold)
     before = max(bought, sold)
