@@ -454,23 +454,31 @@ class App:
     # -- listeners --------------------------------------------------------------------------------
 
     def _pipeline(self, gather: Gather) -> Pipeline:
-        return Pipeline(
-            Parts(
-                exchange=EXCHANGES[0],
-                identities=self.identities,
-                gather=gather,
-                policies=self.policies,
-                reservations=self.reservations,
-                audit=self.audit,
-                latch=self.latch,
-                upstream=self.upstream,
-                metrics=self.metrics,
-                watcher=self.feeds,
-                clock=self.clock,
-                outcomes=self.outcomes,
-                attendance=self.dead_man if self.dead_man.is_needed else None,
-            )
+        parts = Parts(
+            exchange=EXCHANGES[0],
+            identities=self.identities,
+            gather=gather,
+            policies=self.policies,
+            reservations=self.reservations,
+            audit=self.audit,
+            latch=self.latch,
+            upstream=self.upstream,
+            metrics=self.metrics,
+            watcher=self.feeds,
+            clock=self.clock,
+            outcomes=self.outcomes,
+            attendance=self.dead_man if self.dead_man.is_needed else None,
         )
+        return Pipeline(parts) if self.settings.telemetry.endpoint is None else self._traced(parts)
+
+    def _traced(self, parts: Parts) -> Pipeline:
+        """The same path, and spans of what passes; loaded only where somebody receives them."""
+        from proxy.telemetry import TracedPipeline, open_spans
+
+        spans = open_spans(self.settings.telemetry, __version__)
+        self.metrics.registry.register(spans)
+        self._stack.push_async_callback(asyncio.to_thread, spans.close)
+        return TracedPipeline(parts, spans.take)
 
     async def _start_proxy(self, pipeline: Pipeline) -> None:
         listen = self.settings.listen

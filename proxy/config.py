@@ -494,6 +494,15 @@ class Notify(Strict):
     telegram: TelegramBot | None = None
 
 
+class Telemetry(Strict):
+    """Where spans of orders are sent; nothing is loaded and nothing sent unless that is stated."""
+
+    endpoint: Url | None = None
+    headers: dict[Name, Secret] = {}
+    service: Name = "riskgate"
+    sample: Amount = Decimal(1)
+
+
 class Settings(Strict):
     """Everything that can be set. Durations are seconds, paths absolute, addresses (host, port)."""
 
@@ -509,6 +518,7 @@ class Settings(Strict):
     feeds: FeedTimes = FeedTimes()
     log: Log = Log()
     notify: Notify = Notify()
+    telemetry: Telemetry = Telemetry()
 
     _source: str = PrivateAttr(default="(defaults)")
     _environment_names: tuple[str, ...] = PrivateAttr(default=())
@@ -850,7 +860,8 @@ def _open_secrets(settings: Settings, reading: _Reading) -> Iterator[Problem]:
     told: list[tuple[str, ...]] = [("notify", "apprise")] if notify.apprise else []
     told += [("notify", "telegram", "token")] if notify.telegram else []
     told += [("notify", "webhook", "secret")] if notify.webhook and notify.webhook.secret else []
-    groups = [store, told]
+    traced: list[tuple[str, ...]] = [("telemetry", "headers", name) for name in settings.telemetry.headers]
+    groups = [store, told, traced]
     for account_name, account in settings.accounts.items():
         here = ("accounts", account_name)
         places: list[tuple[str, ...]] = [(*here, "credentials", "secret")] if account.credentials else []
@@ -1029,6 +1040,15 @@ def _check_notify(settings: Settings) -> Iterator[Refusal]:
             yield f"notify.telegram.users.{user}", "a name", "a user's numeric id, as Telegram's own bots show it"
 
 
+def _check_telemetry(settings: Settings) -> Iterator[Refusal]:
+    telemetry = settings.telemetry
+    parts = urlsplit(telemetry.endpoint or "")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        yield "telemetry.endpoint", "plain http to another machine", "https: spans say what an account does"
+    if telemetry.sample > 1:
+        yield "telemetry.sample", f"{telemetry.sample}", 'a share of all orders, at most "1"'
+
+
 def _check_files(settings: Settings) -> Iterator[Refusal]:
     wanted: list[tuple[str, Path | None]] = [
         ("policy_file", settings.policy_file),
@@ -1049,7 +1069,8 @@ def _check_files(settings: Settings) -> Iterator[Refusal]:
 
 
 _CHECKS: tuple[Callable[[Settings], Iterator[Refusal]], ...] = (
-    _check_admin, _check_upstream, _check_store_and_risk, _check_accounts, _check_notify, _check_files,
+    _check_admin, _check_upstream, _check_store_and_risk, _check_accounts, _check_notify, _check_telemetry,
+    _check_files,
 )  # fmt: skip
 
 

@@ -322,7 +322,8 @@ def settings_tree(
     folder: Path, exchange_url: str, *, sync: str = "process", upstream: Mapping[str, object] | None = None,
     account_interval: str = "500ms", market_interval: str = "500ms", markets: tuple[str, ...] = ("futures",),
     connections_max: int = 2000, accounts: Mapping[str, object] | None = None,
-    store: Mapping[str, object] | None = None, global_risk: Mapping[str, object] | None = None, **feeds: str,
+    store: Mapping[str, object] | None = None, global_risk: Mapping[str, object] | None = None,
+    telemetry: Mapping[str, object] | None = None, **feeds: str,
 ) -> dict[str, Any]:  # fmt: skip
     """The settings as a file would state them."""
     names = range(BOTS)
@@ -344,6 +345,7 @@ def settings_tree(
         "store": dict(store or {}),
         "feeds": {"account_interval": account_interval, "market_interval": market_interval, **feeds},
         **({"global_risk": dict(global_risk)} if global_risk else {}),
+        **({"telemetry": dict(telemetry)} if telemetry else {}),
         "log": {"level": "error", "format": "console"},
         "accounts": {
             account: {

@@ -276,7 +276,10 @@ def test_every_import_is_a_declared_dependency():
     declared = {re.split(r"[<>=\[]", line)[0].lower().replace("-", "_") for line in PROJECT["project"]["dependencies"]}
     extras = PROJECT["project"]["optional-dependencies"].values()
     declared |= {re.split(r"[<>=\[]", line)[0] for extra in extras for line in extra}
-    modules = {"pyyaml": "yaml"}
+    modules = {
+        "pyyaml": "yaml", "opentelemetry-sdk": "opentelemetry",
+        "opentelemetry-exporter-otlp-proto-http": "opentelemetry",
+    }  # fmt: skip
     wanted = {modules.get(name, name) for name in declared}
     imported = set()
     for node in (node for name in ("proxy", "rules") for file in (ROOT / name).rglob("*.py")
