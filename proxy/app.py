@@ -107,7 +107,8 @@ class App:
             settings=settings,
             live=Live(
                 identities=self.identities,
-                bots_of=lambda found: _bots(found, _accounts(found)),
+                # On the accounts in force: what else changed of them waits for a restart, as it is said to.
+                bots_of=lambda found: _bots(found, {**_accounts(found), **self.accounts}),
                 set_log_level=logs.set_level,
                 load_certificates=self._load_certificates,
             ),

@@ -492,7 +492,8 @@ class Reservations:
             opening = _opened(quantity, place, known, holds)
             found = [Hold(place, quantity, opening, {index})]
             if order.replaces is not None and side_unproven(order, known):
-                found.append(Hold(_NEW(Place, (instrument, order.bucket, order.side.opposite)), quantity, ZERO, {index}))
+                opposite = Place(instrument, order.bucket, order.side.opposite)
+                found.append(Hold(opposite, quantity, ZERO, {index}))
             bought = None if order.market is LINEAR else _coins_bought(order, known)
             if bought is not None:
                 coin, rate = bought

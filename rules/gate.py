@@ -96,7 +96,11 @@ def _tried(
     """The decision, with what limits that are only tried would have made of it, where that is something else."""
     if decision.verdict is Verdict.BLOCK:
         return decision
-    found = _judge(asked, facts, shadow, rules)
+    try:
+        found = _judge(asked, facts, shadow, rules)
+    except Exception as error:  # noqa: BLE001 - a trial binds nobody: that it failed is what is told of it
+        failed = f"The trial failed: {type(error).__name__}."
+        return decision._replace(tried=Tried(Verdict.BLOCK, Reason.RULE_FAILED, failed))
     if (found.verdict, found.quantities) == (decision.verdict, decision.quantities):
         return decision
     return decision._replace(tried=Tried(found.verdict, found.reason, found.sentence))

@@ -1,4 +1,4 @@
-"""Amendments of orders that nobody here knows: on which side they are is the bot's word, and nothing is built on that."""
+"""Amendments of orders that nobody here knows: on which side they are is the bot's word, and proves nothing."""
 
 from __future__ import annotations
 
