@@ -33,13 +33,23 @@ class Part(NamedTuple):
 
 
 class Sums:
-    """The parts of one account and their sums."""
+    """The parts of one account and their sums.
 
-    __slots__ = ("_by_leverage", "_parts", "assets", "bought", "maintained", "sold", "unbracketed")
+    Margin is divided again only for leverages whose notional has moved since it was last asked for: an account
+    may have as many of them as it has symbols, and every order asks.
+    """
+
+    __slots__ = (
+        "_by_leverage", "_contracts", "_margin", "_margins", "_moved", "_parts",
+        "assets", "bought", "maintained", "sold", "unbracketed",
+    )  # fmt: skip
 
     def __init__(self, parts: Mapping[Key, Part | None]) -> None:
         self._parts: dict[Key, Part] = {}
         self._by_leverage: dict[Decimal, Decimal] = {}
+        self._margins: dict[Decimal, Decimal] = {}
+        self._moved: set[Decimal] = set()
+        self._contracts = self._margin = ZERO
         self.assets: dict[str, Decimal] = {}
         self.bought = ZERO
         self.sold = ZERO
@@ -65,6 +75,7 @@ class Sums:
         if part.leverage is None:
             return
         _shift(self._by_leverage, part.leverage, notional)
+        self._moved.add(part.leverage)
         if part.maintenance is None:
             self.unbracketed += int(sign)
         else:
@@ -73,12 +84,27 @@ class Sums:
     @property
     def contracts(self) -> Decimal:
         """Worst-case notional of everything on margin."""
-        return sum(self._by_leverage.values(), ZERO)
+        if self._moved:
+            self._settle()
+        return self._contracts
 
     @property
     def margin(self) -> Decimal:
-        """Initial margin of that, rounded up; there are few different leverages."""
-        return _rounded(CEILING.divide(notional, leverage) for leverage, notional in self._by_leverage.items())
+        """Initial margin of that, rounded up."""
+        if self._moved:
+            self._settle()
+        return self._margin
+
+    def _settle(self) -> None:
+        notionals, margins = self._by_leverage, self._margins
+        for leverage in self._moved:
+            if leverage in notionals:
+                margins[leverage] = CEILING.divide(notionals[leverage], leverage)
+            else:
+                margins.pop(leverage, None)
+        self._moved.clear()
+        self._contracts = sum(notionals.values(), ZERO)
+        self._margin = _rounded(margins[leverage] for leverage in notionals)
 
     @property
     def maintenance(self) -> Decimal | None:

@@ -8,8 +8,9 @@ from random import Random
 
 import pytest
 
+from proxy import book_sums
 from proxy.book import EXACT, AccountPlace, Book, Quote
-from proxy.book_sums import Part, Sums
+from proxy.book_sums import CEILING, Part, Sums
 from rules import Bracket, Bucket, Fact, Market, Position, Side
 from tests.proxy.test_book import NOW, filters, snapshot, working
 
@@ -148,6 +149,33 @@ def test_a_part_that_goes_leaves_nothing_behind():
     assert (kept.assets, kept.bought, kept.sold, kept.contracts, kept.margin, kept.maintenance) == ({}, 0, 0, 0, 0, 0)
 
 
+def test_margin_is_divided_again_only_where_notional_moved(monkeypatch):
+    """Of a hundred leverages the one that moved is divided; asked again, none is."""
+    divided = []
+
+    class Counted:
+        """The context, telling what it divides."""
+
+        def divide(self, notional: Decimal, leverage: Decimal) -> Decimal:
+            """As it does."""
+            divided.append(leverage)
+            return CEILING.divide(notional, leverage)
+
+        def quantize(self, amount: Decimal, unit: Decimal) -> Decimal:
+            """As it does."""
+            return CEILING.quantize(amount, unit)
+
+    monkeypatch.setattr(book_sums, "CEILING", Counted())
+    parts = {("linear", str(times)): Part("BTC", D(times), D(1), D(1), D(times), D(0)) for times in range(1, 101)}
+    kept = Sums(parts)
+    assert (kept.margin, kept.contracts, len(divided)) == (100, 5050, 100)
+    divided.clear()
+    kept.follow(("linear", "7"), parts["linear", "7"]._replace(notional=D(14)))
+    assert (kept.contracts, kept.margin, kept.margin, divided) == (5057, 101, 101, [D(7)])
+    kept.follow(("linear", "7"), None)
+    assert (kept.margin, kept.contracts, divided) == (99, 5043, [D(7)])
+
+
 def write_something(book: Book, pick: Random, reserved: list) -> None:
     """One write of any kind that feeds and reservations make."""
     def size() -> Decimal:
@@ -195,6 +223,8 @@ def test_kept_sums_equal_sums_made_afresh(seed):
         pick, reserved = Random(f"{seed} writes"), []
         for _ in range(steps):
             write_something(book, pick, reserved)
+            if book is kept and steps % 2:
+                kept.account_sums("main", LINEAR, ("BTCUSDT",), NOW)  # asking in between changes nothing
 
     for market, symbols in ((LINEAR, tuple(CONTRACTS)), (SPOT, tuple(COINS))):
         ours, theirs = (book.account_sums("main", market, symbols, NOW) for book in (kept, afresh))

@@ -55,6 +55,13 @@ def test_gathering_takes_the_same_steps_with_ten_orders_as_with_five_thousand(wo
     assert 10 < sum(few.values()) < 150
 
 
+def test_gathering_takes_the_same_steps_with_one_leverage_as_with_a_hundred_and_twenty():
+    """Margin goes by leverage, and an account may have another for each of its symbols."""
+    one, many = (calls(world(1, 240, 240, leverages)[0], OF_THE_ACCOUNT) for leverages in (1, 120))
+
+    assert one == many
+
+
 @pytest.mark.parametrize("limits", [NONE, OF_THE_ACCOUNT], ids=["usual", "account_sums"])
 def test_gathering_takes_as_long_with_ten_orders_as_with_five_thousand(worlds, limits):
     """The shortest of many times, so that a busy machine does not matter, is about the same."""
