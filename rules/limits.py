@@ -10,7 +10,7 @@ some limits; `TIGHTER` says for each limit which of two values is the stricter o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -630,6 +630,22 @@ def _governor(written: GovernorPolicy) -> dict[str, object]:
     names = ("cautious_at", "emergency_at", "streak_cautious", "streak_block", "streak_cooldown_s")
     stated = {name: getattr(written, name) for name in names}
     return {"governor": Governing(loss_daily_max=Decimal(1), signal_counts=False, **stated)}
+
+
+def stricter_of(one: Limits, other: Limits) -> Limits:
+    """Of two sets of limits of one policy, the stricter value of each: for where it is not known which of them holds."""
+    values: dict[str, Any] = {}
+    for name, stricter in TIGHTER.items():
+        mine, theirs = getattr(one, name), getattr(other, name)
+        values[name] = mine if theirs is None else theirs if mine is None else stricter(mine, theirs)
+    by_symbol = BySymbol(
+        {*one.by_symbol, *other.by_symbol},
+        lambda symbol: stricter_of(one.of(symbol), other.of(symbol)),
+        asks_for_sums=any(
+            isinstance(own, BySymbol) and own.asks_for_sums for own in (one.by_symbol, other.by_symbol)
+        ),
+    )
+    return replace(one, **values, by_symbol=by_symbol)
 
 
 # --- comparing limits -------------------------------------------------------------------------

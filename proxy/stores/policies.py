@@ -12,7 +12,7 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -24,7 +24,7 @@ from proxy.clock import Clock
 from proxy.errors import ProfileNotFound, StoredDataInvalid, StoreError, StoreUnavailable
 from proxy.stores.base import PolicyStore, StoredPolicy
 from proxy.tasks import Tasks
-from rules.limits import Limits, PolicyGap, effective
+from rules.limits import Limits, PolicyGap, effective, stricter_of
 from rules.profile import GlobalPolicy, RiskProfile
 
 log = structlog.get_logger("riskgate.policies")
@@ -71,7 +71,9 @@ class Policies:
         self._read_at = float("-inf")  # monotonic instant from which the age counts
         self._invalid: StoredDataInvalid | None = None
         self._instants: tuple[datetime, ...] = ()  # when the limits change by themselves
-        self._limits: LRUCache[tuple[int, str, str, int], Limits] = LRUCache(CACHED_LIMITS_MAX)
+        self._latest = datetime.min.replace(tzinfo=UTC)  # the latest time that anybody asked at
+        self._is_set_back = False
+        self._limits: LRUCache[tuple[int, str, str, int, int], Limits] = LRUCache(CACHED_LIMITS_MAX)
         self._unsubscribe = store.subscribe(self._told)
         self._tasks = Tasks()
 
@@ -160,18 +162,41 @@ class Policies:
         return None if self._stored is None else self._limits_of(self._stored, account, strategy, now)
 
     def _limits_of(self, stored: StoredPolicy, account: str, strategy: str, now: datetime) -> Limits:
-        passed = bisect_right(self._instants, now) if self._instants else 0
-        key = (stored.revision, account, strategy, passed)
+        passed = reached = 0
+        if self._instants:
+            passed, reached = bisect_right(self._instants, now), self._reached(now)
+        key = (stored.revision, account, strategy, passed, reached)
         try:
             return self._limits[key]
         except KeyError:
             pass
         try:
             limits = effective(stored.policy, revision=stored.revision, account=account, strategy=strategy, now=now)
+            if passed != reached:
+                later = effective(
+                    stored.policy, revision=stored.revision, account=account, strategy=strategy, now=self._latest
+                )
+                limits = stricter_of(limits, later)
         except PolicyGap as error:
             raise ProfileNotFound(str(error)) from error
         self._limits[key] = limits
         return limits
+
+    def _reached(self, now: datetime) -> int:
+        """How many of the policy's instants have passed at the latest time there was.
+
+        A clock that is set back brings nothing back to life that has ended: what holds then is the stricter of
+        what it says now and what it has said.
+        """
+        if now >= self._latest:
+            self._latest = now
+        elif (reached := bisect_right(self._instants, self._latest)) != bisect_right(self._instants, now):
+            if not self._is_set_back:
+                log.error("policy.clock_set_back", now=now.isoformat(), was=self._latest.isoformat())
+            self._is_set_back = True
+            return reached
+        self._is_set_back = False
+        return bisect_right(self._instants, now)
 
     def get_active_risk_profile(self) -> RiskProfile:
         """The active risk profile."""
