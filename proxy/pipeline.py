@@ -52,6 +52,7 @@ from proxy.metrics import Metrics
 from proxy.outcomes import Outcomes
 from proxy.reservations import Reservations
 from proxy.stores.policies import Policies
+from proxy.strangers import Strangers
 from proxy.upstream import StreamedResponse
 from proxy.wire import WireRequest, WireResponse
 from rules import (
@@ -169,6 +170,7 @@ class Pipeline:
         self._process = os.urandom(3).hex()
         self._count = 0
         self._backoff_until: dict[str, float] = {}  # family -> monotonic second
+        self._strangers = Strangers()
 
     async def handle(self, request: WireRequest) -> WireResponse | StreamedResponse:
         """Answer one request. Every refusal is in the venue's own error shape and on record."""
@@ -279,11 +281,13 @@ class Pipeline:
     def _refuse(self, request: WireRequest, recognised: Recognised | None, error: CallerError) -> WireResponse:
         decision_id = self._next_id()
         bot = self._bot_of(request)
+        self._parts.metrics.refused(error.reason)
+        if bot is None and not self._strangers.may_record(self._clock.monotonic()):
+            return self._exchange.refuse_plain(recognised, error.reason, str(error), decision_id, status=error.status)
         try:
             self._record_plain(decision_id, request, recognised, bot, str(error), reason=error.reason)
         except AuditError as unwritten:  # a refusal needs no record to be safe; the operator hears of it
             log.error("audit.unavailable", error=str(unwritten), decision_id=decision_id)
-        self._parts.metrics.refused(error.reason)
         log.info(
             "request.refused",
             decision_id=decision_id,
@@ -327,6 +331,8 @@ class Pipeline:
             "peer": request.peer,
             "sha256": hashlib.sha256(request.target + b"\n" + request.body).hexdigest(),
         }
+        if bot is None and (unrecorded := self._strangers.take_unrecorded()):
+            record["unrecorded_before"] = unrecorded
         return self._parts.audit.append(record)
 
     # -- what is judged -------------------------------------------------------------------------

@@ -633,11 +633,14 @@ def _governor(written: GovernorPolicy) -> dict[str, object]:
 
 
 def stricter_of(one: Limits, other: Limits) -> Limits:
-    """Of two sets of limits of one policy, the stricter value of each: for where it is not known which of them holds."""
+    """Of two sets of limits of one policy, the stricter value of each: for where nobody knows which of them holds."""
     values: dict[str, Any] = {}
     for name, stricter in TIGHTER.items():
         mine, theirs = getattr(one, name), getattr(other, name)
-        values[name] = mine if theirs is None else theirs if mine is None else stricter(mine, theirs)
+        if mine is None or theirs is None:
+            values[name] = theirs if mine is None else mine
+        else:
+            values[name] = stricter(mine, theirs)
     by_symbol = BySymbol(
         {*one.by_symbol, *other.by_symbol},
         lambda symbol: stricter_of(one.of(symbol), other.of(symbol)),
