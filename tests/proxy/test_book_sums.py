@@ -54,6 +54,18 @@ def test_one_coin_is_summed_over_its_symbols_and_markets():
     assert sums(book, SPOT, ("ETHBTC",)).assets == {"BTC": 650, "ETH": 50}
 
 
+def test_a_sale_for_coins_keeps_the_mark_of_the_moment_it_was_looked_at():
+    """1 ETH on sale for 0.08 BTC while it is worth 0.1: with a mark of 0.07 later, 0.08 from its next event on."""
+    book = new_book()
+    sale = working("ETHBTC", Side.SELL, "1", price=D("0.08"))
+    snapshot(book, market=SPOT, orders=[sale])
+    assert book.symbol("main", SPOT, "BTCUSDT", NOW).working[Bucket.BOTH].buy == D("0.1")
+    book.apply_prices("binance", SPOT, {"ETHBTC": Quote(D("0.07"))}, as_of=NOW)
+    assert book.symbol("main", SPOT, "BTCUSDT", NOW).working[Bucket.BOTH].buy == D("0.1")
+    book.apply_changes("main", SPOT, orders={("ETHBTC", sale.order.order_id): sale}, positions={})
+    assert book.symbol("main", SPOT, "BTCUSDT", NOW).working[Bucket.BOTH].buy == D("0.08")
+
+
 def test_held_sides_net_and_waiting_ones_do_not():
     """Long 3 BTC and short 10 ETH are +200 and -200; buys of 1 BTC and sells of 2 BTC raise either side alone."""
     book = new_book()
