@@ -305,8 +305,8 @@ def _account_feed(
             calm_s=times.calm_s, poke_min_s=times.poke_min_s, stream=told,
         )  # fmt: skip
     heard = None if origin is None else FuturesStream(
-        f"account.{name}.futures.stream", live, venue, venue.server_time, origin, session, clock, book=book,
-        **times.beats,
+        f"account.{name}.futures.stream", live, venue, venue.server_time, origin, session, clock,
+        book=book, exchange=exchange, **times.beats,
     )  # fmt: skip
     return FuturesAccountFeed(
         venue, book, live, day_start, clock, account_s=times.account_s, snapshot_s=times.snapshot_s,

@@ -15,7 +15,6 @@ from proxy.book import AccountPlace, Book, Working, only_closes
 from proxy.clock import Clock
 from proxy.feeds.polling import Cycle, Cycles, Health
 from proxy.feeds.reading import Malformed, flag, identifier, number, optional_stamp_ms, price, record, rows, size, text
-from proxy.feeds.stream import Stream
 from proxy.feeds.stream_account import Live
 from proxy.feeds.stream_binance import FuturesStream, SpotStream
 from proxy.feeds.stream_picture import Amount, HeldKey, Listed
@@ -30,11 +29,51 @@ WATCH_S = 1.0
 KEEP_ALIVE_S = 1800.0  # a listen key lives for an hour
 
 
-class FuturesAccountFeed(Cycles):
-    """A USDⓈ-M futures account: equity, positions, working orders, position mode, leverage.
+class AccountFeed(Cycles):
+    """One market of one account. `live` puts readings and the user data stream together; without a stream it
+    takes readings only."""
 
-    `live` puts readings and the user data stream together; without a stream it takes readings only.
-    """
+    market: str
+
+    def __init__(
+        self,
+        venue: Venue,
+        book: Book,
+        live: Live,
+        day_start: Ledger,
+        clock: Clock,
+        *,
+        snapshot_s: float,
+        calm_s: float,
+        poke_min_s: float,
+    ) -> None:
+        self._account = live.account
+        self._venue = venue
+        self._book = book
+        self.live = live
+        self._day_start = day_start
+        self._clock = clock
+        name = f"account.{live.account}.{self.market}"
+        super().__init__(name)
+        self._snapshot = Cycle(
+            f"{name}.snapshot", self._read_snapshot, every_s=snapshot_s, clock=clock, venue=venue,
+            calm_s=calm_s, is_calm=lambda: live.is_live, poke_min_s=poke_min_s,
+        )  # fmt: skip
+        live.wants_reading = self._snapshot.poke
+
+    async def _read_snapshot(self) -> None:
+        """Read orders and holdings."""
+        raise NotImplementedError
+
+    async def _observe(self) -> None:
+        """Measure losses by the equity as it is known now."""
+        await self._day_start.observe(self._account, self._book.equity(self._account, self._clock.now()))
+
+
+class FuturesAccountFeed(AccountFeed):
+    """A USDⓈ-M futures account: equity, positions, working orders, position mode, leverage."""
+
+    market = "futures"
 
     def __init__(
         self,
@@ -52,39 +91,29 @@ class FuturesAccountFeed(Cycles):
         brackets_s: float = 3600.0,
         stream: FuturesStream | None = None,
     ) -> None:
-        self._account = live.account
-        self._venue = venue
-        self._book = book
-        self.live = live
-        self._day_start = day_start
-        self._clock = clock
-        name = f"account.{live.account}.futures"
-        self._snapshot = Cycle(
-            f"{name}.snapshot", self._read_snapshot, every_s=snapshot_s, clock=clock, venue=venue,
-            calm_s=calm_s, is_calm=lambda: live.is_live, poke_min_s=poke_min_s,
-        )  # fmt: skip
+        super().__init__(
+            venue, book, live, day_start, clock, snapshot_s=snapshot_s, calm_s=calm_s, poke_min_s=poke_min_s
+        )
+        name = self.name
         self._config = Cycle(
             f"{name}.config", self._read_config, every_s=config_s, clock=clock, venue=venue, poke_min_s=5.0
         )
         self._equity = Cycle(f"{name}.equity", self._read_equity, every_s=account_s, clock=clock, venue=venue)
-        live.wants_reading = self._snapshot.poke
-        cycles: tuple[Cycle, ...] = (
+        self.cycles = (
             self._config,
             Cycle(f"{name}.brackets", self._read_brackets, every_s=brackets_s, clock=clock, venue=venue),
             self._snapshot,
             self._equity,
             Cycle(f"{name}.watch", live.tick, every_s=WATCH_S, clock=clock),
         )
-        streams: tuple[Stream, ...] = ()
         if stream is not None:
             stream.wants_equity, stream.wants_config = self._equity.poke, self._config.poke
-            cycles = (
-                *cycles,
-                Cycle(f"{name}.listen_key", stream.keep_alive, every_s=KEEP_ALIVE_S, clock=clock, start_s=KEEP_ALIVE_S,
-                    is_needed=False),
-            )
-            streams = (stream.stream,)
-        super().__init__(name, cycles, streams)
+            listen_key = Cycle(
+                f"{name}.listen_key", stream.keep_alive, every_s=KEEP_ALIVE_S, clock=clock, start_s=KEEP_ALIVE_S,
+                is_needed=False,
+            )  # fmt: skip
+            self.cycles = (*self.cycles, listen_key)
+            self.streams = (stream.stream,)
 
     def poke(self, *, config: bool = False) -> None:
         """An order was answered (or a setting): make sure that it is seen."""
@@ -120,7 +149,7 @@ class FuturesAccountFeed(Cycles):
             available=number(row, "availableBalance"),
             as_of=reply.as_of,
         )
-        await self._day_start.observe(self._account, self._book.equity(self._account, self._clock.now()))
+        await self._observe()
 
     async def _read_config(self) -> None:
         dual = await self._venue.get("/fapi/v1/positionSide/dual", signed=True)
@@ -144,8 +173,10 @@ class FuturesAccountFeed(Cycles):
         self._book.apply_brackets(self._account, steps)
 
 
-class SpotAccountFeed(Cycles):
+class SpotAccountFeed(AccountFeed):
     """A spot account: balances by coin and working orders; equity is what the coins are worth."""
+
+    market = "spot"
 
     def __init__(
         self,
@@ -161,24 +192,12 @@ class SpotAccountFeed(Cycles):
         poke_min_s: float = 2.0,
         stream: SpotStream | None = None,
     ) -> None:
-        self._account = live.account
-        self._exchange = exchange
-        self._venue = venue
-        self._book = book
-        self.live = live
-        self._day_start = day_start
-        self._clock = clock
-        name = f"account.{live.account}.spot"
-        self._snapshot = Cycle(
-            f"{name}.snapshot", self._read_snapshot, every_s=snapshot_s, clock=clock, venue=venue,
-            calm_s=calm_s, is_calm=lambda: live.is_live, poke_min_s=poke_min_s,
-        )  # fmt: skip
-        live.wants_reading = self._snapshot.poke
         super().__init__(
-            name,
-            (self._snapshot, Cycle(f"{name}.watch", self._watch, every_s=WATCH_S, clock=clock)),
-            () if stream is None else (stream.stream,),
+            venue, book, live, day_start, clock, snapshot_s=snapshot_s, calm_s=calm_s, poke_min_s=poke_min_s
         )
+        self._exchange = exchange
+        self.cycles = (self._snapshot, Cycle(f"{self.name}.watch", self._watch, every_s=WATCH_S, clock=clock))
+        self.streams = () if stream is None else (stream.stream,)
 
     def poke(self, *, config: bool = False) -> None:  # noqa: ARG002 - spot has no settings to read
         """An order was answered: make sure that it is seen."""
@@ -206,9 +225,6 @@ class SpotAccountFeed(Cycles):
         for one, created in found:
             self.live.meet(one, created)
         await self._observe()
-
-    async def _observe(self) -> None:
-        await self._day_start.observe(self._account, self._book.equity(self._account, self._clock.now()))
 
 
 class StaticAccount:

@@ -16,9 +16,10 @@ import structlog
 
 from proxy.book import Book
 from proxy.clock import Clock
+from proxy.feeds.history import happened
 from proxy.feeds.polling import Cycle, Cycles
 from proxy.feeds.reading import flag, identifier, number, record, rows, size, text
-from proxy.feeds.stamps import MILLISECOND, instant_of, stamp
+from proxy.feeds.stamps import instant_of, stamp
 from proxy.feeds.transfers import SpotTransfers
 from proxy.feeds.venue import FeedFailed, Reply, Venue
 from proxy.ledger import Flow, Ledger, Realised, Sample, VenueTime, value_of
@@ -33,7 +34,6 @@ TIME_EVERY_S = 30.0
 RECENT = timedelta(seconds=120)  # a transfer this recent is worth what its coin is worth now
 SPAN_MAX = timedelta(days=7)  # of one question
 HISTORY_MAX = timedelta(days=85)  # Binance keeps three months of income
-PAGE = 1000
 DAY = timedelta(days=1)
 REBUILD_EVERY_S = 15.0  # it asks for much
 UNTOLD = (
@@ -346,40 +346,16 @@ class FuturesWalletFeed(WalletFeed):
         }
 
     async def _trades(self, symbol: str, since: datetime) -> list[Mapping[str, Any]]:
-        """Every fill of a symbol since an instant."""
-        found: dict[str, Mapping[str, Any]] = {}
-        start, until = since, self._now() + SPAN_MAX
-        while start <= until:
-            end = start + SPAN_MAX - MILLISECOND
-            asked = {"symbol": symbol, "startTime": stamp(start), "endTime": stamp(end), "limit": str(PAGE)}
-            page = rows((await self._venue.get("/fapi/v1/userTrades", asked, signed=True)).found)
-            found |= {identifier(row, "id"): row for row in page}
-            if len(page) < PAGE:
-                start = end + MILLISECOND
-                continue
-            last = max(instant_of(row, "time") for row in page)
-            if last <= start:
-                raise FeedFailed("/fapi/v1/userTrades: more fills of one millisecond than a page holds")
-            start = last
-        return list(found.values())
+        """Every fill of a symbol since an instant, and those that come while this is asked."""
+        return await happened(
+            self._venue, "/fapi/v1/userTrades", since, self._now() + DAY, key=_fill_id, length=SPAN_MAX,
+            of={"symbol": symbol},
+        )  # fmt: skip
 
     async def _income(self, since: datetime, until: datetime) -> list[Mapping[str, Any]]:
         """Every line of a time, oldest first."""
-        found: dict[str, Mapping[str, Any]] = {}
-        start = since
-        while start <= until:
-            end = min(until, start + SPAN_MAX - MILLISECOND)
-            asked = {"startTime": stamp(start), "endTime": stamp(end), "limit": str(PAGE)}
-            page = rows((await self._venue.get("/fapi/v1/income", asked, signed=True)).found)
-            found |= {income_key(row): row for row in page}
-            if len(page) < PAGE:
-                start = end + MILLISECOND
-                continue
-            last = max(instant_of(row, "time") for row in page)
-            if last <= start:
-                raise FeedFailed("/fapi/v1/income: more lines of one millisecond than a page holds")
-            start = last  # inclusive: what shares this millisecond comes again
-        return sorted(found.values(), key=lambda row: instant_of(row, "time"))
+        found = await happened(self._venue, "/fapi/v1/income", since, until, key=income_key, length=SPAN_MAX)
+        return sorted(found, key=lambda row: instant_of(row, "time"))
 
 
 class _Trade(NamedTuple):
@@ -446,25 +422,15 @@ class SpotWalletFeed(WalletFeed):
 
     async def _trades(self, coins: Collection[str], since: datetime) -> list[_Trade]:
         """Every fill since an instant, of every pair of coins that were or are held."""
-        found: dict[tuple[str, str], _Trade] = {}
+        found: list[_Trade] = []
         until = self._now()
         for symbol, listed in self._book.filters(self._exchange, self.market).items():
-            if listed.base_asset not in coins or listed.quote_asset not in coins:
-                continue
-            start = since
-            while start <= until:
-                end = start + DAY - MILLISECOND
-                asked = {"symbol": symbol, "startTime": stamp(start), "endTime": stamp(end), "limit": str(PAGE)}
-                page = rows((await self._venue.get("/api/v3/myTrades", asked, signed=True)).found)
-                found |= {(symbol, identifier(row, "id")): _trade(row, listed) for row in page}
-                if len(page) < PAGE:
-                    start = end + MILLISECOND
-                    continue
-                last = max(instant_of(row, "time") for row in page)
-                if last <= start:
-                    raise FeedFailed("/api/v3/myTrades: more fills of one millisecond than a page holds")
-                start = last
-        return list(found.values())
+            if listed.base_asset in coins and listed.quote_asset in coins:
+                fills = await happened(
+                    self._venue, "/api/v3/myTrades", since, until, key=_fill_id, length=DAY, of={"symbol": symbol}
+                )
+                found += [_trade(row, listed) for row in fills]
+        return found
 
     async def _worth(self, coin: str, instant: datetime) -> Decimal:
         return await self._price_at(coin, instant, "/api/v3/klines")
@@ -477,6 +443,10 @@ class SpotWalletFeed(WalletFeed):
             if held:
                 cash[text(row, "asset")] = held
         return self._made(reply, cash, {})
+
+
+def _fill_id(row: Mapping[str, Any]) -> str:
+    return identifier(row, "id")
 
 
 def income_key(row: Mapping[str, Any]) -> str:

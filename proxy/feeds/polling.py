@@ -221,7 +221,7 @@ class Cycles:
 
     name: str
 
-    def __init__(self, name: str, cycles: tuple[Cycle, ...], streams: tuple[Streaming, ...] = ()) -> None:
+    def __init__(self, name: str, cycles: tuple[Cycle, ...] = (), streams: tuple[Streaming, ...] = ()) -> None:
         self.name = name
         self.cycles = cycles
         self.streams = streams

@@ -58,9 +58,15 @@ class UserStream:
         origin: str,
         session: aiohttp.ClientSession,
         clock: Clock,
+        *,
+        book: Book,
+        exchange: str,
         **times: float,
     ) -> None:
         self.live = live
+        self._book = book
+        self._exchange = exchange
+        self._clock = clock
         self._venue = venue
         self._time = server_time
         self._origin = origin.rstrip("/")
@@ -105,31 +111,6 @@ class UserStream:
 class FuturesStream(UserStream):
     """The user data stream of a USDⓈ-M account."""
 
-    def __init__(
-        self,
-        name: str,
-        live: Live,
-        venue: Venue,
-        server_time: ServerTime,
-        origin: str,
-        session: aiohttp.ClientSession,
-        clock: Clock,
-        *,
-        book: Book,
-        **times: float,
-    ) -> None:
-        super().__init__(name, live, venue, server_time, origin, session, clock, **times)
-        self._book = book
-        self._clock = clock
-        self._deeds: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
-            "ORDER_TRADE_UPDATE": self._order,
-            "ACCOUNT_UPDATE": self._account,
-            "ALGO_UPDATE": self._algo,
-            "ACCOUNT_CONFIG_UPDATE": self._config,
-            "MARGIN_CALL": self._margin_call,
-            "listenKeyExpired": self._expired,
-        }
-
     async def _address(self) -> str:
         reply = await self._venue.ask("POST", "/fapi/v1/listenKey", keyed=True)
         key = text(record(reply.found), "listenKey")
@@ -151,9 +132,9 @@ class FuturesStream(UserStream):
     def take(self, found: Any) -> None:  # noqa: ANN401 - as in the base class
         """An event; those that say nothing of orders, holdings or settings are passed over."""
         event = record(found)
-        deed = self._deeds.get(text(event, "e"))
+        deed = self.DEEDS.get(text(event, "e"))
         if deed is not None:
-            deed(event)
+            deed(self, event)
 
     def _order(self, event: Mapping[str, Any]) -> None:
         step = futures_step(event)
@@ -189,28 +170,20 @@ class FuturesStream(UserStream):
         del event
         raise Gone("the listen key has expired")
 
+    DEEDS: Mapping[str, Callable[[FuturesStream, Mapping[str, Any]], None]] = {
+        "ORDER_TRADE_UPDATE": _order,
+        "ACCOUNT_UPDATE": _account,
+        "ALGO_UPDATE": _algo,
+        "ACCOUNT_CONFIG_UPDATE": _config,
+        "MARGIN_CALL": _margin_call,
+        "listenKeyExpired": _expired,
+    }
+
 
 class SpotStream(UserStream):
     """The user data subscription of a spot account."""
 
-    def __init__(
-        self,
-        name: str,
-        live: Live,
-        venue: Venue,
-        server_time: ServerTime,
-        origin: str,
-        session: aiohttp.ClientSession,
-        clock: Clock,
-        *,
-        book: Book,
-        exchange: str,
-        **times: float,
-    ) -> None:
-        super().__init__(name, live, venue, server_time, origin, session, clock, **times)
-        self._book = book
-        self._exchange = exchange
-        self._asked = 0
+    _asked = 0  # questions, by which their answers are told apart
 
     async def _address(self) -> str:
         return f"{self._origin}/ws-api/v3"

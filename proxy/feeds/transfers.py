@@ -14,8 +14,9 @@ from typing import Any
 
 import structlog
 
+from proxy.feeds.history import PAGE, spans
 from proxy.feeds.reading import Malformed, identifier, record, rows, size, text
-from proxy.feeds.stamps import MILLISECOND, instant_of, stamp
+from proxy.feeds.stamps import instant_of, stamp
 from proxy.feeds.venue import FeedFailed, Venue
 from proxy.ledger import Flow
 
@@ -32,7 +33,7 @@ GIVEN_BACK = (1, 3, 5)  # cancelled, rejected, failed
 UNDER_WAY = timedelta(days=7)  # a deposit is listed by when it was first seen, and credited later
 SECOND = timedelta(seconds=1)
 SPAN_MAX = timedelta(days=7)
-PAGE, TRANSFERS_PAGE, SUB_PAGE = 1000, 100, 500
+TRANSFERS_PAGE, SUB_PAGE = 100, 500
 CENT_OF_CENTS = Decimal("0.00000001")
 NOTHING = Decimal(0)
 
@@ -141,7 +142,7 @@ class SpotTransfers:
 
     async def _numbered_pages(self, kind: str, since: datetime, now: datetime) -> list[Mapping[str, Any]]:
         found: list[Mapping[str, Any]] = []
-        for begins, ends in spans(since, now):
+        for begins, ends in spans(since, now, SPAN_MAX):
             taken, number = 0, 0
             while True:
                 number += 1
@@ -162,29 +163,16 @@ class SpotTransfers:
 
     async def _sub_account_lines(self, since: datetime, now: datetime) -> list[Mapping[str, Any]]:
         found: dict[str, Mapping[str, Any]] = {}
-        start = since
-        while start <= now:
-            end = min(now, start + SPAN_MAX - MILLISECOND)
-            asked = {"startTime": stamp(start), "endTime": stamp(end), "limit": str(SUB_PAGE)}
+        for begins, ends in spans(since, now, SPAN_MAX):
+            asked = {"startTime": stamp(begins), "endTime": stamp(ends), "limit": str(SUB_PAGE)}
             page = rows((await self._venue.get(SUB_ACCOUNT, asked, signed=True)).found)
             found |= {identifier(row, "tranId"): row for row in page}
             if len(page) >= SUB_PAGE:
-                raise FeedFailed(f"{SUB_ACCOUNT}: more transfers in {end - start} than one answer holds")
-            start = end + MILLISECOND
+                raise FeedFailed(f"{SUB_ACCOUNT}: more transfers in {ends - begins} than one answer holds")
         return list(found.values())
 
     async def _money(self, coin: str, amount: Decimal, at: datetime) -> Decimal:
         return (amount * await self._worth(coin, at)).quantize(CENT_OF_CENTS)
-
-
-def spans(since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
-    """A time in parts that one question may be about, both ends included."""
-    found = []
-    while since <= until:
-        end = min(until, since + SPAN_MAX - MILLISECOND)
-        found.append((since, end))
-        since = end + MILLISECOND
-    return found
 
 
 def _second_of(row: Mapping[str, Any], key: str) -> datetime:

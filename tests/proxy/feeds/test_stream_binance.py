@@ -46,8 +46,9 @@ class Streams:
         }
         origin = server.origin.replace("http", "ws")
         shared = venue, self.time, origin, session, self.clock
-        self.futures = FuturesStream("f", self.lives[Market.LINEAR], *shared, book=self.book)
-        self.spot = SpotStream("s", self.lives[Market.SPOT], *shared, book=self.book, exchange="binance")
+        place = {"book": self.book, "exchange": "binance"}
+        self.futures = FuturesStream("f", self.lives[Market.LINEAR], *shared, **place)
+        self.spot = SpotStream("s", self.lives[Market.SPOT], *shared, **place)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from itertools import pairwise
 
 import pytest
 
@@ -12,7 +11,7 @@ from proxy.clock import SystemClock
 from proxy.exchanges.base import Credentials
 from proxy.feeds import FeedFailed, Malformed, Venue
 from proxy.feeds.stamps import stamp
-from proxy.feeds.transfers import BETWEEN_WALLETS, DEPOSITS, SUB_ACCOUNT, WITHDRAWALS, SpotTransfers, spans
+from proxy.feeds.transfers import BETWEEN_WALLETS, DEPOSITS, SUB_ACCOUNT, WITHDRAWALS, SpotTransfers
 from tests.proxy.feeds.conftest import failing
 
 D = Decimal
@@ -188,15 +187,6 @@ async def test_more_than_an_answer_holds_explains_nothing(transfers, venue_serve
 
     with pytest.raises(FeedFailed, match="more transfers"):
         await told(transfers)
-
-
-def test_a_long_time_is_asked_for_in_weeks():
-    """Both ends of each part are included and none twice."""
-    found = spans(NOW - timedelta(days=15), NOW)
-
-    assert [end - begin for begin, end in found][:2] == [timedelta(days=7) - timedelta(milliseconds=1)] * 2
-    assert (found[0][0], found[-1][1], len(found)) == (NOW - timedelta(days=15), NOW, 3)
-    assert {after - before for (_, before), (after, _) in pairwise(found)} == {timedelta(milliseconds=1)}
 
 
 def _answer(found):
