@@ -12,7 +12,7 @@ not set it: `0` would disarm it, and any other time would be in force until the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -100,20 +100,28 @@ class DeadMan:
     # -- what runs beside it
 
     async def watch(self, *, every_s: float = LOOK_EVERY_S) -> None:
-        """Run until cancelled."""
+        """Run until cancelled. Leases end on time whatever the venue does: only the countdowns wait for it."""
+        await asyncio.gather(
+            *(self._repeated(watched, self._end_leases, every_s) for watched in self._watched.values()),
+            *(self._repeated(watched, self._beat, every_s) for watched in self._watched.values()),
+        )
+
+    async def _repeated(
+        self, watched: _Watched, look: Callable[[_Watched], Awaitable[None]], every_s: float
+    ) -> None:
         while True:
             try:
-                await self.look()
+                await look(watched)
             except Exception as error:  # noqa: BLE001 - one failed look must not end the watch; countdowns run on
-                log.error("deadman.failed", error=repr(error))
+                log.error("deadman.failed", account=watched.name, error=repr(error))
             await asyncio.sleep(every_s)
 
     async def look(self) -> None:
         """End leases that ran out, then wind up or stop countdowns."""
         for watched in self._watched.values():
             await self._end_leases(watched)
-            if self.owns_countdown(watched.name):
-                await self._beat(watched)
+        for watched in self._watched.values():
+            await self._beat(watched)
 
     async def _end_leases(self, watched: _Watched) -> None:
         now_s = self._clock.monotonic()
@@ -135,6 +143,8 @@ class DeadMan:
                 watched.leases.pop(strategy, None)
 
     async def _beat(self, watched: _Watched) -> None:
+        if not self.owns_countdown(watched.name):
+            return
         opening, all_working = self._symbols(watched.name)
         is_attended = any(ends_s > self._clock.monotonic() for ends_s in watched.leases.values())
         halted = self._latch.governing(watched.name, watched.exchange).level is EssLevel.HALT
