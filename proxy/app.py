@@ -223,6 +223,7 @@ class App:
             version=__version__,
             losses=self.losses.report,
             governor=self.governor.report,
+            dead_man=self.dead_man.report,
         )
         self._start_triggers()
         self._start_notifiers()
@@ -531,6 +532,7 @@ class App:
             drafts_dir=self.settings.data_dir / "drafts",
             risk=self.risk,
             actions=self.actions,
+            dead_man=self.dead_man,
             totals=self.metrics.totals,
             loop_lag_s=self._loop_watch.lag_s,
             proxy_url=lambda: self.proxy_url,
@@ -609,6 +611,7 @@ class App:
             exchanges={name: account.exchange for name, account in self.accounts.items()},
             book=self.book,
             latch=self.latch,
+            audit=self.audit,
             clock=self.clock,
         )
         if found:

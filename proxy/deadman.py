@@ -12,16 +12,17 @@ not set it: `0` would disarm it, and any other time would be in force until the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
 
 from proxy.actions import Desk
-from proxy.actions.lane import OwnLane, Sent
+from proxy.actions.lane import ACTOR, OwnLane, Sent
+from proxy.audit import Audit, admin_record
 from proxy.book import Book
 from proxy.clock import Clock
-from proxy.errors import ProxyError
+from proxy.errors import AuditError, ProxyError
 from proxy.ess import EssLatch
 from proxy.identity import Bot
 from rules import EssLevel, Market
@@ -66,10 +67,12 @@ class DeadMan:
         exchanges: Mapping[str, str],
         book: Book,
         latch: EssLatch,
+        audit: Audit,
         clock: Clock,
     ) -> None:
         self._book = book
         self._latch = latch
+        self._audit = audit
         self._clock = clock
         self._watched = {
             name: _Watched(
@@ -91,6 +94,14 @@ class DeadMan:
         watched = self._watched.get(bot.account.name)
         if watched is not None:
             watched.leases[bot.strategy] = self._clock.monotonic() + watched.settings.lease_s
+
+    def beat(self, strategy: str, accounts: Iterable[str]) -> dict[str, float]:
+        """Somebody says that a strategy lives: its leases on these accounts begin anew, and last so many seconds."""
+        found: dict[str, float] = {}
+        for watched in (self._watched[name] for name in accounts if name in self._watched):
+            watched.leases[strategy] = self._clock.monotonic() + watched.settings.lease_s
+            found[watched.name] = watched.settings.lease_s
+        return found
 
     def owns_countdown(self, account: str) -> bool:
         """Whether the venue's countdown of this account is the proxy's to wind."""
@@ -126,21 +137,29 @@ class DeadMan:
     async def _end_leases(self, watched: _Watched) -> None:
         now_s = self._clock.monotonic()
         for strategy in [name for name, ends_s in watched.leases.items() if now_s >= ends_s]:
+            scope, reason = scoped("strategy", strategy), (
+                f"strategy {strategy} was not heard of on account {watched.name} for {watched.settings.lease_s:g} s"
+            )
             try:
-                await self._latch.engage(
-                    level=EssLevel.REDUCE_ONLY,
-                    scope=scoped("strategy", strategy),
-                    actor="riskgate",
-                    reason=f"strategy {strategy} was not heard of on account {watched.name} "
-                    f"for {watched.settings.lease_s:g} s",
-                    source="rule",
+                engaged = await self._latch.engage(
+                    level=EssLevel.REDUCE_ONLY, scope=scope, actor=ACTOR, reason=reason, source="rule"
                 )
             except ProxyError as error:  # the lease stays ended and is tried again with the next look
                 log.error("deadman.not_engaged", strategy=strategy, error=str(error))
                 continue
             log.warning("deadman.lease_ended", account=watched.name, strategy=strategy)
+            self._record(scope, reason, engaged.problem or "done")
             if watched.leases.get(strategy, 0.0) <= now_s:  # not when it spoke meanwhile
                 watched.leases.pop(strategy, None)
+
+    def _record(self, scope: str, reason: str, result: str) -> None:
+        act = "ess.engage reduce_only"
+        try:
+            self._audit.append(
+                admin_record(actor=f"{ACTOR} (dead_man)", act=act, scope=scope, reason=reason, result=result)
+            )
+        except AuditError as error:  # the stop holds; what cannot be recorded is told
+            log.error("audit.unavailable", error=str(error), act=act)
 
     async def _beat(self, watched: _Watched) -> None:
         if not self.owns_countdown(watched.name):
@@ -178,7 +197,9 @@ class DeadMan:
     async def _wind(self, watched: _Watched, symbol: str, countdown_s: float) -> bool:
         """Set the venue's countdown; what fails is tried again with the next look."""
         assert watched.lane is not None
-        sent: Sent = await watched.lane.countdown(symbol, int(countdown_s * 1000))
+        sent: Sent = await watched.lane.countdown(
+            symbol, int(countdown_s * 1000), again=symbol in watched.failing
+        )
         if sent.outcome == "accepted":
             if symbol in watched.failing:
                 watched.failing.discard(symbol)
@@ -189,14 +210,15 @@ class DeadMan:
             log.error("deadman.beat_failed", account=watched.name, symbol=symbol, said=sent.said)
         return False
 
-    def report(self) -> dict[str, dict[str, object]]:
-        """Leases and countdowns by account, for whoever looks."""
-        now_s = self._clock.monotonic()
+    def report(self, account: str) -> dict[str, object] | None:
+        """Leases and countdowns of an account, for whoever looks; None where it does not ask for them."""
+        watched, now_s = self._watched.get(account), self._clock.monotonic()
+        if watched is None:
+            return None
         return {
-            name: {
-                "leases_s": {strategy: round(ends_s - now_s, 1) for strategy, ends_s in one.leases.items()},
-                "armed": sorted(one.armed),
-                "failing": sorted(one.failing),
-            }
-            for name, one in self._watched.items()
+            "lease_s": watched.settings.lease_s,
+            "countdown_s": watched.settings.countdown_s if self.owns_countdown(account) else None,
+            "leases_s": {name: round(ends_s - now_s, 1) for name, ends_s in sorted(watched.leases.items())},
+            "armed": sorted(watched.armed),
+            "failing": sorted(watched.failing),
         }

@@ -42,6 +42,7 @@ class Status:
         version: str,
         losses: Callable[[str], Mapping[str, object] | None] | None = None,
         governor: Callable[[str], Mapping[str, object] | None] | None = None,
+        dead_man: Callable[[str], Mapping[str, object] | None] | None = None,
     ) -> None:
         self._audit = audit
         self._latch = latch
@@ -55,6 +56,7 @@ class Status:
         self._version = version
         self._losses = losses
         self._governor = governor
+        self._dead_man = dead_man
         self._started_at = clock.now()
         self.draining = False
 
@@ -160,6 +162,7 @@ class Status:
             "exposure_as_of": None if exposure is None else exposure.as_of.isoformat(),
             "losses": None if self._losses is None else self._losses(name),
             "governor": None if self._governor is None else self._governor(name),
+            "dead_man": None if self._dead_man is None else self._dead_man(name),
         }
 
 

@@ -145,11 +145,31 @@ class OwnLane:
         await self._audit.durable(self._audit.append(record))
         return await self._plain(resting.market, admitted)
 
-    async def countdown(self, symbol: str, countdown_ms: int) -> Sent:
-        """Wind up the venue's own timer that cancels a symbol's orders; 0 stops it."""
+    async def countdown(self, symbol: str, countdown_ms: int, *, again: bool = False) -> Sent:
+        """Wind up the venue's own timer that cancels a symbol's orders; 0 stops it.
+
+        On record before it is sent, and once more where it was not taken. One that is tried `again` and again is
+        on record when it is taken at last.
+        """
         params = {"symbol": symbol, "countdownTime": str(countdown_ms)}
         request = self._request(Market.LINEAR, "POST", "/fapi/v1/countdownCancelAll", params)
-        return await self._plain(Market.LINEAR, admit(self._exchange, request, None))
+        admitted = admit(self._exchange, request, None)
+        if not again:
+            self._record_countdown(symbol, countdown_ms, "begun")
+        sent = await self._plain(Market.LINEAR, admitted)
+        if (sent.outcome == "accepted") is again:
+            self._record_countdown(symbol, countdown_ms, sent.outcome, sent.said)
+        return sent
+
+    def _record_countdown(self, symbol: str, countdown_ms: int, result: str, said: str = "") -> None:
+        record: dict[str, object] = {
+            "kind": "action.countdown", "source": SOURCE, "account": self._account.name, "market": Market.LINEAR,
+            "symbol": symbol, "countdown_ms": countdown_ms, "result": result, "said": said,
+        }  # fmt: skip
+        try:
+            self._audit.append(record)
+        except AuditError as error:  # it protects, as a cancel does: it is sent all the same, and the operator hears
+            log.error("audit.unavailable", error=str(error), account=self._account.name, symbol=symbol)
 
     async def _plain(self, market: Market, admitted: Admitted) -> Sent:
         """Send what the stop never holds back."""

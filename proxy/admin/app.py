@@ -14,6 +14,7 @@ from proxy.admin.bodies import POLICY_BYTES_MAX
 from proxy.admin.console import Console
 from proxy.admin.events import Events
 from proxy.admin.guard import Guard, Handler
+from proxy.admin.heartbeats import Heartbeats
 from proxy.admin.openapi import OpenApiRoutes, check_query
 from proxy.admin.parts import AdminParts
 from proxy.admin.policy import PolicyRoutes
@@ -47,7 +48,7 @@ def build_admin(parts: AdminParts, *, token: bytes) -> web.Application:
 
     app = web.Application(middlewares=[guarded, asked], client_max_size=POLICY_BYTES_MAX)
     stopping = Stopping(parts)
-    app.add_routes([*_probes(parts), *stopping.routes()])
+    app.add_routes([*_probes(parts), *stopping.routes(), *Heartbeats(parts, stopping).routes()])
     changes = PolicyChanges(parts)
     policy = PolicyRoutes(parts, changes)
     drafts = DraftRoutes(parts, changes)

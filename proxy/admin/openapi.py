@@ -36,6 +36,8 @@ BODIES: Mapping[str, type[BaseModel]] = MappingProxyType(
         "POST /admin/v1/actions/drill": DrillBody,
         "POST /admin/v1/accounts/{name}/settle": bodies.SettleBody,
         "POST /risk/evaluate": bodies.EmptyBody,
+        "POST /bot/v1/heartbeat": bodies.EmptyBody,
+        "POST /api/v2/strategies/{name}/heartbeat": bodies.EmptyBody,
         f"PUT {V2}": bodies.PolicyBody,
         f"PATCH {V2}": bodies.PatchBody,
         f"POST {V2}/reset": bodies.WhoBody,
@@ -49,7 +51,10 @@ BODIES: Mapping[str, type[BaseModel]] = MappingProxyType(
         "POST /api/policy/risk_mode/{mode}": bodies.AliasBody,
     }
 )
-BODY_OPTIONAL = frozenset({"POST /api/policy/reset", "POST /api/policy/risk_mode/{mode}"})
+BODY_OPTIONAL = frozenset({
+    "POST /api/policy/reset", "POST /api/policy/risk_mode/{mode}", "POST /bot/v1/heartbeat",
+    "POST /api/v2/strategies/{name}/heartbeat",
+})  # fmt: skip
 IF_MATCH = frozenset({f"PUT {V2}", f"PATCH {V2}", f"POST {V2}/reset", f"POST {V2}/rollback"})
 _BEGUN = dict.fromkeys((f"POST /admin/v1/actions/{kind}" for kind in ("cancel-all", "flatten", "drill")), 202)
 ANSWERED: Mapping[str, int] = MappingProxyType({f"POST {V2}/drafts": 201, f"GET {V2}/ws": 101, **_BEGUN})

@@ -23,6 +23,7 @@ from proxy.stores.base import PolicyStore
 
 if TYPE_CHECKING:
     from proxy.actions import Actions
+    from proxy.deadman import DeadMan
     from proxy.global_risk import GlobalRisk
     from proxy.metrics import Totals
     from proxy.triggers import Triggers
@@ -69,6 +70,7 @@ class AdminParts:
     releases: Releases | None = None  # shared with other ways to release; without it the listener's own
     risk: GlobalRisk | None = None  # the embedded engine, where there is one
     actions: Actions | None = None  # what the proxy does itself after a trip
+    dead_man: DeadMan | None = None  # whose leases heart-beats renew
     totals: Callable[[], Totals] | None = None  # what the console draws; without it there is no chart
     loop_lag_s: Callable[[], float] | None = None
     proxy_url: Callable[[], str] = lambda: ""  # where bots send to, once that is known

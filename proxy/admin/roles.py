@@ -24,6 +24,8 @@ ROLES: Final[dict[str, Role | None]] = {
     "GET /version": OPEN,
     "GET /metrics": Role.VIEWER,  # or open, as the settings say
     "POST /bot/v1/ess/engage": OPEN,  # a bot's own key
+    "POST /bot/v1/heartbeat": OPEN,  # a bot's own key
+    "POST /api/v2/strategies/{name}/heartbeat": Role.OPERATOR,  # keeps a strategy trading that says nothing itself
     "GET /admin/v1/status": Role.VIEWER,
     "GET /admin/v1/openapi.json": Role.VIEWER,
     "POST /admin/v1/reload": Role.ADMIN,

@@ -75,7 +75,7 @@ class Stopping:
 
     async def engage_own(self, request: web.Request) -> web.Response:
         """The same for a bot, which says with its own key who it is, and stops nothing but its own."""
-        bot = self._bot(request)
+        bot = self.bot_of(request, act="ess.engage")
         body = await read_body(request, BotEngageBody)
         own = await self.engage_for(
             request,
@@ -87,7 +87,7 @@ class Stopping:
         )
         return answer(own)
 
-    def _bot(self, request: web.Request) -> Bot:
+    def bot_of(self, request: web.Request, *, act: str) -> Bot:
         """Whose key came. The right key always works, whoever else guesses from the same address."""
         given = request.headers.getall("X-MBX-APIKEY", [])
         key = given[0] if len(given) == 1 else None
@@ -102,7 +102,7 @@ class Stopping:
             retry = {"Retry-After": str(int(wait_s) + 1)}
             raise Problem(429, "too many unknown keys from this address", headers=retry)
         if self._failures.add(source) <= FAILURES_MAX:
-            self._record(request, actor="unknown", act="ess.engage", result="refused", reason="unknown bot key")
+            self._record(request, actor="unknown", act=act, result="refused", reason="unknown bot key")
         raise Problem(401, "this needs one header X-MBX-APIKEY with the key of a configured bot")
 
     async def engage_for(

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
+from proxy import audit
 from proxy.actions.lane import Sent
 from proxy.clock import ManualClock
 from proxy.config import from_mapping
 from proxy.deadman import DeadMan, DeadManSettings
-from proxy.errors import ConfigError
+from proxy.errors import AuditError, ConfigError
 from proxy.ess import EssLatch, initialise
 from proxy.identity import Account, Bot
 from rules import EssLevel, Fact, Market
 from rules.ess import GLOBAL
-from tests.runs import open_run
+from tests.runs import Wire, open_run
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 ACCOUNT = Account(name="main", exchange="binance", mode="passthrough")
@@ -33,11 +36,14 @@ class Watch:
     working: dict = field(default_factory=dict)
     sent: list = field(default_factory=list)
     outcome: str = "accepted"
+    again: bool = False
+    records: list = field(default_factory=list)
     dead_man: DeadMan | None = None
 
-    async def countdown(self, symbol, countdown_ms):
+    async def countdown(self, symbol, countdown_ms, *, again=False):
         """What the venue would be told."""
         self.sent.append((symbol, countdown_ms))
+        self.again = again
         return Sent(outcome=self.outcome)
 
     async def forward(self, seconds):
@@ -69,7 +75,7 @@ def watch(tmp_path):
     book = SimpleNamespace(positions=lambda *_: Fact({}, NOW), working=lambda *_: made.working)
     made.dead_man = DeadMan(
         {"main": DeadManSettings(lease_s=60, countdown_s=120)}, desks={"main": desk}, exchanges={"main": "binance"},
-        book=book, latch=latch, clock=clock,
+        book=book, latch=latch, audit=SimpleNamespace(append=made.records.append), clock=clock,
     )  # fmt: skip
     yield made
     latch.close()
@@ -83,6 +89,9 @@ async def test_a_lease_ends_on_time(watch, silent_s, level):
 
     assert watch.level() is level
     assert watch.latch.governing("main", "binance", "other").level is EssLevel.CLEAR
+    recorded = [(one["actor"], one["act"], one["scope"], one["result"]) for one in watch.records]
+    ended = [("riskgate (dead_man)", "ess.engage reduce_only", "strategy:grid", "done")]
+    assert recorded == (ended if level is EssLevel.REDUCE_ONLY else [])
 
 
 async def test_being_heard_of_renews_it(watch):
@@ -143,7 +152,7 @@ async def test_nobody_winds_it_for_the_dead_or_the_halted(watch):
     await watch.forward(40)
 
     assert (halted, watch.sent) == ([], [])
-    assert watch.dead_man.report()["main"]["leases_s"] == {}
+    assert watch.dead_man.report("main")["leases_s"] == {}
 
 
 async def test_a_beat_that_fails_is_tried_with_the_next_look(watch):
@@ -152,12 +161,41 @@ async def test_a_beat_that_fails_is_tried_with_the_next_look(watch):
     watch.dead_man.seen(BOT)
     watch.outcome = "unknown"
     await watch.forward(1)
-    failing = watch.dead_man.report()["main"]["failing"]
+    assert not watch.again
+    failing = watch.dead_man.report("main")["failing"]
     watch.outcome = "accepted"
     await watch.forward(1)
 
     assert (failing, watch.sent) == (["BTCUSDT"], [("BTCUSDT", 120_000)])
-    assert watch.dead_man.report()["main"]["failing"] == []
+    assert watch.again, "what is tried every half second is not on record every half second"
+    assert watch.dead_man.report("main")["failing"] == []
+
+
+async def test_a_beat_renews_a_lease_where_there_is_one(watch):
+    """On the accounts that are watched; the report says how long each lasts."""
+    assert watch.dead_man.beat("grid", ["main", "another"]) == {"main": 60}
+    await watch.forward(50)
+    watch.dead_man.beat("grid", ["main"])
+    await watch.forward(50)
+
+    assert watch.level() is EssLevel.CLEAR
+    assert watch.dead_man.report("another") is None
+    assert watch.dead_man.report("main") == {
+        "lease_s": 60, "countdown_s": 120, "leases_s": {"grid": 10.0}, "armed": [], "failing": [],
+    }  # fmt: skip
+
+
+async def test_what_cannot_be_recorded_does_not_keep_a_strategy_open(watch):
+    """The disk is full: it is set to reduce only all the same."""
+
+    def full(_):
+        raise AuditError("the disk is full")
+
+    watch.dead_man._audit = SimpleNamespace(append=full)
+    watch.dead_man.seen(BOT)
+    await watch.forward(60)
+
+    assert watch.level() is EssLevel.REDUCE_ONLY
 
 
 @pytest.mark.parametrize("stated", [{"countdown": "120s"}, {"lease": "10s", "countdown": "4s"}, {"lease": "500ms"}])
@@ -188,3 +226,31 @@ async def test_in_a_whole_deployment(tmp_path):
 
         assert (refused.status, refused.json["risk"]["reason"]) == (403, "ess_reduce_only_active")
         await run.until(lambda: not run.sim.accounts["desk"].open_orders["futures"], "the exchange to cancel", 12.0)
+        run.app.audit.flush()
+        found = [one for one in audit.read(run.app.audit.directory) if one["kind"] == "action.countdown"]
+        first = {key: found[0][key] for key in ("account", "symbol", "countdown_ms", "result")}
+        assert first == {"account": "desk", "symbol": "BTCUSDT", "countdown_ms": 5000, "result": "begun"}
+        assert {one["result"] for one in found} == {"begun"}, "taken each time"
+
+
+async def test_heartbeats_keep_a_strategy_that_does_not_trade(tmp_path):
+    """A bot's own and an operator's both renew the lease; without them it ends, and a beat does not bring it back."""
+    async with open_run(tmp_path / "run", accounts={"dead_man": {"lease": "1500ms"}}) as run:
+        bot = run.bot("desk")
+        own = Wire(run.admin_url)
+        run.clients.append(own)
+        head = f"POST /bot/v1/heartbeat HTTP/1.1\r\nHost: {own.authority}\r\nX-MBX-APIKEY: {bot.key.key}\r\n\r\n"
+        of_strategy = "/api/v2/strategies/grid/heartbeat"
+        level = partial(run.app.latch.governing, "desk", "binance", "grid")
+        for number in range(6):
+            beaten = await (own.raw(head.encode()) if number % 2 else run.admin.call("POST", of_strategy))
+            assert beaten.status == 200, beaten
+            assert beaten.json["accounts"]["desk"] == {"lease_s": 1.5, "level": "clear"}
+            # An operator's is for every account of the strategy, a bot's for its own.
+            assert ("direct" in beaten.json["accounts"]) is (number % 2 == 0)
+            await asyncio.sleep(0.5)
+        assert run.app.status.status()["accounts"]["desk"]["dead_man"]["leases_s"].keys() == {"grid"}
+        await run.until(lambda: level().level is EssLevel.REDUCE_ONLY, "the lease's end")
+
+        beaten = await own.raw(head.encode())
+        assert beaten.json["accounts"]["desk"] == {"lease_s": 1.5, "level": "reduce_only"}

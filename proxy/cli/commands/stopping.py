@@ -1,4 +1,4 @@
-"""`halt`, `resume`, `cancel-all`, `flatten` and `drill`: the emergency stop, and what goes with it."""
+"""`halt`, `resume`, `cancel-all`, `flatten`, `drill` and `heartbeat`: the emergency stop, and what goes with it."""
 
 from __future__ import annotations
 
@@ -104,3 +104,16 @@ def drill(as_json: AsJson = False) -> None:
     from proxy.cli import actions
 
     finish(actions.drill(as_json=as_json))
+
+
+@app.command()
+@asking
+def heartbeat(
+    running: RunningProxy,
+    strategy: Annotated[str, typer.Argument(help="As in the settings.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say that a strategy lives: its lease begins anew. Releases nothing."""
+    from proxy.cli import heartbeat as beats
+
+    finish(beats.beat(running.client(), strategy=strategy, as_json=as_json))
