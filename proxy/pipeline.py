@@ -50,6 +50,7 @@ from proxy.identity import Bot, Identities, caller_of
 from proxy.logs import order_decided
 from proxy.metrics import Metrics
 from proxy.outcomes import Outcomes
+from proxy.permits import Permit, Permits
 from proxy.reservations import Reservations
 from proxy.stores.policies import Policies
 from proxy.strangers import Strangers
@@ -144,6 +145,7 @@ class Parts:
     clock: Clock
     outcomes: Outcomes = field(default_factory=Outcomes)
     attendance: Attendance | None = None
+    permits: Permits | None = None  # what people may let through; without it nothing
 
 
 @dataclass(slots=True)
@@ -158,6 +160,7 @@ class Judged:
     started: float
     profile: str  # name of the risk profile it was judged by
     directive: Directive | None  # the safety governor's, where the account is governed
+    permit: Permit | None = None  # what lets it through, or waits for people so that it may
 
 
 class Pipeline:
@@ -351,6 +354,8 @@ class Pipeline:
         decision, facts, profile, limits_lost = self._decide(caller, parsed.instructions, now)
         directive = None if facts.governor is None else facts.governor.value
         judged = Judged(self._next_id(), bot, caller, parsed, decision, started, profile, directive)
+        if decision.verdict is not ALLOW and parts.permits is not None and limits_lost is None:
+            decision = self._heed_people(parts.permits, judged, facts)
         if decision.verdict is BLOCK:
             return self._block(judged)
         if not decision.reducing:
@@ -369,8 +374,21 @@ class Pipeline:
             except FactMissing as missing:  # an order in quote currency, and no price to turn it into base units
                 parts.identities.unclaim(bot, signature)
                 return self._refuse_judged(judged, Reason.FACTS_MISSING, str(missing))
+        if judged.permit is not None and parts.permits is not None:
+            # In the step in which it was found to count: it cannot let a second order through.
+            judged.permit = parts.permits.take(judged.permit, judged.decision_id)
         # From here on the headroom is taken; every way out settles it.
         return await self._carry_out(request, judged, signature)
+
+    def _heed_people(self, permits: Permits, judged: Judged, facts: Facts) -> Decision:
+        """The decision again, where people may have a say in it: an order that was not simply allowed."""
+        if judged.parsed.recognised.verb in _TRADING:
+            caller = judged.caller
+            limits = self._parts.policies.limits_for(caller.account, caller.strategy, facts.now)
+            judged.decision, judged.permit = permits.judge(
+                caller, judged.parsed, facts, limits, judged.decision, judged.decision_id
+            )
+        return judged.decision
 
     def _decide(
         self, caller: Caller, instructions: Sequence[Instruction], now: datetime
@@ -396,6 +414,8 @@ class Pipeline:
         parts = self._parts
         try:
             outgoing = self._outgoing(request, judged)
+            if judged.permit is not None and parts.permits is not None:
+                await parts.permits.spent(judged.permit)
             await self._record(judged, outgoing)
         except SigningError as error:
             self._give_back(judged, signature)
@@ -512,7 +532,10 @@ class Pipeline:
     def _block(self, judged: Judged) -> WireResponse:
         self._append_or_log(judged, judged.decision)
         self._told(judged, judged.decision, outcome="blocked")
-        return self._exchange.refuse(judged.parsed.recognised, judged.decision, judged.decision_id)
+        waiting = "" if judged.permit is None else judged.permit.id
+        return self._exchange.refuse(
+            judged.parsed.recognised, judged.decision, judged.decision_id, approval_id=waiting
+        )
 
     def _refuse_judged(self, judged: Judged, reason: Reason, sentence: str, *, status: int = 403) -> WireResponse:
         """Block what the rulebook would have let through, for a reason that only the proxy can know."""
@@ -613,6 +636,7 @@ class Pipeline:
         return "%011x-%s-%x" % (self._clock.now_ms(), self._process, self._count)  # noqa: UP031 - a third of the time
 
 
+_TRADING: Final = frozenset({Verb.PLACE, Verb.AMEND})  # an order test asks for nothing and spends nothing
 _ESS_REASONS: Final = frozenset({Reason.ESS_TRADING_HALT_ACTIVE, Reason.ESS_REDUCE_ONLY_ACTIVE})
 
 

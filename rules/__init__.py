@@ -63,6 +63,7 @@ from rules.order import (
     ReplaceMode,
     Side,
 )
+from rules.permits import approved, liftable, overridden
 from rules.record import rows_of
 from rules.rulebook import RULEBOOK, Rule
 from rules.running import after
@@ -72,6 +73,7 @@ from rules.values import value_type
 
 __all__ = [
     "rows_of",
+    "approved", "liftable", "overridden",
     "Activity", "Ages", "Breach", "Bucket", "CLEAR", "Case", "Caller", "DOLLAR_COINS", "Decision", "EssAct", "EssLevel",
     "Exposure", "Fact", "FactMissing", "FactStale", "Facts", "Filters", "Finding", "GlobalRisk", "Hold", "Instruction",
     "LeverageChange", "Limits", "LossBase", "Losses", "MarginChange", "MarginKind", "Market", "NO_SIDES",

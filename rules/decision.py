@@ -73,6 +73,8 @@ class Reason(StrEnum):
     ORDER_NOTIONAL_EXCEEDS_LIMIT = "order_notional_exceeds_limit"
     ORDER_RATE_EXCEEDS_LIMIT = "order_rate_exceeds_limit"
     ORDER_DUPLICATE = "order_duplicate"
+    # 11: a person's word
+    APPROVAL_REQUIRED = "approval_required"
     # when no rule could answer
     SCALED_BELOW_MINIMUM = "scaled_below_minimum"
     FACTS_MISSING = "facts_missing"

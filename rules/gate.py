@@ -254,6 +254,9 @@ def _break(
         if not isinstance(finding, Breach):
             finding = Breach(Reason.RULE_FAILED, rule.name, None, None, f"answered {type(finding).__name__}")
             found[place] = finding
+        if rule.after_scaling and walk.caps:
+            found[place] = None  # asked again about the smaller order
+            continue
         cap = _cap(rule, finding, case, request)
         if cap is None:
             walk.breach = finding

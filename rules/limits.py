@@ -116,6 +116,7 @@ class Limits:
     order_rate_window_s: Decimal = ORDER_RATE_WINDOW_S
     duplicates_max: int | None = None  # identical orders per duplicate window
     duplicate_window_s: Decimal = DUPLICATE_WINDOW_S
+    approval_notional_min: Decimal | None = None  # requests worth this much wait for a person's word
 
     slippage: Decimal = Decimal("0.005")  # a market order is priced this much worse than the book
     scaling_allowed: bool = False
@@ -278,6 +279,7 @@ TIGHTER: Final[Mapping[str, Callable[[Any, Any], Any]]] = MappingProxyType(
         "order_rate_window_s": max,
         "duplicates_max": min,
         "duplicate_window_s": max,
+        "approval_notional_min": min,
         "slippage": max,
         "scaling_allowed": and_,
         "scaling_by_var": or_,
@@ -341,7 +343,7 @@ _OF_SIZE: Final = {
         "order_notional_max", "order_quantity_max", "position_notional_max", "exposure_symbol_max",
         "exposure_strategy_max", "exposure_account_max", "exposure_exchange_max", "exposure_total_max",
         "exposure_asset_max", "exposure_net_max", "concentration_max", "margin_free_min", "liquidation_distance_min",
-        "open_orders_max", "open_orders_symbol_max",
+        "open_orders_max", "open_orders_symbol_max", "approval_notional_min",
     )
 }
 _OF_PRICE: Final = {

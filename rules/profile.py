@@ -555,6 +555,7 @@ class SizeLimits(Limited):
     liquidation_distance_min: Fraction | None = None
     open_orders_max: Count | None = None
     open_orders_symbol_max: Count | None = None
+    approval_notional_min: Money | None = None  # requests worth this much wait for a person's word
 
 
 class PriceLimits(Limited):

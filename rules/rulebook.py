@@ -14,6 +14,7 @@ from rules.checks import (
     account_sums,
     activity,
     admission,
+    approval,
     exposures,
     global_risk,
     governor,
@@ -42,6 +43,7 @@ class Rule(NamedTuple):
 
     `spares_reductions`: not run on what provably only reduces. `scalable`: a smaller order may cure it.
     `limit`: the limit it compares with; where that is not set, the rule does not apply and is not run.
+    `after_scaling`: its breach counts only once nothing else would make the order smaller.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Rule(NamedTuple):
     spares_reductions: bool = True
     scalable: bool = False
     limit: str | None = None
+    after_scaling: bool = False
 
 
 R: Final = Reason
@@ -128,4 +131,6 @@ RULEBOOK: Final[tuple[Rule, ...]] = (
     Rule("order_rate", activity.rate, (R.ORDER_RATE_EXCEEDS_LIMIT,), limit="order_rate_max"),
     Rule("order_identical", activity.identical, (R.ORDER_DUPLICATE,), limit="duplicates_max"),
     Rule("client_order_id", activity.client_order_id, (R.ORDER_DUPLICATE,), spares_reductions=False),
+    # 11: a person's word, asked for only where every other rule would let the order pass
+    Rule("approval", approval.required, (R.APPROVAL_REQUIRED,), limit="approval_notional_min", after_scaling=True),
 )

@@ -146,6 +146,9 @@ SENTENCES: Final[dict[Reason, str]] = {
     Reason.ORDER_DUPLICATE:
         "The same order was sent before ({observed}, allowed: {limit}); "
         "look up the first one before sending another.",
+    Reason.APPROVAL_REQUIRED:
+        "The request is worth {observed} and from {limit} on a person has to approve it first{detail}; "
+        "wait for the approval, then send the same order again.",
     Reason.SCALED_BELOW_MINIMUM:
         "Scaled to what the limits leave, the order would be {observed}, below the venue's minimum of {limit}"
         "{detail}; free some headroom first.",

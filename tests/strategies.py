@@ -66,7 +66,7 @@ SUMS = ("position_notional_max", "exposure_symbol_max", "exposure_strategy_max",
         "exposure_exchange_max", "exposure_total_max", "order_notional_max")
 COUNTS = ("open_positions_max", "order_rate_max", "duplicates_max", "loss_streak_max")
 SHARES += ("concentration_max",)
-SUMS += ("exposure_asset_max", "exposure_net_max")
+SUMS += ("exposure_asset_max", "exposure_net_max", "approval_notional_min")
 COUNTS += ("open_orders_max", "open_orders_symbol_max")
 MINIMA = ("margin_free_min", "liquidation_distance_min")  # the higher the stricter
 LISTS = {"strategies": "grid", "symbols": given.SYMBOL}

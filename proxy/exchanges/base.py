@@ -183,8 +183,10 @@ class Exchange(Protocol):
         """Say what the venue did. Unparsable, unlisted and unexpected answers are UNKNOWN."""
         ...
 
-    def refuse(self, recognised: Recognised | None, decision: Decision, decision_id: str) -> WireResponse:
-        """A block in the venue's own error shape."""
+    def refuse(
+        self, recognised: Recognised | None, decision: Decision, decision_id: str, *, approval_id: str = ""
+    ) -> WireResponse:
+        """A block in the venue's own error shape; with the id of the approval that it waits for, if it does."""
         ...
 
     def refuse_plain(

@@ -195,9 +195,11 @@ class Binance:
         """Say what the venue did."""
         return binance_answers.read_answer(parsed, response)
 
-    def refuse(self, recognised: Recognised | None, decision: Decision, decision_id: str) -> WireResponse:
-        """A block in the venue's own error shape."""
-        return binance_answers.refuse(recognised, decision, decision_id)
+    def refuse(
+        self, recognised: Recognised | None, decision: Decision, decision_id: str, *, approval_id: str = ""
+    ) -> WireResponse:
+        """A block in the venue's own error shape; with the id of the approval that it waits for, if it does."""
+        return binance_answers.refuse(recognised, decision, decision_id, approval_id)
 
     def refuse_plain(
         self,

@@ -298,8 +298,10 @@ _CODES: Final = {
 }
 
 
-def refuse(recognised: Recognised | None, decision: Decision, decision_id: str) -> WireResponse:
-    """A block in the venue's own error shape."""
+def refuse(
+    recognised: Recognised | None, decision: Decision, decision_id: str, approval_id: str = ""
+) -> WireResponse:
+    """A block in the venue's own error shape; with the id of the approval that it waits for, if it does."""
     breach = decision.breach
     risk = {
         "decision_id": decision_id,
@@ -311,6 +313,7 @@ def refuse(recognised: Recognised | None, decision: Decision, decision_id: str) 
         "risk_level": decision.risk_level,
         "ess_active": decision.ess_active,
         "policy_revision": decision.policy_revision,
+        **({"approval_id": approval_id} if approval_id else {}),
     }
     return _refusal(recognised, decision.reason, decision.sentence, decision_id, risk, 403, None)
 

@@ -84,6 +84,7 @@ STATED = [
     ({"size": {"liquidation_distance_min": "8%"}}, "liquidation_distance_min", Decimal("0.08")),
     ({"size": {"open_orders_max": 8}}, "open_orders_max", 8),
     ({"size": {"open_orders_symbol_max": 8}}, "open_orders_symbol_max", 8),
+    ({"size": {"approval_notional_min": "5000"}}, "approval_notional_min", Decimal(5000)),
     ({"confidence_min": "0.7"}, "confidence_min", Decimal("0.7")),
     ({"confidence_required": True}, "confidence_required", True),
     ({"new_positions_allowed": False}, "new_positions_allowed", False),

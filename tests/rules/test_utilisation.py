@@ -18,7 +18,7 @@ OF_ONE_ORDER = {
     "trade_notional_fraction_max", "trade_stop_loss_fraction_max", "new_positions_allowed", "price_floor",
     "price_ceiling", "collar_up", "collar_down", "order_quantity_max", "order_notional_max", "order_rate_max",
     "order_rate_window_s", "duplicates_max", "duplicate_window_s", "slippage", "scaling_allowed", "warning_factor",
-    "governor", "scaling_by_var", "scaling_factor",
+    "governor", "scaling_by_var", "scaling_factor", "approval_notional_min",
     "critical_allows_reducing", "never_scaled", "warn_at", "risk_source", "loss_cooldown_s", "rank_min",
 }  # fmt: skip
 BTC = SymbolUse(
