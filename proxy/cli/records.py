@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from proxy import audit
 from proxy.cli.checking import read_sections
-from proxy.cli.output import CommandFailed, Exit, say, say_json, shortened, table
-from proxy.clock import SystemClock
-from proxy.errors import AuditError, StoreError
-from proxy.stores import SQLITE_NAME, open_store
-from proxy.stores.base import StoredPolicy
-from rules import GOVERNED, RULEBOOK, PolicyGap, effective_with_sources
+from proxy.cli.limit_sources import SourcesUnknown, sources_of
+from proxy.cli.output import CommandFailed, Exit, say, say_json, shortened, table, tell
+from proxy.errors import AuditError
 
 AUDIT_NAME = "audit"
 RULE_HEAD = ("outcome", "rule", "observed", "limit", "set by")
@@ -71,8 +66,9 @@ def _tail_row(record: dict[str, Any], outcomes: dict[str, str]) -> list[str]:
     ]  # fmt: skip
 
 
-def show(directory: Path, decision_id: str, *, as_json: bool) -> None:
+def show(config: Path | None, data_dir: Path | None, decision_id: str, *, as_json: bool) -> None:
     """Print everything recorded of one decision: it, every rule that ran, and what became of it."""
+    directory = folder(config, data_dir)
     try:
         found = audit.find(directory, decision_id)
     except AuditError as error:
@@ -83,7 +79,12 @@ def show(directory: Path, decision_id: str, *, as_json: bool) -> None:
         say_json(found)
         return
     for record in found:
-        for line in told(record, _sources(directory, record)):
+        sources: Mapping[str, str] = {}
+        try:
+            sources = sources_of(record, config, data_dir)
+        except SourcesUnknown as error:  # the record is what was asked for; where its limits come from is beside it
+            tell(f"riskgate: remark: which layer set each limit is not told: {error}")
+        for line in told(record, sources):
             say(line)
 
 
@@ -126,42 +127,6 @@ def _rule_row(run: Sequence[Any], sources: Mapping[str, str], *, many: bool) -> 
     return [str(outcome), name, shortened(str(observed)), shortened(str(limit)), sources.get(str(rule), "")]
 
 
-def _sources(directory: Path, record: dict[str, Any]) -> dict[str, str]:
-    """Which layer set each rule's limit; only while the revision that judged is the one in the store."""
-    caller = record.get("caller") or {}
-    orders = record.get("orders") or [{}]
-    file = directory.parent / SQLITE_NAME
-    if not record.get("policy_revision") or not file.is_file():
-        return {}
-    try:
-        stored = asyncio.run(_stored(file.parent))
-        if stored.revision != record["policy_revision"]:
-            return {}
-        _, layers = effective_with_sources(
-            stored.policy, revision=stored.revision, account=str(caller.get("account")),
-            strategy=str(caller.get("strategy")), now=datetime.fromisoformat(str(record["at"])),
-        )  # fmt: skip
-    except (StoreError, PolicyGap, ValueError):
-        return {}  # the record is what was asked for; where its limits come from is beside it
-    symbol = orders[0].get("symbol")
-    governor = record.get("governor") or {}
-    tightened = f" x safety governor {governor['level']}" if governor.get("directive") == "MODIFY" else ""
-    return {
-        rule.name: (layers.get(f"by_symbol.{symbol}.{rule.limit}") or layers.get(rule.limit, ""))
-        + (tightened if rule.limit in GOVERNED else "")
-        for rule in RULEBOOK
-        if rule.limit is not None
-    }
-
-
-async def _stored(data_dir: Path) -> StoredPolicy:
-    store = await open_store("sqlite", clock=SystemClock(), data_dir=data_dir)
-    try:
-        return await store.get()
-    finally:
-        await store.close()
-
-
 def export(directory: Path, form: str) -> None:
     """Print every decision as JSON lines or CSV."""
     if form not in ("jsonl", "csv"):
@@ -181,10 +146,10 @@ def _write_csv(records: Iterator[dict[str, Any]]) -> None:
     out = csv.DictWriter(sys.stdout, COLUMNS)
     out.writeheader()
     for record in records:
-        out.writerow({name: _unformulated(value) for name, value in row_of(record).items()})
+        out.writerow({name: unformulated(value) for name, value in row_of(record).items()})
 
 
-def _unformulated(text: str) -> str:
+def unformulated(text: str) -> str:
     """A cell no spreadsheet takes for a formula: a bot chooses some of these texts."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
@@ -199,15 +164,3 @@ def row_of(record: dict[str, Any]) -> dict[str, str]:
     if len(orders) > 1:
         flat["symbol"] = f"{first.get('symbol', '')} +{len(orders) - 1}"
     return {name: "" if flat.get(name) is None else str(flat[name]) for name in COLUMNS}
-
-
-def verify(directory: Path, *, as_json: bool) -> Exit:
-    """Print whether the chain is whole."""
-    found = audit.verify(directory)
-    if as_json:
-        say_json(found._asdict())
-    elif found.ok:
-        say(f"good: {found.records} records, unbroken; the last one's hash is {found.head_hash}")
-    else:
-        say(f"NOT good: at record {found.at_sequence}: {found.problem}; {found.records} records before it hold")
-    return Exit.OK if found.ok else Exit.FAILED

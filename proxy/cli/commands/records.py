@@ -36,7 +36,7 @@ def decisions_show(
     """Everything recorded of one decision."""
     from proxy.cli import records
 
-    records.show(records.folder(config, data_dir), decision_id, as_json=as_json)
+    records.show(config, data_dir, decision_id, as_json=as_json)
 
 
 @decisions.command("export")
