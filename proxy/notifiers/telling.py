@@ -27,7 +27,7 @@ MINUTE_S = 60.0
 LOOK_EVERY_S = 0.5
 SEND_TIMEOUT_S = 10.0
 TRY_AGAIN_AFTER_S = (1.0, 5.0, 30.0, 120.0)
-CLOSE_TIMEOUT_S = 3.0
+CLOSE_TIMEOUT_S = 1.0  # a drained process is gone within two seconds, whoever cannot be told
 _RANK = {Severity.INFO: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 
 
