@@ -541,7 +541,7 @@ class App:
             StateMetrics(self.feeds.health, lambda: self.policies.age_s, self.account_views)
         )
         token = load_or_create_token(self.settings.admin_token_path)
-        runner = web.AppRunner(build_admin(parts, token=token), access_log=None, shutdown_timeout=2.0)
+        runner = web.AppRunner(build_admin(parts, token=token), access_log=None, shutdown_timeout=0.3)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         site = web.TCPSite(runner, admin.bind.host, admin.bind.port, ssl_context=self._context("admin.tls", admin.tls))
