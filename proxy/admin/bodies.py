@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -190,7 +191,10 @@ async def read_body(request: web.Request, model: type[B], *, bytes_max: int = BO
     if len(raw) > bytes_max:
         raise Problem(413, f"found a body of {len(raw)} bytes, expected at most {bytes_max}")
     try:
-        found = wire.loads(raw, characters_max=bytes_max)
+        if len(raw) > BODY_BYTES_MAX:  # reading a large one takes long: orders are judged meanwhile
+            found = await asyncio.to_thread(wire.loads, raw, characters_max=bytes_max)
+        else:
+            found = wire.loads(raw, characters_max=bytes_max)
         return _acted(request, model, found)
     except OrderNotUnderstood as error:
         raise Problem(400, str(error)) from None

@@ -47,6 +47,7 @@ from rules import EssLevel
 ROWS_SHOWN = 40
 ROWS_FILTERED = 200
 TEXT_MAX = 500
+FORM_BYTES_MAX = 16 * 1024
 FILTERS = ("outcome", "account", "bot", "symbol", "reason")
 HEADERS = SAFE_HEADERS | {
     "Content-Security-Policy": (
@@ -408,7 +409,9 @@ class Console:
 
 
 async def _form(request: web.Request) -> dict[str, str]:
-    """The fields of a form, trimmed; of a repeated one the first."""
+    """The fields of a form, trimmed; of a repeated one the first. A large one is not read: parsing it takes long."""
+    if (request.content_length or 0) > FORM_BYTES_MAX or len(await request.read()) > FORM_BYTES_MAX:
+        raise Problem(413, f"a form has at most {FORM_BYTES_MAX} bytes")
     given = await request.post()
     found: dict[str, str] = {}
     for name, value in given.items():

@@ -55,6 +55,7 @@ class Drafts:
         try:
             draft = orjson.loads(file.read_bytes())
             is_ours = bool(_ID.fullmatch(file.stem)) and draft["id"] == file.stem
+            is_ours = is_ours and {"created_at", "status", "policy", "base_revision"} <= draft.keys()
         except (OSError, ValueError, KeyError, TypeError) as error:
             # A draft binds nobody: one that cannot be read is left where it is, and said.
             log.error("policy.draft_unreadable", file=file.name, error=str(error))
@@ -72,19 +73,34 @@ class Drafts:
             raise Problem(404, f"there is no draft {name[:32]!r}")
         return self._kept[name]
 
-    def keep(self, draft: Draft) -> None:
-        """Keep a draft, new or changed; on disk before it is answered."""
+    def is_kept(self, draft: Draft) -> bool:
+        """Whether this very draft is still there: neither deleted nor changed since."""
+        return self._kept.get(draft["id"]) is draft
+
+    async def keep(self, draft: Draft) -> None:
+        """Keep a draft, new or changed; on disk before it is answered, and in a thread, as a disk may be slow."""
         if draft["id"] not in self._kept and len(self._kept) >= DRAFTS_MAX:
             raise Problem(409, f"there are {DRAFTS_MAX} drafts; delete some first")
         if self._folder is not None:
-            _written(self._folder, draft)
+            await asyncio.to_thread(_written, self._folder, draft)
         self._kept[draft["id"]] = draft
 
-    def drop(self, name: str) -> None:
-        """Forget a draft."""
+    async def failed(self, draft: Draft, problem: str) -> None:
+        """Try a draft no more, also where that cannot be written down."""
+        changed = draft | {"status": FAILED, "problem": problem}
+        self._kept[draft["id"]] = changed
         if self._folder is not None:
-            (self._folder / f"{name}.json").unlink(missing_ok=True)
+            await asyncio.to_thread(_written, self._folder, changed)
+
+    def drop(self, name: str) -> None:
+        """Forget a draft. One whose file stays is found again by the next start, stale by then."""
         self._kept.pop(name, None)
+        if self._folder is None:
+            return
+        try:
+            (self._folder / f"{name}.json").unlink(missing_ok=True)
+        except OSError as error:
+            log.error("policy.draft_file_stays", draft=name, error=str(error))
 
 
 def _written(folder: Path, draft: Draft) -> None:
@@ -110,6 +126,9 @@ class DraftRoutes:
         self._parts = parts
         self._changes = changes
         self._drafts = Drafts(parts.drafts_dir)
+        # Publishing, scheduling and deleting wait for the disk and the store: one after the other, so that nothing
+        # is put in force once its deletion was answered.
+        self._turn = asyncio.Lock()
 
     def routes(self) -> list[web.RouteDef]:
         """The paths and what answers them."""
@@ -133,9 +152,14 @@ class DraftRoutes:
         if (body.changes is None) is (body.policy is None):
             raise Problem(422, "found both or neither of changes and policy, expected one of them")
         stored = await self._parts.store.get()
-        given = merged(document(stored.policy), body.changes) if body.changes is not None else body.policy
+
+        def made() -> dict[str, Any]:
+            changes = body.changes
+            given = body.policy if changes is None else merged(document(stored.policy), changes)
+            return document(validated(given))
+
         try:
-            policy = await asyncio.to_thread(validated, given)
+            policy = await asyncio.to_thread(made)
         except PolicyInvalid as error:
             raise Problem(422, str(error), more={"problems": list(error.problems)}) from None
         draft: Draft = {
@@ -145,25 +169,27 @@ class DraftRoutes:
             "created_at": self._parts.clock.now().isoformat(),
             "created_by": body.updated_by,
             "reason": body.reason,
-            "policy": document(policy),
+            "policy": policy,
         }
-        self._drafts.keep(draft)
+        await self._drafts.keep(draft)
         compared = await self._compared(draft)
         return answer(_short(draft) | compared, status=201, headers={"Location": f"{request.path}/{draft['id']}"})
 
     async def show(self, request: web.Request) -> web.Response:
         """A draft with its document."""
-        return answer(self._drafts.get(request.match_info["id"]))
+        return await asyncio.to_thread(answer, self._drafts.get(request.match_info["id"]))
 
     async def delete(self, request: web.Request) -> web.Response:
         """Forget a draft; a scheduled one is not put in force then."""
-        draft = self._drafts.get(request.match_info["id"])
         audit, person = self._parts.audit, request[PERSON]
-        told: dict[str, Any] = {
-            "actor": person.name, "act": "policy.draft_delete", "before": _short(draft), "peer": request.remote or "",
-        }  # fmt: skip
-        await audit.durable(audit.append(admin_record(**told, result="deleted")))
-        self._drafts.drop(draft["id"])
+        async with self._turn:
+            draft = self._drafts.get(request.match_info["id"])
+            told: dict[str, Any] = {
+                "actor": person.name, "act": "policy.draft_delete", "before": _short(draft),
+                "peer": request.remote or "",
+            }  # fmt: skip
+            await audit.durable(audit.append(admin_record(**told, result="deleted")))
+            self._drafts.drop(draft["id"])
         log.info("policy.draft_deleted", draft=draft["id"], status=draft["status"], actor=person.name)
         return answer(_short(draft) | {"status": "deleted"})
 
@@ -207,28 +233,39 @@ class DraftRoutes:
             "actor": wanted.updated_by, "act": "policy.schedule", "reason": wanted.reason, "peer": wanted.peer,
             "before": draft["base_revision"], "after": {"draft": draft["id"], "effective_at": at.isoformat()},
         }  # fmt: skip
-        await audit.durable(audit.append(admin_record(**told, result="scheduled")))
-        draft = draft | {
-            "status": SCHEDULED, "effective_at": at.isoformat(), "scheduled_by": wanted.updated_by,
-            "publish_reason": wanted.reason,
-        }  # fmt: skip
-        self._drafts.keep(draft)
+        async with self._turn:
+            self._check_kept(draft)
+            await audit.durable(audit.append(admin_record(**told, result="scheduled")))
+            draft = draft | {
+                "status": SCHEDULED, "effective_at": at.isoformat(), "scheduled_by": wanted.updated_by,
+                "publish_reason": wanted.reason,
+            }  # fmt: skip
+            await self._drafts.keep(draft)
         return answer(_short(draft), status=202)
 
     async def _published(self, draft: Draft, wanted: Wanted) -> StoredPolicy:
-        stored = await self._changes.change(
-            wanted, lambda _: validated(draft["policy"]), expected_revision=draft["base_revision"]
-        )
-        self._drafts.drop(draft["id"])
+        async with self._turn:
+            self._check_kept(draft)
+            stored = await self._changes.change(
+                wanted, lambda _: validated(draft["policy"]), expected_revision=draft["base_revision"]
+            )
+            self._drafts.drop(draft["id"])
         return stored
+
+    def _check_kept(self, draft: Draft) -> None:
+        if not self._drafts.is_kept(draft):
+            raise Problem(409, "the draft was deleted or changed meanwhile; nothing was changed")
 
     async def watch(self) -> None:
         """Put scheduled drafts in force at their hour, also those whose hour passed while nothing ran."""
         while True:
             now = self._parts.clock.now()
             for draft in self._drafts.all():
-                if draft["status"] == SCHEDULED and _instant(draft["effective_at"]) <= now:
-                    await self._due(draft)
+                try:
+                    if draft["status"] == SCHEDULED and _instant(draft["effective_at"]) <= now:
+                        await self._due(draft)
+                except Exception as error:  # noqa: BLE001 - one draft must not keep the others from their hour
+                    log.error("policy.draft_failed", draft=draft["id"], error=repr(error))
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _due(self, draft: Draft) -> None:
@@ -244,7 +281,8 @@ class DraftRoutes:
         except Problem as problem:
             # Somebody changed the policy since: a person has to look; what is in force stays.
             log.error("policy.draft_not_published", draft=draft["id"], error=problem.detail)
-            self._drafts.keep(draft | {"status": FAILED, "problem": problem.detail})
+            if self._drafts.is_kept(draft):
+                await self._drafts.failed(draft, problem.detail)
         else:
             log.info("policy.draft_published", draft=draft["id"], revision=stored.revision)
 
