@@ -496,19 +496,27 @@ class EssLatch:
 
     async def watch(self, *, every_s: float = LOOK_EVERY_S) -> None:
         """Run until cancelled: engage when a file named HALT appears, end what expires, repeat failed writes."""
-        halt_file = self.path.parent / HALT_FILE
         store_at_s = 0.0
         while True:
-            # A person left the file, so what a rule had halted before is from now on a person's as well.
-            if halt_file.exists() and not (self._global.level is EssLevel.HALT and self._global.by_person):
-                actor, reason = _halt_file_said(halt_file)
-                await self.engage(level=EssLevel.HALT, scope=GLOBAL, actor=actor, reason=reason, source="file")
-            elif not self.durable and self._clock.monotonic() >= store_at_s:
-                store_at_s = self._clock.monotonic() + max(STORE_AGAIN_S, every_s)
-                await self._store()
-            if self._ends_s:
-                await self._end_expired()
+            try:
+                store_at_s = await self._look(store_at_s, max(STORE_AGAIN_S, every_s))
+            except Exception as error:  # noqa: BLE001 - one failed look must not end the watch for the HALT file
+                log.error("ess.watch_failed", error=repr(error))
             await asyncio.sleep(every_s)
+
+    async def _look(self, store_at_s: float, store_every_s: float) -> float:
+        """Look once; returns when a failed write is to be repeated."""
+        halt_file = self.path.parent / HALT_FILE
+        # A person left the file, so what a rule had halted before is from now on a person's as well.
+        if halt_file.exists() and not (self._global.level is EssLevel.HALT and self._global.by_person):
+            actor, reason = _halt_file_said(halt_file)
+            await self.engage(level=EssLevel.HALT, scope=GLOBAL, actor=actor, reason=reason, source="file")
+        elif not self.durable and self._clock.monotonic() >= store_at_s:
+            store_at_s = self._clock.monotonic() + store_every_s
+            await self._store()
+        if self._ends_s:
+            await self._end_expired()
+        return store_at_s
 
     def close(self) -> None:
         """End the writing thread; what it has begun is finished."""
