@@ -33,7 +33,7 @@ ORDERS_AFTER = 40
 TRIGGER = "triggers: {reject_streak: {level: halt, rejections: 5}}\n"
 OTTO = 7
 STILL_READING_S = 0.1  # bytes that had left are in the exchange's hands; it has to get round to reading them
-P99_MAX_MS = 50.0
+CALL_MAX_MS = 50.0
 
 
 class Telegram:
@@ -293,23 +293,25 @@ def cut(took_ms: list[float], percent: int) -> float:
     return quantiles(took_ms, n=100, method="inclusive")[percent - 1]
 
 
-async def time_the_call(tmp_path: Path, times: int) -> None:
-    """The 99th percentile under 50 ms, beside what this machine takes just now to answer anything at all."""
+async def time_the_call(tmp_path: Path, times: int) -> Timed:
+    """Stop so many times, and tell the figures."""
     async with operated(tmp_path) as house:
         timed = Timed(house)
         await timed.run(times)
     tell(timed.told())
-    assert cut(timed.took_ms, 99) < P99_MAX_MS + cut(timed.health_ms, 99), timed.told()
+    return timed
 
 
 @pytest.mark.timeout(400)
 async def test_the_operators_call_is_quick_under_load(tmp_path):
-    """Forty stops of every scope."""
-    await time_the_call(tmp_path, 40)
+    """Forty stops of every scope: too few for a 99th percentile, which is told; the median is held."""
+    timed = await time_the_call(tmp_path, 40)
+    assert cut(timed.took_ms, 50) < CALL_MAX_MS + cut(timed.health_ms, 50), timed.told()
 
 
 @pytest.mark.long
 @pytest.mark.timeout(0)
-async def test_the_operators_call_is_quick_in_a_thousand_stops(tmp_path):
-    """The same, often enough for the percentile to mean something."""
-    await time_the_call(tmp_path, 1000)
+async def test_the_99th_percentile_of_the_operators_call_under_load(tmp_path):
+    """A thousand: under 50 ms, beside what this machine takes just now to answer anything at all."""
+    timed = await time_the_call(tmp_path, 1000)
+    assert cut(timed.took_ms, 99) < CALL_MAX_MS + cut(timed.health_ms, 99), timed.told()
