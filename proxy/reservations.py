@@ -140,6 +140,8 @@ class Leg:
     accepted_s: float = 0.0  # monotonic: a stepped wall clock must not release anything early
     unknown_since_s: float = 0.0
     rests: bool = False  # one more order at the venue, if it takes it
+    side: Side | None = None
+    stands_for: str | None = None  # the order at the venue that this nameless one was taken to be
 
 
 @dataclass(slots=True)
@@ -407,15 +409,25 @@ class Reservations:
             for leg in reservation.legs
         )
 
-    def may_be_ours(self, account: str, market: Market, symbol: str, *, met_s: float) -> bool:
-        """Whether an order of ours that was let through before `met_s` is out under a name that nobody knows."""
-        return any(
-            leg.symbol == symbol and leg.order_id is None and leg.client_order_id is None
-            and (leg.fate is IN_FLIGHT or leg.fate is UNKNOWN)
-            for reservation in self._by_account.get(account, {}).values()
-            if reservation.market is market and reservation.reserved_s <= met_s
-            for leg in reservation.legs
-        )
+    def may_be_ours(
+        self, account: str, market: Market, symbol: str, *, met_s: float, side: str, quantity: Decimal,
+        order_id: str | None = None,
+    ) -> bool:
+        """Whether an order at the venue may be one of ours that is out without a name, let through before `met_s`.
+
+        It has to be on that one's side and no larger. With its id it is taken to be that one for good, and each of
+        ours is one order only: the next one like it is somebody else's.
+        """
+        for reservation in self._by_account.get(account, {}).values():
+            if reservation.market is not market or reservation.reserved_s > met_s:
+                continue
+            for leg in reservation.legs:
+                if leg.symbol != symbol or not _is_nameless(leg) or leg.stands_for is not None:
+                    continue
+                if leg.side in (None, side) and (leg.quantity is None or quantity <= leg.quantity):
+                    leg.stands_for = order_id
+                    return True
+        return False
 
     def of_account(self, account: str) -> list[Reservation]:
         """Everything of an account that is in flight, of unknown fate, or taken and not yet seen."""
@@ -651,6 +663,13 @@ class Reservations:
             del self._by_account[reservation.caller.account]
 
 
+def _is_nameless(leg: Leg) -> bool:
+    """It may be at the venue under an id that nobody knows; what changes an order that was there makes none."""
+    if leg.order_id is not None or leg.client_order_id is not None or leg.amends:
+        return False
+    return leg.fate is IN_FLIGHT or leg.fate is UNKNOWN
+
+
 def names_of(orders: Iterable[Working]) -> frozenset[Name]:
     """By what names a reading lists its orders, for `Reservations.snapshot_applied`."""
     names: list[Name] = []
@@ -701,6 +720,7 @@ def _leg_of(index: int, row: Mapping[str, Any], quantity: str | None, unknown_si
         unknown_since_s=unknown_since_s,
         rests=row["type"] != OrderType.MARKET
         and (replaces is None or replaces["mode"] == ReplaceMode.ALLOW_FAILURE),
+        side=Side(row["side"]) if "side" in row else None,
     )
 
 
@@ -791,6 +811,7 @@ def _leg(index: int, order: Order, quantity: Decimal | None, fate: Fate) -> Leg:
         fate,
         None if order.replaces is None else order.replaces.order_id,
         rests=rests(order),
+        side=order.side,
     )
 
 

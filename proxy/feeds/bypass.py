@@ -137,7 +137,10 @@ class BypassWatch:
                 del self._strangers[key]
                 continue
             age_s = now_s - met_s
-            waits = self._reservations.may_be_ours(account, market, bypass.symbol, met_s=met_s)
+            waits = self._reservations.may_be_ours(
+                account, market, bypass.symbol, met_s=met_s, side=bypass.side, quantity=bypass.quantity,
+                order_id=bypass.order_id if age_s >= GRACE_MAX_S else None,
+            )
             if age_s >= (GRACE_MAX_S if waits else self._grace_s):
                 del self._strangers[key]
                 if not waits:  # one of ours is of unknown fate and has no name: this may be it

@@ -33,10 +33,13 @@ class Met:
             on_bypass=lambda account, bypass: self.raised.append((account, bypass.order_id)),
         )  # fmt: skip
 
-    def meet(self, order_id: str = "7", client_order_id: str | None = "name", created_ms: int = NOW_MS) -> None:
+    def meet(
+        self, order_id: str = "7", client_order_id: str | None = "name", created_ms: int = NOW_MS, *,
+        side: Side = Side.BUY, remaining: str = "1",
+    ) -> None:  # fmt: skip
         """See an order at the venue."""
         order = WorkingOrder(
-            order_id=order_id, client_order_id=client_order_id, side=Side.BUY, bucket=Bucket.BOTH, remaining=D(1)
+            order_id=order_id, client_order_id=client_order_id, side=side, bucket=Bucket.BOTH, remaining=D(remaining)
         )
         self.watch.meet(*HERE, Working("BTCUSDT", order), created_ms)
 
@@ -100,6 +103,35 @@ async def test_an_order_of_ours_whose_fate_nobody_knows_is_not_called_a_bypass()
     met.reservations.lost("d")
     met.meet("7", "x")
     assert await met.after(GRACE_MAX_S + 1) == []
+
+
+async def test_one_order_of_unknown_fate_hides_one_order_and_no_more():
+    """It was sent once: a second order that could be it is somebody else's."""
+    met = Met()
+    met.send(None)
+    met.reservations.lost("d")
+    met.meet("7", "x")
+    met.meet("8", "y")
+    assert await met.after(GRACE_MAX_S + 1) == [("main", "8")]
+    met.meet("9", "z")
+    assert await met.after(GRACE_MAX_S + 1) == [("main", "8"), ("main", "9")]
+
+
+@pytest.mark.parametrize(
+    ("stranger", "raised"),
+    [
+        pytest.param({"side": Side.SELL}, True, id="other side"),
+        pytest.param({"remaining": "2"}, True, id="larger"),
+        pytest.param({"remaining": "0.4"}, False, id="partly filled"),
+    ],
+)
+async def test_an_order_of_unknown_fate_hides_none_that_it_cannot_be(stranger, raised):
+    """Side and size say that it is another one; less may be what is left of it."""
+    met = Met()
+    met.send(None)
+    met.reservations.lost("d")
+    met.meet("7", "x", **stranger)
+    assert await met.after(GRACE_MAX_S + 1) == ([("main", "7")] if raised else [])
 
 
 @pytest.mark.parametrize("name", ["autoclose-1", "adl_autoclose", "settlement_autoclose-2"])
