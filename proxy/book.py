@@ -39,6 +39,7 @@ from rules import (
     SymbolFacts,
     WorkingOrder,
     closed,
+    coin_of,
     maintenance_of,
 )
 
@@ -459,7 +460,7 @@ class Book:
             coin: sums.assets.get(coin, ZERO)
             for _, filters in named
             if filters is not None
-            for coin in (filters.base_asset, filters.quote_asset)
+            for coin in map(coin_of, (filters.base_asset, filters.quote_asset))
         } if keep else dict(sums.assets)
         equity = None if contracts is None else contracts.equity
         static = known.place.equity_static
@@ -1284,14 +1285,14 @@ def _part(line: _Line, price: Decimal) -> Part | None:
         sells += held.short - held.long
     bought, sold = buys * price, sells * price
     if wallet.market is SPOT:
-        return Part(line.instrument, line.notional, bought, sold, None, None)
+        return Part(coin_of(line.instrument), line.notional, bought, sold, None, None)
     filters = wallet.venue.filters.get(line.instrument)
     asset = line.instrument if filters is None else filters.base_asset
     leverage, _ = wallet.leverage_set.get(line.instrument) or (wallet.leverage.get(line.instrument), None)
     brackets = wallet.brackets.get(line.instrument)
     maintenance = None if not brackets else maintenance_of(brackets, line.notional)
     # Of a leverage that nobody knows, no less margin than everything.
-    return Part(asset, line.notional, bought, sold, leverage or ONE, maintenance)
+    return Part(coin_of(asset), line.notional, bought, sold, leverage or ONE, maintenance)
 
 
 def _count_orders(wallet: _Wallet) -> int:

@@ -3,7 +3,7 @@
 Nothing here waits, reads a clock, opens a socket or writes a log. Import from here, not from the inside.
 """
 
-from rules.account_sums import AccountSums, Bracket
+from rules.account_sums import AccountSums, Bracket, coin_of
 from rules.amounts import written
 from rules.case import Case
 from rules.decision import Breach, Decision, Finding, Hold, Reason, RuleRun, Tried, Verdict, Within
@@ -83,7 +83,7 @@ __all__ = [
     "after", "amended_order", "closed", "described", "evaluate", "placed", "sentence", "side_unproven", "strictest",
     "value_type", "written",
     "Measure", "Rung", "daily_loss", "derisked", "drawdown_loss", "weekly_loss",
-    "AccountSums", "Bracket", "asks_for_sums", "maintenance_of", "rests",
+    "AccountSums", "Bracket", "asks_for_sums", "coin_of", "maintenance_of", "rests",
     "Headroom", "RuleHeadroom", "headroom", "Level", "SymbolUse", "Use", "utilisation",
     "Cause", "Directive", "Governing", "GovernorAct", "GovernorLevel", "Multipliers", "VarRoom", "govern", "governed",
     "GOVERNED", "in_force", "sources_governed",

@@ -6,13 +6,24 @@ they cost nothing where nobody limits them. All of it is worst case: what waits 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 NOTHING: Final = Decimal(0)
 NONE: Final[Mapping[str, Decimal]] = MappingProxyType({})
+# Coins that cost next to nothing are traded by the thousand or the million, under a name that says so.
+_MANY: Final = re.compile(r"(?:1000000|10000|1000|1M)([0-9]*[A-Z].*)")
+
+
+@lru_cache(maxsize=4096)
+def coin_of(asset: str) -> str:
+    """The coin that an asset is: 1000PEPE is PEPE. Sums are of money, so how many of it make one does not matter."""
+    many = _MANY.fullmatch(asset)
+    return asset if many is None else many[1]
 
 
 class Bracket(NamedTuple):

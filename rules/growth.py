@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
-from rules.account_sums import AccountSums, Bracket
+from rules.account_sums import AccountSums, Bracket, coin_of
 from rules.exposure import buys_quote, side_unproven
 from rules.facts import FactMissing, FactStale
 from rules.order import Market, Order, OrderType, ReplaceMode, Side
@@ -92,7 +92,7 @@ def added_value(case: Case) -> Decimal:
 def asset_of(case: Case) -> str:
     """The coin that the order opens a position in: its base asset, or what a sale for other coins is paid with."""
     filters = case.filters
-    return filters.quote_asset if buys_quote(case.order, case.symbol) else filters.base_asset
+    return coin_of(filters.quote_asset if buys_quote(case.order, case.symbol) else filters.base_asset)
 
 
 def _plus(sums: Mapping[str, Decimal], name: str, more: Decimal) -> Mapping[str, Decimal]:

@@ -11,7 +11,7 @@ import pytest
 from proxy import book_sums
 from proxy.book import EXACT, AccountPlace, Book, Quote
 from proxy.book_sums import CEILING, Part, Sums
-from rules import Bracket, Bucket, Fact, Market, Position, Side
+from rules import Bracket, Bucket, Fact, Market, Position, Side, coin_of
 from tests.proxy.test_book import NOW, filters, snapshot, working
 
 D = Decimal
@@ -52,6 +52,34 @@ def test_one_coin_is_summed_over_its_symbols_and_markets():
 
     assert sums(book).assets == {"BTC": 650, "ETH": 50, "USDT": 0}
     assert sums(book, SPOT, ("ETHBTC",)).assets == {"BTC": 650, "ETH": 50}
+
+
+def test_a_coin_traded_by_the_thousand_is_the_same_coin():
+    """Coins of PEPE, contracts of a thousand, and contracts of a million in another currency are one exposure."""
+    book = Book([AccountPlace(name="main", exchange="binance", markets=frozenset(Market))])
+    contracts = {"1000PEPEUSDT": filters("1000PEPE"), "1MPEPEUSDC": filters("1MPEPE", "USDC")}
+    book.apply_filters("binance", LINEAR, contracts, as_of=NOW)
+    book.apply_filters("binance", SPOT, {"PEPEUSDT": filters("PEPE")}, as_of=NOW)
+    quotes = {"1000PEPEUSDT": Quote(D("0.01")), "1MPEPEUSDC": Quote(D(10))}
+    book.apply_prices("binance", LINEAR, quotes, as_of=NOW, complete=True)
+    book.apply_prices("binance", SPOT, {"PEPEUSDT": Quote(D("0.00001"))}, as_of=NOW, complete=True)
+    snapshot(book, positions={"1000PEPEUSDT": Position(both=D(500)), "1MPEPEUSDC": Position(both=D(-1))})
+    snapshot(book, market=SPOT, positions={"PEPE": Position(both=D(300_000))})
+
+    assert sums(book, LINEAR, ("1000PEPEUSDT",)).assets == {"PEPE": 18, "USDT": 0}
+    assert sums(book, SPOT, ("PEPEUSDT",)).assets == {"PEPE": 18, "USDT": 0}
+
+
+@pytest.mark.parametrize(
+    ("asset", "coin"),
+    [
+        ("1000PEPE", "PEPE"), ("1000000MOG", "MOG"), ("1MBABYDOGE", "BABYDOGE"), ("10000SATS", "SATS"),
+        ("1000X", "X"), ("1INCH", "1INCH"), ("BTC", "BTC"), ("1000", "1000"), ("10000001INCH", "1INCH"), ("C98", "C98"),
+    ],
+)  # fmt: skip
+def test_the_coin_of_an_asset(asset, coin):
+    """A number of thousands before a coin's name is no part of it; digits of a coin's own are."""
+    assert coin_of(asset) == coin
 
 
 def test_a_sale_for_coins_keeps_the_mark_of_the_moment_it_was_looked_at():

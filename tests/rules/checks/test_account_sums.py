@@ -50,6 +50,18 @@ def test_fresh_sums_with_room_let_pass(limit):
     assert ran.limit == next(iter(limit.values()))
 
 
+def test_a_coin_by_the_thousand_counts_as_the_coin():
+    """900 in PEPE: 100 more by contracts of a thousand fit into 1,000, and no more; two legs of a request count."""
+    known = {"rules_of_venue": given.filters(base_asset="1000PEPE")}
+    sums, limit = {"assets": {"PEPE": D(900)}}, {"exposure_asset_max": "1000"}
+
+    assert judge(given.order(), sums, limit, **known).verdict is ALLOW
+    found = judge(given.order(quantity="1.001"), sums, limit, **known)
+    assert (found.verdict, found.reason) == (BLOCK, Reason.ASSET_EXPOSURE_EXCEEDS_LIMIT)
+    twice = [given.order(quantity="0.6"), given.order(quantity="0.6", client_order_id="b")]
+    assert judge(twice, sums, limit, **known).reason is Reason.ASSET_EXPOSURE_EXCEEDS_LIMIT
+
+
 @pytest.mark.parametrize(("quantity", "verdict"), [("0.999", ALLOW), ("1", ALLOW), ("1.001", BLOCK)])
 def test_exposure_in_a_coin_is_at_most_its_limit(quantity, verdict):
     """900 in BTC over all its symbols: 100 more fit into 1,000; ETH does not count."""
