@@ -63,6 +63,7 @@ from proxy.metrics import Metrics
 from proxy.notifiers import Notifying
 from proxy.outcomes import Outcomes
 from proxy.pipeline import Parts, Pipeline
+from proxy.permits import Permits, PermitSettings
 from proxy.policy_file import difference, read_policy_file
 from proxy.profile_results import ProfileResults
 from proxy.recall import recall
@@ -152,6 +153,7 @@ class App:
     def from_settings(cls, settings: Settings, *, clock: Clock | None = None) -> App:
         """Build an app; nothing is opened before `start`."""
         return cls(settings, clock=clock)
+        self.permits: Permits
 
     async def start(self) -> None:
         """Open everything, the listener last. What fails stops the start, and closes what was open."""
@@ -205,6 +207,7 @@ class App:
             reservations=self.reservations,
             gather=gather,
             policies=self.policies,
+        self._start_permits()
             latch=self.latch,
             accounts=self.accounts,
             strategies=strategies_by_account(_bots(self.settings, self.accounts)),
@@ -228,6 +231,7 @@ class App:
         self._start_triggers()
         self._start_notifiers()
         await self._start_admin()
+            permits=self.permits.report,
         self._watch_stop()
         self._watch_reload()
         await self._heed_kill_switch()
@@ -502,6 +506,7 @@ class App:
         self.status.draining = True
         await asyncio.sleep(self.settings.listen.drain_delay)
         unfinished = await self._server.stop(self.settings.listen.drain_timeout)
+            permits=self.permits,
         if unfinished:
             log.error("proxy.drain_cut_short", unfinished=unfinished)
 
@@ -565,6 +570,7 @@ class App:
     # -- the stop ---------------------------------------------------------------------------------
 
     def _start_stopping(self) -> None:
+            permits=self.permits,
         """What a scope holds, and how accounts come back after a HALT."""
         strategies = strategies_by_account(_bots(self.settings, self.accounts))
         self.scopes = Scopes(self.accounts, strategies, self._symbols_listed)
@@ -651,6 +657,29 @@ class App:
     def _triggers_policy(self) -> TriggersPolicy:
         stored = self.policies.last_known
         return TriggersPolicy() if stored is None else stored.policy.triggers
+    def _start_permits(self) -> None:
+        """What people may let through once, and what an earlier process left of that."""
+        stated, accounts = self.settings.permits, self.settings.accounts.items()
+        self.permits = Permits(
+            self.settings.data_dir / "permits.json",
+            audit=self.audit,
+            clock=self.clock,
+            settings=PermitSettings(
+                ceilings={
+                    name: one.override_notional_max for name, one in accounts if one.override_notional_max is not None
+                },
+                approval_by_two=stated.approval_by == "two",
+                approval_wait_s=stated.approval_wait,
+                approval_valid_s=stated.approval_valid,
+                override_valid_s=stated.override_valid,
+                overrides_per_day=stated.override_daily_max,
+                price_tolerance=stated.price_tolerance,
+            ),
+        )
+        self._stack.callback(self.permits.close)
+        self.permits.restore(self.audit.directory)
+        self.tasks.spawn(self.permits.watch(), name="permits.watch")
+
 
     def _lacks(self) -> Iterable[Lack]:
         """What an order would miss now, by account."""
@@ -713,6 +742,7 @@ class App:
         if tls is None:
             return None
         context = self._contexts[name] = _tls(tls)
+        self.permits.listeners.append(notifying.permit_changed)
         return context
 
     def _load_certificates(self, found: Settings) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ class Status:
         version: str,
         losses: Callable[[str], Mapping[str, object] | None] | None = None,
         governor: Callable[[str], Mapping[str, object] | None] | None = None,
+        permits: Callable[[], Mapping[str, Any]] | None = None,
         dead_man: Callable[[str], Mapping[str, object] | None] | None = None,
     ) -> None:
         self._audit = audit
@@ -57,6 +58,7 @@ class Status:
         self._losses = losses
         self._governor = governor
         self._dead_man = dead_man
+        self._permits = permits
         self._started_at = clock.now()
         self.draining = False
 
@@ -104,6 +106,7 @@ class Status:
             "audit": {"sequence": self._audit.last_sequence, "head": self._audit.head_hash},
             "accounts": {name: self._account(name, account) for name, account in self._accounts.items()},
         }
+            "permits": None if self._permits is None else self._permits(),
 
     def _feed(self, health: Health) -> dict[str, Any]:
         """How a feed does; prices are ready only as long as an order could still be priced by them."""

@@ -173,8 +173,10 @@ class Access:
 
     def is_live(self, person: Person) -> bool:
         """Whether the token that somebody came with still counts; sessions and streams ask again."""
-        if person.is_bootstrap:
-            return True
+        return person.is_bootstrap or self.is_live_token(person.token_id)
+
+    def is_live_token(self, token_id: str) -> bool:
+        """Whether a person's own token still counts."""
         now = self._clock.now()
         return any(one.id == person.token_id and one.state(now) == "live" for one in self._tokens)
 
@@ -187,6 +189,21 @@ class Access:
             return f"person:{person.name.casefold()}"
         now = self._clock.now()
         return BOOTSTRAP if any(one.state(now) == "live" for one in self._tokens) else ""
+
+    def makers(self, person: Person) -> frozenset[str]:
+        """Everybody who had a hand in a person's token: who made it, who made theirs, and so on; names folded.
+
+        Where an act needs two persons, none of them may have made the other one.
+        """
+        made_by: dict[str, set[str]] = {}
+        for one in self._tokens:
+            made_by.setdefault(one.person.casefold(), set()).add(one.created_by.casefold())
+        found: set[str] = set()
+        ahead = {one.created_by.casefold() for one in self._tokens if one.id == person.token_id}
+        while ahead:
+            found |= ahead
+            ahead = {maker for name in ahead for maker in made_by.get(name, ())} - found
+        return frozenset(found)
 
     def listed(self) -> list[dict[str, Any]]:
         """Every token, the newest first, without what could be used."""

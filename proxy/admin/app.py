@@ -17,6 +17,7 @@ from proxy.admin.guard import Guard, Handler
 from proxy.admin.heartbeats import Heartbeats
 from proxy.admin.openapi import OpenApiRoutes, check_query
 from proxy.admin.parts import AdminParts
+from proxy.admin.permits import PermitRoutes
 from proxy.admin.policy import PolicyRoutes
 from proxy.admin.policy_changes import PolicyChanges
 from proxy.admin.policy_drafts import DraftRoutes
@@ -66,6 +67,8 @@ def build_admin(parts: AdminParts, *, token: bytes) -> web.Application:
     tokens = TokenRoutes(parts, guard.access)
     app.add_routes(tokens.routes())
     app.cleanup_ctx.append(tokens.run)
+    permits = PermitRoutes(parts, guard.access)
+    app.add_routes(permits.routes())
     actions = ActionRoutes(parts)
     app.add_routes(actions.routes())
     app.on_cleanup.append(actions.close)
@@ -73,8 +76,9 @@ def build_admin(parts: AdminParts, *, token: bytes) -> web.Application:
     app.add_routes(events.routes())
     app.cleanup_ctx.append(events.run)
     console = Console(
-        parts, guard=guard, sessions=sessions, stopping=stopping, policy=policy, changes=changes, events=events
-    )
+        parts, guard=guard, sessions=sessions, stopping=stopping, policy=policy, changes=changes, permits=permits,
+        events=events,
+    )  # fmt: skip
     app.add_routes(console.routes())
     return app
 

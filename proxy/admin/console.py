@@ -20,6 +20,7 @@ from proxy.admin.access import Person
 from proxy.admin.answers import SAFE_HEADERS, Problem, answer
 from proxy.admin.bodies import ReleaseBody
 from proxy.admin.console_views import (
+from proxy.admin.console_permits import PermitForms
     WINDOWS_S,
     Recent,
     accounts_of,
@@ -37,6 +38,7 @@ from proxy.admin.guard import Guard
 from proxy.admin.parts import AdminParts
 from proxy.admin.policy import PolicyRoutes
 from proxy.admin.policy_changes import PolicyChanges, Wanted
+from proxy.admin.permits import PermitRoutes
 from proxy.admin.roles import CREDENTIAL, PERSON
 from proxy.admin.sessions import LINK_S, Session, Sessions, is_form_of
 from proxy.admin.stopping import Stopping, stop_document
@@ -79,6 +81,7 @@ class Console:
     ) -> None:
         self._parts = parts
         self._guard = guard
+        permits: PermitRoutes,
         self._sessions = sessions
         self._stopping = stopping
         self._policy = policy
@@ -88,6 +91,7 @@ class Console:
         self._verifying = asyncio.Lock()
 
     def routes(self) -> list[web.RouteDef]:
+        self._permits = PermitForms(parts, permits)
         """The paths and what answers them."""
         gets: dict[str, Page] = {
             "": self.overview, "/live": self.live, "/rows": self.rows, "/flow": self.flow,
@@ -104,6 +108,9 @@ class Console:
             web.post("/ui/login", self.log_in),
             web.post("/admin/v1/login-links", self.new_link),
             *(web.get(f"/ui{path}", partial(self._shown, page)) for path, page in gets.items()),
+            "/permits/ask": partial(self._told, self._permits.ask),
+            "/permits/grant": partial(self._told, self._permits.grant),
+            "/permits/refuse": partial(self._told, self._permits.refuse),
             *(web.post(f"/ui{path}", partial(self._submitted, page)) for path, page in forms.items()),
         ]
 
@@ -270,6 +277,7 @@ class Console:
 
     async def flow(self, _: web.Request, __: Session) -> web.StreamResponse:
         """The last hour, for the charts."""
+            "permits": self._permits.open(),
         flow = self._events.flow
         body = orjson.dumps({"points": [] if flow is None else flow.points})
         return web.Response(body=body, content_type="application/json", headers=HEADERS)
@@ -291,7 +299,10 @@ class Console:
         found = await asyncio.to_thread(audit.find, self._parts.audit.directory, decision_id)
         if not found:
             raise Problem(404, f"there is no decision {decision_id[:80]!r}")
-        return self._page("decision", session, decision_id=decision_id, record=found[0], later=found[1:])
+        may_ask = session.may_stop and self._permits.may_be_asked(decision_id)
+        return self._page(
+            "decision", session, decision_id=decision_id, record=found[0], later=found[1:], may_ask=may_ask
+        )
 
     async def account(self, request: web.Request, session: Session) -> web.StreamResponse:
         """Everything of one account."""
@@ -428,6 +439,18 @@ def _wanted(request: web.Request) -> dict[str, str]:
 def _whole(text: str, name: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 15):
         raise Problem(422, f"{name} is a whole number, found {text[:40]!r}")
+    async def _told(
+        self,
+        act: Callable[[web.Request, Session, Mapping[str, str]], Awaitable[str]],
+        request: web.Request,
+        session: Session,
+    ) -> web.StreamResponse:
+        """Do what a form asks, and tell on the overview what came of it."""
+        form: dict[str, str] = request[FORM_SENT]
+        notice = await act(request, session, form)
+        session.notice, session.is_problem = notice, False
+        return _see("/ui")
+
     return int(text)
 
 

@@ -20,6 +20,7 @@ from proxy.admin import bodies
 from proxy.admin.actions import CancelAllBody, DrillBody, FlattenBody
 from proxy.admin.answers import Problem, answer
 from proxy.admin.parts import AdminParts
+from proxy.admin.permits import OverrideBody, PermitBody
 from proxy.admin.records import OUTCOMES
 
 PATH = "/admin/v1/openapi.json"
@@ -35,6 +36,11 @@ BODIES: Mapping[str, type[BaseModel]] = MappingProxyType(
         "POST /admin/v1/actions/flatten": FlattenBody,
         "POST /admin/v1/actions/drill": DrillBody,
         "POST /admin/v1/accounts/{name}/settle": bodies.SettleBody,
+        "POST /admin/v1/approvals/{id}/approve": PermitBody,
+        "POST /admin/v1/approvals/{id}/refuse": PermitBody,
+        "POST /admin/v1/overrides": OverrideBody,
+        "POST /admin/v1/overrides/{id}/confirm": PermitBody,
+        "POST /admin/v1/overrides/{id}/refuse": PermitBody,
         "POST /risk/evaluate": bodies.EmptyBody,
         "POST /bot/v1/heartbeat": bodies.EmptyBody,
         "POST /api/v2/strategies/{name}/heartbeat": bodies.EmptyBody,
@@ -57,7 +63,9 @@ BODY_OPTIONAL = frozenset({
 })  # fmt: skip
 IF_MATCH = frozenset({f"PUT {V2}", f"PATCH {V2}", f"POST {V2}/reset", f"POST {V2}/rollback"})
 _BEGUN = dict.fromkeys((f"POST /admin/v1/actions/{kind}" for kind in ("cancel-all", "flatten", "drill")), 202)
-ANSWERED: Mapping[str, int] = MappingProxyType({f"POST {V2}/drafts": 201, f"GET {V2}/ws": 101, **_BEGUN})
+ANSWERED: Mapping[str, int] = MappingProxyType(
+    {"POST /admin/v1/overrides": 202, f"POST {V2}/drafts": 201, f"GET {V2}/ws": 101, **_BEGUN}
+)
 ALSO: Mapping[str, tuple[int, ...]] = MappingProxyType({f"POST {V2}/drafts/{{id}}/publish": (202,)})
 STREAMS = frozenset({f"GET {V2}/events", "GET /admin/v1/events"})
 

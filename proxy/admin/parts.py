@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from proxy.deadman import DeadMan
     from proxy.global_risk import GlobalRisk
     from proxy.metrics import Totals
+    from proxy.permits import Permits
     from proxy.triggers import Triggers
 
 
@@ -71,6 +72,7 @@ class AdminParts:
     risk: GlobalRisk | None = None  # the embedded engine, where there is one
     actions: Actions | None = None  # what the proxy does itself after a trip
     dead_man: DeadMan | None = None  # whose leases heart-beats renew
+    permits: Permits | None = None  # what people may let through
     totals: Callable[[], Totals] | None = None  # what the console draws; without it there is no chart
     loop_lag_s: Callable[[], float] | None = None
     proxy_url: Callable[[], str] = lambda: ""  # where bots send to, once that is known

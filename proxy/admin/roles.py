@@ -45,6 +45,13 @@ ROLES: Final[dict[str, Role | None]] = {
     "POST /admin/v1/actions/cancel-all": Role.OPERATOR,
     "POST /admin/v1/actions/flatten": Role.OPERATOR,  # says with `confirm` that it is meant
     "POST /admin/v1/actions/drill": Role.OPERATOR,
+    "GET /admin/v1/approvals": Role.VIEWER,
+    "POST /admin/v1/approvals/{id}/approve": Role.OPERATOR,
+    "POST /admin/v1/approvals/{id}/refuse": Role.OPERATOR,
+    "GET /admin/v1/overrides": Role.VIEWER,
+    "POST /admin/v1/overrides": Role.OPERATOR,
+    "POST /admin/v1/overrides/{id}/confirm": Role.ADMIN,  # somebody else than who asked
+    "POST /admin/v1/overrides/{id}/refuse": Role.OPERATOR,
     "GET /admin/v1/tokens": Role.ADMIN,
     "POST /admin/v1/tokens": Role.ADMIN,
     "DELETE /admin/v1/tokens/{id}": Role.ADMIN,
@@ -69,6 +76,9 @@ ROLES: Final[dict[str, Role | None]] = {
     "POST /ui/policy/rollback": Role.ADMIN,
     "GET /api/v2/policy": Role.VIEWER,
     "PUT /api/v2/policy": Role.ADMIN,
+    "POST /ui/permits/ask": Role.OPERATOR,
+    "POST /ui/permits/grant": Role.OPERATOR,  # of an override an admin, as above
+    "POST /ui/permits/refuse": Role.OPERATOR,
     "PATCH /api/v2/policy": Role.ADMIN,
     "POST /api/v2/policy/reset": Role.ADMIN,
     "POST /api/v2/policy/rollback": Role.ADMIN,

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from proxy.cli.commands import asking, policy, records, starting, stopping, store, token
+from proxy.cli.commands import asking, permits, policy, records, starting, stopping, store, token
 from proxy.cli.output import CommandFailed, Exit, tell
 from proxy.errors import ConfigError
 
@@ -27,7 +27,7 @@ for top in (starting.app, asking.app, stopping.app):
     app.add_typer(top)
 GROUPS = {
     "policy": policy.app, "decisions": records.decisions, "audit": records.audit, "config": starting.config_app,
-    "store": store.app, "token": token.app,
+    "store": store.app, "token": token.app, "approvals": permits.approvals, "override": permits.override,
 }  # fmt: skip
 for name, group in GROUPS.items():
     app.add_typer(group, name=name)

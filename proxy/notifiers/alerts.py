@@ -22,6 +22,7 @@ class AlertClass(StrEnum):
     STORE = "store"
     AUDIT = "audit"
     BLOCK_RATE = "block_rate"
+    PERMIT = "permit"
     POLICY = "policy"
     LIFECYCLE = "lifecycle"
 

@@ -23,6 +23,7 @@ from proxy.notifiers.telegram import Api, Commands, Telegram
 from proxy.notifiers.telling import Telling
 from proxy.notifiers.watch import Watch
 from proxy.notifiers.webhook import Webhook
+from proxy.permits import Permit
 from proxy.stores.base import StoredPolicy
 from proxy.tasks import Tasks
 from rules import EssLevel, Stop
@@ -117,6 +118,11 @@ class Notifying:
                 self._watch.stopped(stop)
             except Exception as error:  # noqa: BLE001 - the stop is being stored next; that it was not told is in the log
                 log.error("notifier.look_failed", error=repr(error))
+
+    def permit_changed(self, permit: Permit) -> None:
+        """Somebody asked to let an order through, or something became of that."""
+        if self._watch is not None:
+            self._watch.permit_changed(permit)
 
     def policy_changed(self, stored: StoredPolicy) -> None:
         """A revision is in force."""

@@ -16,6 +16,7 @@ from proxy.clock import Clock
 from proxy.loss_watch import Step, Used
 from proxy.notifiers.alerts import AlertClass, Severity
 from proxy.notifiers.telling import Telling
+from proxy.permits import Kind, Permit, State
 from proxy.stores.base import StoredPolicy
 from rules import EssLevel, Stop
 
@@ -77,6 +78,20 @@ class Watch:
             AlertClass.POLICY, Severity.WARNING if switched else Severity.INFO, title,
             f"by {stored.updated_by}: {stored.reason}",
         )  # fmt: skip
+
+    def permit_changed(self, permit: Permit) -> None:
+        """Somebody asked to let an order through, or something became of that."""
+        severity = Severity.CRITICAL if permit.kind is Kind.OVERRIDE else Severity.WARNING
+        if permit.state in (State.REFUSED, State.EXPIRED):
+            severity = Severity.INFO
+        persons = ", ".join(permit.granted_by) or permit.asked_by
+        detail = f"by {persons}: {permit.why or permit.sentence}"
+        if permit.state is State.ASKED:
+            said = "approvals approve" if permit.kind is Kind.APPROVAL else "override confirm"
+            detail += f"\nuntil {permit.until:%H:%M:%S} UTC: riskgate {said} {permit.id} --reason ..."
+        self._telling.tell(
+            AlertClass.PERMIT, severity, f"{permit.kind} {permit.state}: {permit.headline}", detail
+        )
 
     async def watch(self, *, every_s: float = LOOK_EVERY_S) -> None:
         """Run until cancelled."""

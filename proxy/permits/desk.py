@@ -342,6 +342,10 @@ class Permits:
             "overrides_on": sorted(self.settings.ceilings),
         }
 
+    def may_be_asked(self, decision_id: str) -> bool:
+        """Whether an override of this block could be asked for, as far as it is remembered."""
+        return any(decision_id in one for one in self._blocked.values())
+
     # -- granting -------------------------------------------------------------------------------
 
     def _overridable(self, decision_id: str) -> Permit:

@@ -9,7 +9,7 @@ from hypothesis import settings
 from rules import RULEBOOK, EssLevel, Reason, RiskLevel, Side, Verdict, approved, evaluate, liftable, overridden
 from rules.permits import LIFTED_BY_OVERRIDE
 from tests.given import SYMBOL, facts, limits, order, symbol_facts
-from tests.strategies import some_facts, some_limits, requests
+from tests.strategies import requests, some_facts, some_limits
 
 CEILING = Decimal(500)
 # Every rule stands in one of the two: whoever adds one decides.

@@ -331,7 +331,9 @@ async def test_a_file_from_before_makes_nothing_good_again(people):
     assert (await people.ask(people.over()))[0].status == 403
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"version": 2, "permits": []}', b'{"version": 1, "permits": [{}]}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[]", b'{"version": 2, "permits": []}', b'{"version": 1, "permits": [{}]}']
+)
 async def test_a_damaged_file_grants_nothing(people, content):
     """Whatever stands in it: what was granted before is void."""
     await people.overridden()

@@ -14,7 +14,8 @@ from rules import Caller
 
 CALLER = Caller(account="main", exchange="binance", strategy="grid", bot="one")
 ORDER = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01",
-         "price": "59000", "newClientOrderId": "a", "timestamp": "1", "recvWindow": "5000", "signature": "ab"}  # fmt: skip
+         "price": "59000", "newClientOrderId": "a", "timestamp": "1", "recvWindow": "5000",
+         "signature": "ab"}  # fmt: skip
 LEG = '{"symbol":"BTCUSDT","side":"BUY","type":"MARKET","quantity":"%s","newClientOrderId":"%s"}'
 REPLACE = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "1", "price": "5",
            "cancelReplaceMode": "STOP_ON_FAILURE", "cancelOrigClientOrderId": "old", "cancelNewClientOrderId": "x",
