@@ -62,8 +62,8 @@ from proxy.loss_watch import LossWatch
 from proxy.metrics import Metrics
 from proxy.notifiers import Notifying
 from proxy.outcomes import Outcomes
-from proxy.pipeline import Parts, Pipeline
 from proxy.permits import Permits, PermitSettings
+from proxy.pipeline import Parts, Pipeline
 from proxy.policy_file import difference, read_policy_file
 from proxy.profile_results import ProfileResults
 from proxy.recall import recall
@@ -145,6 +145,7 @@ class App:
         self.scopes: Scopes
         self.recovery: Recovery
         self.releases: Releases
+        self.permits: Permits
         self._var_asked: dict[Series, None] = {}  # whose VaR orders asked for
         self._kill_switch = False  # QT_KILL_SWITCH of an older installation
         self._stack = AsyncExitStack()
@@ -153,7 +154,6 @@ class App:
     def from_settings(cls, settings: Settings, *, clock: Clock | None = None) -> App:
         """Build an app; nothing is opened before `start`."""
         return cls(settings, clock=clock)
-        self.permits: Permits
 
     async def start(self) -> None:
         """Open everything, the listener last. What fails stops the start, and closes what was open."""
@@ -202,12 +202,12 @@ class App:
         await self.upstream.start()
         stack.push_async_callback(self.upstream.close)
         self._start_actions(gather)
+        self._start_permits()
         self.account_views = Accounts(
             book=self.book,
             reservations=self.reservations,
             gather=gather,
             policies=self.policies,
-        self._start_permits()
             latch=self.latch,
             accounts=self.accounts,
             strategies=strategies_by_account(_bots(self.settings, self.accounts)),
@@ -226,12 +226,12 @@ class App:
             version=__version__,
             losses=self.losses.report,
             governor=self.governor.report,
+            permits=self.permits.report,
             dead_man=self.dead_man.report,
         )
         self._start_triggers()
         self._start_notifiers()
         await self._start_admin()
-            permits=self.permits.report,
         self._watch_stop()
         self._watch_reload()
         await self._heed_kill_switch()
@@ -473,6 +473,7 @@ class App:
             watcher=self.feeds,
             clock=self.clock,
             outcomes=self.outcomes,
+            permits=self.permits,
             attendance=self.dead_man if self.dead_man.is_needed else None,
         )
         return Pipeline(parts) if self.settings.telemetry.endpoint is None else self._traced(parts)
@@ -506,7 +507,6 @@ class App:
         self.status.draining = True
         await asyncio.sleep(self.settings.listen.drain_delay)
         unfinished = await self._server.stop(self.settings.listen.drain_timeout)
-            permits=self.permits,
         if unfinished:
             log.error("proxy.drain_cut_short", unfinished=unfinished)
 
@@ -537,6 +537,7 @@ class App:
             drafts_dir=self.settings.data_dir / "drafts",
             risk=self.risk,
             actions=self.actions,
+            permits=self.permits,
             dead_man=self.dead_man,
             totals=self.metrics.totals,
             loop_lag_s=self._loop_watch.lag_s,
@@ -570,7 +571,6 @@ class App:
     # -- the stop ---------------------------------------------------------------------------------
 
     def _start_stopping(self) -> None:
-            permits=self.permits,
         """What a scope holds, and how accounts come back after a HALT."""
         strategies = strategies_by_account(_bots(self.settings, self.accounts))
         self.scopes = Scopes(self.accounts, strategies, self._symbols_listed)
@@ -623,6 +623,29 @@ class App:
         if found:
             self.tasks.spawn(self.dead_man.watch(), name="deadman.watch")
 
+    def _start_permits(self) -> None:
+        """What people may let through once, and what an earlier process left of that."""
+        stated, accounts = self.settings.permits, self.settings.accounts.items()
+        self.permits = Permits(
+            self.settings.data_dir / "permits.json",
+            audit=self.audit,
+            clock=self.clock,
+            settings=PermitSettings(
+                ceilings={
+                    name: one.override_notional_max for name, one in accounts if one.override_notional_max is not None
+                },
+                approval_by_two=stated.approval_by == "two",
+                approval_wait_s=stated.approval_wait,
+                approval_valid_s=stated.approval_valid,
+                override_valid_s=stated.override_valid,
+                overrides_per_day=stated.override_daily_max,
+                price_tolerance=stated.price_tolerance,
+            ),
+        )
+        self._stack.callback(self.permits.close)
+        self.permits.restore(self.audit.directory)
+        self.tasks.spawn(self.permits.watch(), name="permits.watch")
+
     def _start_triggers(self) -> None:
         """What engages the stop without a person; each is tried on a schedule."""
         settings = self.settings
@@ -657,29 +680,6 @@ class App:
     def _triggers_policy(self) -> TriggersPolicy:
         stored = self.policies.last_known
         return TriggersPolicy() if stored is None else stored.policy.triggers
-    def _start_permits(self) -> None:
-        """What people may let through once, and what an earlier process left of that."""
-        stated, accounts = self.settings.permits, self.settings.accounts.items()
-        self.permits = Permits(
-            self.settings.data_dir / "permits.json",
-            audit=self.audit,
-            clock=self.clock,
-            settings=PermitSettings(
-                ceilings={
-                    name: one.override_notional_max for name, one in accounts if one.override_notional_max is not None
-                },
-                approval_by_two=stated.approval_by == "two",
-                approval_wait_s=stated.approval_wait,
-                approval_valid_s=stated.approval_valid,
-                override_valid_s=stated.override_valid,
-                overrides_per_day=stated.override_daily_max,
-                price_tolerance=stated.price_tolerance,
-            ),
-        )
-        self._stack.callback(self.permits.close)
-        self.permits.restore(self.audit.directory)
-        self.tasks.spawn(self.permits.watch(), name="permits.watch")
-
 
     def _lacks(self) -> Iterable[Lack]:
         """What an order would miss now, by account."""
@@ -708,6 +708,7 @@ class App:
             latch=self.latch, releases=self.releases, scopes=self.scopes, audit=self.audit, status=self.status.status
         )
         self.latch.listeners.append(notifying.stopped)
+        self.permits.listeners.append(notifying.permit_changed)
         self._stack.callback(self.store.subscribe(notifying.policy_changed))
         notifying.began(__version__, self.latch.stops())
 
@@ -742,7 +743,6 @@ class App:
         if tls is None:
             return None
         context = self._contexts[name] = _tls(tls)
-        self.permits.listeners.append(notifying.permit_changed)
         return context
 
     def _load_certificates(self, found: Settings) -> tuple[str, ...]:

@@ -417,6 +417,7 @@ class Account(Strict):
     credentials: VenueCredentials | None = None
     markets: tuple[Literal["spot", "futures"], ...] = ("spot", "futures")
     static_equity: Amount | None = None
+    override_notional_max: Amount | None = None
     stream: Literal["on", "off"] = "on"
     bypass: Literal["alert", "reduce_only"] = "alert"
     transfers_allowed: bool = False
@@ -437,7 +438,6 @@ class FeedTimes(Strict):
 class Log(Strict):
     """How the program tells what it does."""
 
-    override_notional_max: Amount | None = None
     format: Literal["auto", "json", "console"] = "auto"
     level: Literal["debug", "info", "warning", "error"] = "info"
     risk_guard_events: bool = True  # each order once more under the event name that RiskGuard gave it
@@ -456,6 +456,7 @@ class NotifyEvents(Strict):
     store: Told = "on"
     audit: Told = "on"
     block_rate: Told = "on"
+    permit: Told = "on"
     policy: Told = "on"
     lifecycle: Told = "on"
 
@@ -476,7 +477,6 @@ class TelegramUser(Strict):
 
 class TelegramBot(Strict):
     """A Telegram bot of the proxy's own, and the users it listens to, by their numeric ids."""
-    permit: Told = "on"
 
     token: Secret
     users: dict[Name, TelegramUser]
@@ -496,6 +496,17 @@ class Notify(Strict):
     telegram: TelegramBot | None = None
 
 
+class Permits(Strict):
+    """What people may let through: large orders that wait for them, and orders above limits of size."""
+
+    approval_by: Literal["one", "two"] = "one"
+    approval_wait: Duration = 900.0
+    approval_valid: Duration = 300.0
+    override_valid: Duration = 300.0
+    override_daily_max: Count = 5
+    price_tolerance: Amount = Decimal("0.01")
+
+
 class Telemetry(Strict):
     """Where spans of orders are sent; nothing is loaded and nothing sent unless that is stated."""
 
@@ -509,17 +520,6 @@ class Settings(Strict):
     """Everything that can be set. Durations are seconds, paths absolute, addresses (host, port)."""
 
     listen: Listen = Listen()
-class Permits(Strict):
-    """What people may let through: large orders that wait for them, and orders above limits of size."""
-
-    approval_by: Literal["one", "two"] = "one"
-    approval_wait: Duration = 900.0
-    approval_valid: Duration = 300.0
-    override_valid: Duration = 300.0
-    override_daily_max: Count = 5
-    price_tolerance: Amount = Decimal("0.01")
-
-
     admin: Admin = Admin()
     data_dir: Path = Path("data")
     upstream: Upstream = Upstream()
@@ -532,6 +532,7 @@ class Permits(Strict):
     log: Log = Log()
     notify: Notify = Notify()
     telemetry: Telemetry = Telemetry()
+    permits: Permits = Permits()
 
     _source: str = PrivateAttr(default="(defaults)")
     _environment_names: tuple[str, ...] = PrivateAttr(default=())
@@ -545,7 +546,6 @@ class Permits(Strict):
     def environment_names(self) -> tuple[str, ...]:
         """The environment variables that changed a setting; names only, for the log."""
         return self._environment_names
-    permits: Permits = Permits()
 
     @property
     def admin_token_path(self) -> Path:
@@ -1054,6 +1054,23 @@ def _check_notify(settings: Settings) -> Iterator[Refusal]:
             yield f"notify.telegram.users.{user}", "a name", "a user's numeric id, as Telegram's own bots show it"
 
 
+def _check_permits(settings: Settings) -> Iterator[Refusal]:
+    permits = settings.permits
+    for key, value, lowest, highest, said in (
+        ("approval_wait", permits.approval_wait, 10, 86_400, "10s to 1d"),
+        ("approval_valid", permits.approval_valid, 5, 3600, "5s to 1h"),
+        ("override_valid", permits.override_valid, 5, 900, "5s to 15m: what is needed longer is a policy"),
+    ):
+        if not lowest <= value <= highest:
+            yield f"permits.{key}", f"{value:g}s", said
+    if not 0 < permits.price_tolerance <= Decimal("0.1"):
+        yield "permits.price_tolerance", f"{permits.price_tolerance}", 'a share of the price, at most "0.1"'
+    for name, account in settings.accounts.items():
+        ceiling = account.override_notional_max
+        if ceiling is not None and ceiling <= 0:
+            yield f"accounts.{name}.override_notional_max", f"{ceiling}", "an amount above 0, or none: then it is off"
+
+
 def _check_telemetry(settings: Settings) -> Iterator[Refusal]:
     telemetry = settings.telemetry
     parts = urlsplit(telemetry.endpoint or "")
@@ -1097,23 +1114,6 @@ _EXPECTED = {
     "int_from_float": "a whole number",
     "bool_parsing": "true or false",
     "bool_type": "true or false",
-def _check_permits(settings: Settings) -> Iterator[Refusal]:
-    permits = settings.permits
-    for key, value, lowest, highest, said in (
-        ("approval_wait", permits.approval_wait, 10, 86_400, "10s to 1d"),
-        ("approval_valid", permits.approval_valid, 5, 3600, "5s to 1h"),
-        ("override_valid", permits.override_valid, 5, 900, "5s to 15m: what is needed longer is a policy"),
-    ):
-        if not lowest <= value <= highest:
-            yield f"permits.{key}", f"{value:g}s", said
-    if not 0 < permits.price_tolerance <= Decimal("0.1"):
-        yield "permits.price_tolerance", f"{permits.price_tolerance}", 'a share of the price, at most "0.1"'
-    for name, account in settings.accounts.items():
-        ceiling = account.override_notional_max
-        if ceiling is not None and ceiling <= 0:
-            yield f"accounts.{name}.override_notional_max", f"{ceiling}", "an amount above 0, or none: then it is off"
-
-
     "string_type": "a text",
     "model_type": "keys with values",
     "dict_type": "keys with values",

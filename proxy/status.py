@@ -57,8 +57,8 @@ class Status:
         self._version = version
         self._losses = losses
         self._governor = governor
-        self._dead_man = dead_man
         self._permits = permits
+        self._dead_man = dead_man
         self._started_at = clock.now()
         self.draining = False
 
@@ -104,9 +104,9 @@ class Status:
             "reservations": {state.value: count for state, count in self._reservations.counts().items()},
             "in_flight": self._upstream.in_flight,
             "audit": {"sequence": self._audit.last_sequence, "head": self._audit.head_hash},
+            "permits": None if self._permits is None else self._permits(),
             "accounts": {name: self._account(name, account) for name, account in self._accounts.items()},
         }
-            "permits": None if self._permits is None else self._permits(),
 
     def _feed(self, health: Health) -> dict[str, Any]:
         """How a feed does; prices are ready only as long as an order could still be priced by them."""

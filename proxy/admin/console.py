@@ -19,8 +19,8 @@ from proxy import audit, ui
 from proxy.admin.access import Person
 from proxy.admin.answers import SAFE_HEADERS, Problem, answer
 from proxy.admin.bodies import ReleaseBody
-from proxy.admin.console_views import (
 from proxy.admin.console_permits import PermitForms
+from proxy.admin.console_views import (
     WINDOWS_S,
     Recent,
     accounts_of,
@@ -36,9 +36,9 @@ from proxy.admin.console_permits import PermitForms
 from proxy.admin.events import Events
 from proxy.admin.guard import Guard
 from proxy.admin.parts import AdminParts
+from proxy.admin.permits import PermitRoutes
 from proxy.admin.policy import PolicyRoutes
 from proxy.admin.policy_changes import PolicyChanges, Wanted
-from proxy.admin.permits import PermitRoutes
 from proxy.admin.roles import CREDENTIAL, PERSON
 from proxy.admin.sessions import LINK_S, Session, Sessions, is_form_of
 from proxy.admin.stopping import Stopping, stop_document
@@ -77,21 +77,21 @@ class Console:
         stopping: Stopping,
         policy: PolicyRoutes,
         changes: PolicyChanges,
+        permits: PermitRoutes,
         events: Events,
     ) -> None:
         self._parts = parts
         self._guard = guard
-        permits: PermitRoutes,
         self._sessions = sessions
         self._stopping = stopping
         self._policy = policy
         self._changes = changes
+        self._permits = PermitForms(parts, permits)
         self._events = events
         self._recent = Recent(parts)
         self._verifying = asyncio.Lock()
 
     def routes(self) -> list[web.RouteDef]:
-        self._permits = PermitForms(parts, permits)
         """The paths and what answers them."""
         gets: dict[str, Page] = {
             "": self.overview, "/live": self.live, "/rows": self.rows, "/flow": self.flow,
@@ -101,6 +101,9 @@ class Console:
         forms: dict[str, Page] = {
             "/halt": self.halt, "/release": self.release, "/logout": self.log_out,
             "/policy/mode": self.switch_mode, "/policy/rollback": self.roll_back,
+            "/permits/ask": partial(self._told, self._permits.ask),
+            "/permits/grant": partial(self._told, self._permits.grant),
+            "/permits/refuse": partial(self._told, self._permits.refuse),
         }  # fmt: skip
         return [
             web.get("/ui/static/{name}", self.file),
@@ -108,9 +111,6 @@ class Console:
             web.post("/ui/login", self.log_in),
             web.post("/admin/v1/login-links", self.new_link),
             *(web.get(f"/ui{path}", partial(self._shown, page)) for path, page in gets.items()),
-            "/permits/ask": partial(self._told, self._permits.ask),
-            "/permits/grant": partial(self._told, self._permits.grant),
-            "/permits/refuse": partial(self._told, self._permits.refuse),
             *(web.post(f"/ui{path}", partial(self._submitted, page)) for path, page in forms.items()),
         ]
 
@@ -265,6 +265,7 @@ class Console:
             "acts": [one for one in self._recent.acts if one["kind"] == "admin"][:6],
             "proxy_url": parts.proxy_url(),
             "by_two": parts.release_by_two,
+            "permits": self._permits.open(),
         }
 
     async def rows(self, request: web.Request, _: Session) -> web.StreamResponse:
@@ -277,7 +278,6 @@ class Console:
 
     async def flow(self, _: web.Request, __: Session) -> web.StreamResponse:
         """The last hour, for the charts."""
-            "permits": self._permits.open(),
         flow = self._events.flow
         body = orjson.dumps({"points": [] if flow is None else flow.points})
         return web.Response(body=body, content_type="application/json", headers=HEADERS)
@@ -401,6 +401,18 @@ class Console:
         session.notice = f"The policy of revision {older.revision} is in force again, as revision {stored.revision}."
         return _see("/ui/policy")
 
+    async def _told(
+        self,
+        act: Callable[[web.Request, Session, Mapping[str, str]], Awaitable[str]],
+        request: web.Request,
+        session: Session,
+    ) -> web.StreamResponse:
+        """Do what a form asks, and tell on the overview what came of it."""
+        form: dict[str, str] = request[FORM_SENT]
+        notice = await act(request, session, form)
+        session.notice, session.is_problem = notice, False
+        return _see("/ui")
+
     def _who(self, session: Session, form: Mapping[str, str]) -> tuple[str, str]:
         name, reason = form.get("name") or session.own_name, form.get("reason", "")
         if not name or not reason:
@@ -439,18 +451,6 @@ def _wanted(request: web.Request) -> dict[str, str]:
 def _whole(text: str, name: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 15):
         raise Problem(422, f"{name} is a whole number, found {text[:40]!r}")
-    async def _told(
-        self,
-        act: Callable[[web.Request, Session, Mapping[str, str]], Awaitable[str]],
-        request: web.Request,
-        session: Session,
-    ) -> web.StreamResponse:
-        """Do what a form asks, and tell on the overview what came of it."""
-        form: dict[str, str] = request[FORM_SENT]
-        notice = await act(request, session, form)
-        session.notice, session.is_problem = notice, False
-        return _see("/ui")
-
     return int(text)
 
 

@@ -72,13 +72,13 @@ ROLES: Final[dict[str, Role | None]] = {
     "GET /ui/audit": Role.VIEWER,
     "POST /ui/halt": Role.OPERATOR,
     "POST /ui/release": Role.OPERATOR,  # of most scopes an admin, as above
+    "POST /ui/permits/ask": Role.OPERATOR,
+    "POST /ui/permits/grant": Role.OPERATOR,  # of an override an admin, as above
+    "POST /ui/permits/refuse": Role.OPERATOR,
     "POST /ui/policy/mode": Role.ADMIN,
     "POST /ui/policy/rollback": Role.ADMIN,
     "GET /api/v2/policy": Role.VIEWER,
     "PUT /api/v2/policy": Role.ADMIN,
-    "POST /ui/permits/ask": Role.OPERATOR,
-    "POST /ui/permits/grant": Role.OPERATOR,  # of an override an admin, as above
-    "POST /ui/permits/refuse": Role.OPERATOR,
     "PATCH /api/v2/policy": Role.ADMIN,
     "POST /api/v2/policy/reset": Role.ADMIN,
     "POST /api/v2/policy/rollback": Role.ADMIN,
