@@ -19,12 +19,13 @@ from typing import Any
 
 import structlog
 from aiohttp import web
+from pydantic import SecretStr
 
 from proxy import __version__, logs
 from proxy.accounts import Accounts
 from proxy.actions import ActionMetrics, Actions, Desk, desks_of
 from proxy.admin import Access, AdminParts, build_admin, load_or_create_token
-from proxy.audit import Audit, admin_record
+from proxy.audit import AnchorFolder, Anchoring, AnchorPlace, Audit, Retention, admin_record, check_start
 from proxy.book import AccountPlace, Book
 from proxy.bypasses import Bypasses
 from proxy.clock import Clock, SystemClock
@@ -60,7 +61,7 @@ from proxy.identity import Account, Bot, Identities, strategies_by_account
 from proxy.ledger import DEFAULT_POLICY, Ledger
 from proxy.loss_watch import LossWatch
 from proxy.metrics import Metrics
-from proxy.notifiers import Notifying
+from proxy.notifiers import AnchorWebhook, Notifying
 from proxy.outcomes import Outcomes
 from proxy.permits import Permits, PermitSettings
 from proxy.pipeline import Parts, Pipeline
@@ -117,7 +118,13 @@ class App:
         )
         self.book = Book(_place(name, one) for name, one in settings.accounts.items())
         self.reservations = Reservations(self.book, self.clock)
-        self.audit = Audit(settings.audit_dir, sync=settings.audit.sync, clock=self.clock, tasks=self.tasks)
+        self.audit = Audit(
+            settings.audit_dir,
+            sync=settings.audit.sync,
+            clock=self.clock,
+            tasks=self.tasks,
+            second=settings.audit.second_dir,
+        )
         self.upstream = Upstream(
             settings.upstream.hosts,
             _upstream_settings(settings),
@@ -141,6 +148,7 @@ class App:
         self.dead_man: DeadMan
         self.governor: Governor
         self.outcomes = Outcomes()
+        self.anchoring: Anchoring
         self.triggers: Triggers
         self.scopes: Scopes
         self.recovery: Recovery
@@ -175,8 +183,7 @@ class App:
         self._loop_watch = LoopWatch(asyncio.get_running_loop(), self.clock)
         self._loop_watch.start()
         stack.callback(self._loop_watch.close)
-        self.audit.open()
-        stack.callback(self.audit.close)
+        anchor_places = self._open_record()
         self.latch = EssLatch.open(settings.ess_path, clock=self.clock, drain=self.upstream.drained)
         stack.callback(self.latch.close)
         self.store = await self._open_store()
@@ -192,11 +199,9 @@ class App:
         stack.push_async_callback(self.policies.close)
         self._check_accounts_in_policy()
         stack.push_async_callback(self.tasks.close)
-        recalled = recall(settings.audit_dir, self.reservations, self.accounts, self.clock)
-        self.audit.append(
-            {"kind": "start", "version": __version__, "ess_epoch": self.latch.epoch, "recalled": recalled}
-        )
+        self._record_start()
         stack.callback(self._record_stop)
+        self._start_keeping(anchor_places)
         gather = await self._start_feeds()
         self._start_stopping()
         await self.upstream.start()
@@ -226,6 +231,7 @@ class App:
             version=__version__,
             losses=self.losses.report,
             governor=self.governor.report,
+            anchors=self.anchoring.report,
             permits=self.permits.report,
             dead_man=self.dead_man.report,
         )
@@ -243,6 +249,34 @@ class App:
         return logs.configure(
             clock=self.clock, level=stated.level, form=stated.format, risk_guard_events=stated.risk_guard_events
         )
+
+    # -- the record -------------------------------------------------------------------------------
+
+    def _open_record(self) -> list[AnchorPlace]:
+        """Open the audit; returns where its head is left. What was left in a folder must be in this record."""
+        self.audit.open()
+        self._stack.callback(self.audit.close)
+        stated = self.settings.audit.anchor
+        places: list[AnchorPlace] = []
+        if stated.dir is not None:
+            folder = AnchorFolder(stated.dir, secret=_secret_bytes(stated.secret))
+            self._stack.callback(folder.close)
+            check_start(self.audit, folder)
+            places.append(folder)
+        if (hook := stated.webhook) is not None:
+            session = open_session()
+            self._stack.push_async_callback(session.close)
+            places.append(AnchorWebhook(session, hook.url, secret=_secret_bytes(hook.secret), clock=self.clock))
+        return places
+
+    def _start_keeping(self, places: Sequence[AnchorPlace]) -> None:
+        """Leave the head of the record elsewhere once a minute, and remove what is past its time."""
+        stated = self.settings.audit
+        self.anchoring = Anchoring(self.audit, places, clock=self.clock)
+        self.tasks.spawn(self.anchoring.watch(every_s=stated.anchor.interval), name="audit.anchors")
+        if stated.keep is not None:
+            retention = Retention(self.audit, keep_s=stated.keep, clock=self.clock)
+            self.tasks.spawn(retention.watch(), name="audit.retention")
 
     # -- policy -----------------------------------------------------------------------------------
 
@@ -310,7 +344,6 @@ class App:
         bypasses = Bypasses(
             self.latch,
             self.audit,
-            settings.audit_dir,
             self.tasks,
             {name: one.bypass for name, one in settings.accounts.items()},
             by_settings=lambda: self._triggers_policy().bypass.level == "settings",
@@ -560,6 +593,7 @@ class App:
         self.profile_results.settle(self.clock.now())
         self.metrics.reserved({state.value: count for state, count in self.reservations.counts().items()})
         self.metrics.audit_state(healthy=self.audit.healthy, failures=self.audit.failures)
+        self.metrics.audit_places(self.audit.folders, self.anchoring.report())
         self.metrics.loop_lag_seconds.set(self._loop_watch.lag_s())
         self.metrics.log_lines_dropped.set(self._logs.dropped)
         for account in self.accounts:
@@ -600,7 +634,7 @@ class App:
         self.actions = Actions(
             desks, latch=self.latch, audit=self.audit, clock=self.clock, tasks=tasks, accounts=self.accounts
         )
-        self.actions.recall(self.settings.audit_dir)
+        self.actions.recall(self.audit.directory)
         self.metrics.registry.register(ActionMetrics(self.actions.counts))
         self._start_dead_man(desks)
 
@@ -794,6 +828,13 @@ class App:
         loop.add_signal_handler(signal.SIGHUP, lambda: self.tasks.spawn(reload(), name="reload"))
         self._stack.callback(loop.remove_signal_handler, signal.SIGHUP)
 
+    def _record_start(self) -> None:
+        """Reserve again what an earlier process left open, and say so."""
+        recalled = recall(self.audit.directory, self.reservations, self.accounts, self.clock)
+        self.audit.append(
+            {"kind": "start", "version": __version__, "ess_epoch": self.latch.epoch, "recalled": recalled}
+        )
+
     def _record_stop(self) -> None:
         if self.audit.healthy:
             self.audit.append({"kind": "stop", "ess_epoch": self.latch.epoch})
@@ -872,6 +913,10 @@ def _upstream_settings(settings: Settings) -> UpstreamSettings:
         total_timeout_s=upstream.total_timeout,
         ca_file=_ca_file(settings),
     )
+
+
+def _secret_bytes(secret: SecretStr | None) -> bytes | None:
+    return None if secret is None else secret.get_secret_value().encode()
 
 
 def _ca_file(settings: Settings) -> str | None:

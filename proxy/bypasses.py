@@ -36,7 +36,6 @@ class Bypasses:
         self,
         latch: EssLatch,
         audit: Audit,
-        directory: Path,
         tasks: Tasks,
         answers: Mapping[str, Answer],
         *,
@@ -45,7 +44,6 @@ class Bypasses:
         self._by_settings = by_settings  # not where the policy says itself what a bypass engages
         self._latch = latch
         self._audit = audit
-        self._directory = directory
         self._tasks = tasks
         self._answers = answers
 
@@ -78,7 +76,7 @@ class Bypasses:
 
     async def recorded(self, bypasses: Sequence[Bypass]) -> frozenset[tuple[str, str]]:
         """Which of these orders (symbol, id) an earlier process decided to send."""
-        return await asyncio.to_thread(recorded_in, self._directory, tuple(bypasses))
+        return await asyncio.to_thread(recorded_in, self._audit.directory, tuple(bypasses))
 
 
 def recorded_in(directory: Path, bypasses: Sequence[Bypass]) -> frozenset[tuple[str, str]]:

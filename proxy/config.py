@@ -47,6 +47,7 @@ EXCHANGES_KNOWN = ("binance",)
 FAMILIES = ("api", "sapi", "fapi", "dapi", "papi", "eapi")
 FILE_BYTES_MAX = 1024 * 1024
 SECRET_FILE_BYTES_MAX = 64 * 1024
+KEEP_MIN_S = 30 * 86400
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _REFERENCE = re.compile(r"\$\{([^{}]*)\}")
@@ -345,10 +346,29 @@ class Upstream(Strict):
         )
 
 
+class WebhookTarget(Strict):
+    """Where something is posted as JSON."""
+
+    url: Url
+    secret: Secret | None = None
+
+
+class AnchorPlaces(Strict):
+    """Where the head of the record is left beside the log, so that a record that was rebuilt shows."""
+
+    interval: Duration = 60.0
+    dir: Path | None = None
+    secret: Secret | None = None
+    webhook: WebhookTarget | None = None
+
+
 class Audit(Strict):
-    """How durable a decision is before its order leaves."""
+    """How durable a decision is before its order leaves, where it stands a second time, and how long it is kept."""
 
     sync: Literal["power", "process"] = "power"
+    second_dir: Path | None = None
+    keep: Duration | None = None
+    anchor: AnchorPlaces = AnchorPlaces()
 
 
 class Store(Strict):
@@ -459,13 +479,6 @@ class NotifyEvents(Strict):
     permit: Told = "on"
     policy: Told = "on"
     lifecycle: Told = "on"
-
-
-class WebhookTarget(Strict):
-    """Where alerts are posted as JSON."""
-
-    url: Url
-    secret: Secret | None = None
 
 
 class TelegramUser(Strict):
@@ -875,7 +888,10 @@ def _open_secrets(settings: Settings, reading: _Reading) -> Iterator[Problem]:
     told += [("notify", "telegram", "token")] if notify.telegram else []
     told += [("notify", "webhook", "secret")] if notify.webhook and notify.webhook.secret else []
     traced: list[tuple[str, ...]] = [("telemetry", "headers", name) for name in settings.telemetry.headers]
-    groups = [store, told, traced]
+    anchor = settings.audit.anchor
+    anchored: list[tuple[str, ...]] = [("audit", "anchor", "secret")] if anchor.secret else []
+    anchored += [("audit", "anchor", "webhook", "secret")] if anchor.webhook and anchor.webhook.secret else []
+    groups = [store, told, traced, anchored]
     for account_name, account in settings.accounts.items():
         here = ("accounts", account_name)
         places: list[tuple[str, ...]] = [(*here, "credentials", "secret")] if account.credentials else []
@@ -909,6 +925,12 @@ def _absolute(settings: Settings, base: Path) -> Settings:
     return settings.model_copy(
         update={
             "data_dir": base / settings.data_dir,
+            "audit": settings.audit.model_copy(
+                update={
+                    "second_dir": path(settings.audit.second_dir),
+                    "anchor": settings.audit.anchor.model_copy(update={"dir": path(settings.audit.anchor.dir)}),
+                }
+            ),
             "policy_file": path(settings.policy_file),
             "listen": settings.listen.model_copy(update={"tls": tls(settings.listen.tls)}),
             "admin": settings.admin.model_copy(update={"tls": admin_tls(settings.admin.tls)}),
@@ -954,6 +976,27 @@ def _check_upstream(settings: Settings) -> Iterator[Refusal]:
         yield "upstream.total_timeout", f"{upstream.total_timeout:g}s", (
             f"more than nothing, and not less than connect_timeout ({upstream.connect_timeout:g}s)"
         )
+
+
+def _check_audit(settings: Settings) -> Iterator[Refusal]:
+    audit, data_dir = settings.audit, settings.data_dir
+    for key, folder in (("audit.second_dir", audit.second_dir), ("audit.anchor.dir", audit.anchor.dir)):
+        if folder is not None and folder.resolve().is_relative_to(data_dir.resolve()):
+            yield key, f"{folder}, inside data_dir", "a folder elsewhere, best on another disk or machine"
+    second, anchors = audit.second_dir, audit.anchor.dir
+    if second is not None and anchors is not None and anchors.resolve().is_relative_to(second.resolve()):
+        yield "audit.anchor.dir", f"{anchors}, inside audit.second_dir", "a folder elsewhere"
+    if not 1 <= audit.anchor.interval <= 3600:
+        yield "audit.anchor.interval", f"{audit.anchor.interval:g}s", "1s to 1h"
+    if audit.keep is not None and audit.keep < KEEP_MIN_S:
+        yield "audit.keep", f"{audit.keep:g}s", "at least 30d: an order that rests for weeks is known by its record"
+    if audit.anchor.secret is not None and anchors is None:
+        yield "audit.anchor.secret", "a secret", "an audit.anchor.dir whose lines it signs, or no secret"
+    hook = audit.anchor.webhook
+    if hook is not None:
+        parts = urlsplit(hook.url)
+        if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+            yield "audit.anchor.webhook.url", "plain http to another machine", "https: else it could be told anything"
 
 
 def _check_store_and_risk(settings: Settings) -> Iterator[Refusal]:
@@ -1100,8 +1143,8 @@ def _check_files(settings: Settings) -> Iterator[Refusal]:
 
 
 _CHECKS: tuple[Callable[[Settings], Iterator[Refusal]], ...] = (
-    _check_admin, _check_upstream, _check_store_and_risk, _check_accounts, _check_notify, _check_permits,
-    _check_telemetry, _check_files,
+    _check_admin, _check_upstream, _check_audit, _check_store_and_risk, _check_accounts, _check_notify,
+    _check_permits, _check_telemetry, _check_files,
 )  # fmt: skip
 
 

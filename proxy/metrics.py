@@ -10,7 +10,7 @@ import platform
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
@@ -147,6 +147,13 @@ class Metrics:
             "riskgate_ess_level", "0 clear, 1 reduce-only, 2 halt", ["scope"], registry=registry
         )
         self.audit_healthy = Gauge("riskgate_audit_healthy", "1 if decisions can be recorded", registry=registry)
+        self.audit_folder_healthy = Gauge(
+            "riskgate_audit_folder_healthy", "1 if a folder of the record takes records", ["folder"], registry=registry
+        )
+        self.audit_anchor_age = Gauge(
+            "riskgate_audit_anchor_age_seconds", "Since the head of the record was left elsewhere", ["place"],
+            registry=registry,
+        )  # fmt: skip
         self.reservations = Gauge(
             "riskgate_reservations", "Orders whose headroom is held", ["state"], registry=registry
         )
@@ -243,6 +250,13 @@ class Metrics:
         self.audit_healthy.set(1 if healthy else 0)
         self.audit_failures.inc(max(0, failures - self._audit_failures_seen))
         self._audit_failures_seen = failures
+
+    def audit_places(self, folders: Mapping[str, str], anchors: Mapping[str, Mapping[str, Any]]) -> None:
+        """Show how each folder of the record does, and how old the newest anchor is in each place."""
+        for folder, error in folders.items():
+            self.audit_folder_healthy.labels(folder).set(0 if error else 1)
+        for place, found in anchors.items():
+            self.audit_anchor_age.labels(place).set(found["age_s"])
 
     def loss_used(self, account: str, window: str, share: Decimal) -> None:
         """Show how much of a loss limit is used."""

@@ -43,6 +43,7 @@ class Status:
         losses: Callable[[str], Mapping[str, object] | None] | None = None,
         governor: Callable[[str], Mapping[str, object] | None] | None = None,
         permits: Callable[[], Mapping[str, Any]] | None = None,
+        anchors: Callable[[], Mapping[str, Mapping[str, Any]]] = dict,
         dead_man: Callable[[str], Mapping[str, object] | None] | None = None,
     ) -> None:
         self._audit = audit
@@ -57,6 +58,7 @@ class Status:
         self._version = version
         self._losses = losses
         self._governor = governor
+        self._anchors = anchors
         self._permits = permits
         self._dead_man = dead_man
         self._started_at = clock.now()
@@ -70,7 +72,7 @@ class Status:
         facts = {name: self._facts(name) for name in self._accounts}
         parts: dict[str, Any] = {
             "draining": self.draining,
-            "audit": {"ready": self._audit.healthy},
+            "audit": self._record(),
             "policy": policy,
             "emergency_stop": {
                 "state": self._latch.governing("").level.name.lower(),
@@ -107,6 +109,14 @@ class Status:
             "permits": None if self._permits is None else self._permits(),
             "accounts": {name: self._account(name, account) for name, account in self._accounts.items()},
         }
+
+    def _record(self) -> dict[str, Any]:
+        """Whether decisions can be recorded, and what is wrong ("" if nothing is) with what that rests on."""
+        folders = self._audit.folders
+        told: dict[str, Any] = {"ready": self._audit.healthy}
+        if len(folders) > 1:  # of a single one "ready" says it all
+            told["folders"] = folders
+        return told | {"anchors": {name: found["error"] for name, found in self._anchors().items()}}
 
     def _feed(self, health: Health) -> dict[str, Any]:
         """How a feed does; prices are ready only as long as an order could still be priced by them."""

@@ -56,7 +56,7 @@ TESTED_AS_ONE: dict[str, str] = {
     "proxy/cli/commands": "tests/proxy/cli",  # each command by its own name, through `run`
     "proxy/actions": "tests/proxy/actions",  # a job, run against an exchange over sockets
     "proxy/client": "tests/proxy/client",  # asked against a real listener
-    "proxy/audit": "tests/proxy/test_audit.py",  # one record: written, read, verified
+    "proxy/audit": "tests/proxy/audit",  # one record: written, read, verified
     "proxy/ledger": "tests/proxy/ledger",  # one set of books: asked as a whole, its parts tried beside it
     "proxy/admin": "tests/proxy/admin",  # an HTTP API, asked over sockets
     "proxy/simulator": "tests/proxy/simulator",  # an exchange, asked over sockets

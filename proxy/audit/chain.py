@@ -10,7 +10,7 @@ import hashlib
 import mmap
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -22,6 +22,9 @@ from proxy.errors import AuditError
 BEGINNING: Final = "0" * 64  # the "previous hash" of the first record
 LOCK: Final = "lock"
 _ANCHOR: Final = "anchor.json"
+_OLDEST: Final = "oldest.json"
+_OWN: Final = ""  # when the chain's own anchor was left: it is none from outside
+RETIRED: Final = "audit.retired"  # the kind of the record that says which segments were removed
 _SEGMENT: Final = re.compile(r"audit-([0-9]{6,})\.jsonl\Z")
 _HASH_ENDING: Final = re.compile(rb',"hash":"([0-9a-f]{64})"\}\Z')
 _HASH_ENDING_BYTES: Final = len(b',"hash":"') + 64 + len(b'"}')
@@ -34,14 +37,35 @@ class Head(NamedTuple):
     hash: str
 
 
+class Anchor(NamedTuple):
+    """A head of the chain as somebody outside was told it."""
+
+    sequence: int
+    hash: str
+    at: str
+
+
+class Oldest(NamedTuple):
+    """Where a chain begins whose oldest segments were removed: behind which record, and with which segment."""
+
+    before: Head
+    segment: int
+
+
 class Verification(NamedTuple):
-    """What a walk over the whole chain found; `at_sequence` is the first record that is wrong."""
+    """What a walk over the whole chain found.
+
+    `at_sequence` is the first record that is wrong, `from_sequence` the oldest one that is still there,
+    `records` how many hold, and `anchors` how many anchors from outside were found to fit.
+    """
 
     ok: bool
     records: int
     head_hash: str
     problem: str | None
     at_sequence: int | None
+    from_sequence: int = 1
+    anchors: int = 0
 
 
 class ChainBroken(Exception):
@@ -101,7 +125,7 @@ def before(line: bytes) -> Head:
 
 def end_of(path: Path) -> Head:
     """The last record of a segment that a newer one follows."""
-    for line in _lines_backwards(path):
+    for line in lines_backwards(path):
         try:
             record = orjson.loads(line)
             return Head(record["seq"], record["hash"])
@@ -110,47 +134,118 @@ def end_of(path: Path) -> Head:
     raise AuditError(f"{path.name} is empty although a newer segment exists")
 
 
-def verify(directory: Path, *, head: Head | None = None) -> Verification:
+def verify(directory: Path, *, head: Head | None = None, anchors: Iterable[Anchor] = ()) -> Verification:
     """Walk the whole chain, oldest record first.
 
-    `head`, where known, is a record that must be there; without it the anchor file is taken.
+    `head`, where known, is a record that must be there; without it the anchor file is taken. `anchors` are
+    heads that were left elsewhere: each must be in the chain, unless it is older than the oldest record.
     """
     expected = head if head is not None else read_anchor(directory)
-    at = Head(0, BEGINNING)
-    reached = False
-    being_written = _is_being_written(directory)
-    segments = segments_of(directory)
+    oldest = read_oldest(directory)
+    walk = _Walk(expected, oldest, anchors)
     try:
-        for index, (number, path) in enumerate(segments):
-            if number != index + 1:
-                raise ChainBroken(f"segment {index + 1} is missing", at.sequence + 1)  # noqa: TRY301 - one exit
+        walk.through(directory)
+        walk.finish()
+    except ChainBroken as error:
+        return walk.result(error)
+    return walk.result(None)
+
+
+class _Walk:
+    """One walk over a chain: where it is, and what must still be met on the way."""
+
+    def __init__(self, expected: Head | None, oldest: Oldest | None, anchors: Iterable[Anchor]) -> None:
+        self._oldest = oldest
+        self._begun = Head(0, BEGINNING) if oldest is None else oldest.before
+        self._at = self._begun
+        self._wanted: dict[int, list[Anchor]] = {}
+        self._fitted = 0
+        if expected is not None and expected.sequence > self._begun.sequence:
+            self._wanted[expected.sequence] = [Anchor(expected.sequence, expected.hash, _OWN)]
+        for anchor in anchors:
+            if anchor.sequence >= max(1, self._begun.sequence):
+                self._wanted.setdefault(anchor.sequence, []).append(anchor)
+        # Of a chain that says where it begins, a record of its own has to say the same.
+        self._explained = oldest is None
+
+    def through(self, directory: Path) -> None:
+        """Check every segment in its turn."""
+        being_written = _is_being_written(directory)
+        expected_number = 1 if self._oldest is None else self._oldest.segment
+        segments = [found for found in segments_of(directory) if found[0] >= expected_number]
+        self._meet(self._begun)
+        for number, path in segments:
+            if number != expected_number:
+                raise ChainBroken(f"segment {expected_number} is missing", self._at.sequence + 1)
             whole, torn = split_lines(path.read_bytes())
             for line in whole:
-                at = check(line, at)
-                check_anchor(expected, at)
-                reached = reached or at == expected
-            if torn and not (being_written and index == len(segments) - 1):
-                raise ChainBroken(f"record {at.sequence + 1} is incomplete", at.sequence + 1)  # noqa: TRY301 - one exit
-    except ChainBroken as error:
-        return Verification(False, at.sequence, at.hash, error.problem, error.sequence)  # noqa: FBT003 - a NamedTuple
-    if expected is not None and expected.sequence > 0 and not reached:
-        problem = f"the chain ends at record {at.sequence}, record {expected.sequence} is missing"
-        return Verification(False, at.sequence, at.hash, problem, at.sequence + 1)  # noqa: FBT003 - a NamedTuple
-    return Verification(True, at.sequence, at.hash, None, None)  # noqa: FBT003 - a NamedTuple
+                self._at = check(line, self._at)
+                if self._wanted:
+                    self._meet(self._at)
+                if not self._explained and RETIRED.encode() in line:
+                    self._explained = _explains(line, self._begun)
+            if torn and not (being_written and number == segments[-1][0]):
+                raise ChainBroken(f"record {self._at.sequence + 1} is incomplete", self._at.sequence + 1)
+            expected_number += 1
+
+    def _meet(self, head: Head) -> None:
+        for anchor in self._wanted.pop(head.sequence, ()):
+            if anchor.hash != head.hash:
+                told = "" if anchor.at == _OWN else f" left at {anchor.at}"
+                raise ChainBroken(
+                    f"record {head.sequence} is not the one the anchor{told} names", head.sequence
+                )
+            self._fitted += anchor.at != _OWN
+
+    def finish(self) -> None:
+        """What had to be met and was not."""
+        if self._wanted:
+            missing = self._wanted[max(self._wanted)][0]
+            told = "" if missing.at == _OWN else f", which the anchor left at {missing.at} names,"
+            raise ChainBroken(
+                f"the chain ends at record {self._at.sequence}, record {missing.sequence}{told} is missing",
+                self._at.sequence + 1,
+            )
+        if not self._explained:
+            sequence = self._begun.sequence + 1
+            raise ChainBroken(
+                f"the chain begins at record {sequence}, and no record says that older ones were removed", sequence
+            )
+
+    def result(self, error: ChainBroken | None) -> Verification:
+        """What was found so far."""
+        begun = self._begun.sequence
+        problem = None if error is None else error.problem
+        wrong = None if error is None else error.sequence
+        return Verification(
+            error is None, self._at.sequence - begun, self._at.hash, problem, wrong, begun + 1, self._fitted
+        )
+
+
+def _explains(line: bytes, begun: Head) -> bool:
+    """Whether a record says that everything up to a head was removed."""
+    record = orjson.loads(line)
+    return bool(record["kind"] == RETIRED and Head(record["upto"], record["upto_hash"]) == begun)
 
 
 def read(
     directory: Path, *, after: int = 0, kinds: Collection[str] | None = None
 ) -> Iterator[dict[str, Any]]:
     """The records with a sequence above `after`, oldest first; `kinds` picks some."""
+    for line in lines_of(directory):
+        record = orjson.loads(line)
+        if record["seq"] > after and (kinds is None or record["kind"] in kinds):
+            yield record
+
+
+def lines_of(directory: Path) -> Iterator[bytes]:
+    """Every complete line with its line end, oldest first."""
     for _, path in segments_of(directory):
         with path.open("rb") as file:
             for line in file:
                 if not line.endswith(b"\n"):
                     return
-                record = orjson.loads(line)
-                if record["seq"] > after and (kinds is None or record["kind"] in kinds):
-                    yield record
+                yield line
 
 
 def newest(
@@ -159,7 +254,7 @@ def newest(
     """Up to `limit` records that are wanted, newest first."""
     found: list[dict[str, Any]] = []
     for _, path in reversed(segments_of(directory)):
-        for line in _lines_backwards(path):
+        for line in lines_backwards(path):
             record = orjson.loads(line)
             if wanted is None or wanted(record):
                 found.append(record)
@@ -172,7 +267,7 @@ def since(directory: Path, instant: datetime) -> list[dict[str, Any]]:
     """The records that are not older than `instant`, oldest first; read from the end, so its cost is theirs."""
     found: list[dict[str, Any]] = []
     for _, path in reversed(segments_of(directory)):
-        for line in _lines_backwards(path):
+        for line in lines_backwards(path):
             record = orjson.loads(line)
             if datetime.fromisoformat(record["at"]) < instant:
                 return found[::-1]
@@ -185,7 +280,7 @@ def find(directory: Path, decision_id: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     quoted = orjson.dumps(decision_id)
     for _, path in reversed(segments_of(directory)):
-        for line in _lines_backwards(path):
+        for line in lines_backwards(path):
             if quoted not in line:
                 continue
             record = orjson.loads(line)
@@ -197,7 +292,17 @@ def find(directory: Path, decision_id: str) -> list[dict[str, Any]]:
     return found[::-1]
 
 
-def _lines_backwards(path: Path) -> Iterator[bytes]:
+def hash_of(directory: Path, sequence: int) -> str | None:
+    """The hash of one record, searched from the end; None if it is not there (any more)."""
+    for _, path in reversed(segments_of(directory)):
+        for line in lines_backwards(path):
+            record = orjson.loads(line)
+            if record["seq"] <= sequence:
+                return str(record["hash"]) if record["seq"] == sequence else None
+    return None
+
+
+def lines_backwards(path: Path) -> Iterator[bytes]:
     """A segment's complete lines, last first, without reading what is not asked for."""
     if path.stat().st_size == 0:
         return
@@ -225,14 +330,7 @@ def _is_being_written(directory: Path) -> bool:
 
 def write_anchor(directory: Path, head: Head) -> None:
     """Leave word how far the chain surely reaches; whole or not at all."""
-    temporary = directory / f"{_ANCHOR}.new"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(orjson.dumps({"seq": head.sequence, "hash": head.hash}) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(directory / _ANCHOR)
-    sync_directory(directory)
+    _replace(directory, _ANCHOR, {"seq": head.sequence, "hash": head.hash})
 
 
 def read_anchor(directory: Path) -> Head | None:
@@ -244,6 +342,34 @@ def read_anchor(directory: Path) -> Head | None:
         return None
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise AuditError(f"{_ANCHOR} in {directory} cannot be read: {error!r}") from error
+
+
+def write_oldest(directory: Path, oldest: Oldest) -> None:
+    """Leave word where the chain begins from now on; whole or not at all."""
+    before_it = oldest.before
+    _replace(directory, _OLDEST, {"after_seq": before_it.sequence, "prev": before_it.hash, "segment": oldest.segment})
+
+
+def read_oldest(directory: Path) -> Oldest | None:
+    """Where the chain begins; None if nothing of it was ever removed."""
+    try:
+        content = orjson.loads((directory / _OLDEST).read_bytes())
+        return Oldest(Head(int(content["after_seq"]), str(content["prev"])), int(content["segment"]))
+    except FileNotFoundError:
+        return None
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise AuditError(f"{_OLDEST} in {directory} cannot be read: {error!r}") from error
+
+
+def _replace(directory: Path, name: str, content: dict[str, object]) -> None:
+    temporary = directory / f"{name}.new"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(orjson.dumps(content) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(directory / name)
+    sync_directory(directory)
 
 
 def sync_directory(directory: Path) -> None:

@@ -7,9 +7,9 @@ from proxy.notifiers.notifying import Notifying
 from proxy.notifiers.telegram import Api, Commands, Telegram
 from proxy.notifiers.telling import Telling
 from proxy.notifiers.watch import Watch
-from proxy.notifiers.webhook import Webhook
+from proxy.notifiers.webhook import AnchorWebhook, Webhook
 
 __all__ = [
     "Alert", "AlertClass", "Message", "Notifier", "NotifyFailed", "Severity",
-    "Api", "Apprise", "Commands", "LogLines", "Notifying", "Telegram", "Telling", "Watch", "Webhook",
+    "AnchorWebhook", "Api", "Apprise", "Commands", "LogLines", "Notifying", "Telegram", "Telling", "Watch", "Webhook",
 ]  # fmt: skip

@@ -166,6 +166,10 @@ def _parts(parts: Mapping[str, Any]) -> Iterator[tuple[str, AlertClass, str]]:
     """Name, class and what is wrong ("" if nothing is) of everything that can fail."""
     unrecorded = "decisions cannot be recorded, so orders are blocked"
     yield "record", AlertClass.AUDIT, "" if parts["audit"]["ready"] else unrecorded
+    for folder, wrong in parts["audit"].get("folders", {}).items():
+        yield f"the record's {folder} folder", AlertClass.AUDIT, wrong
+    for place, wrong in parts["audit"].get("anchors", {}).items():
+        yield f"the record's anchor ({place})", AlertClass.AUDIT, wrong
     yield "policy store", AlertClass.STORE, str(parts["policy"].get("error", ""))
     for name, feed in parts["feeds"].items():
         wrong = f"age {feed['age_s']} s: {feed['error'] or 'old'}"

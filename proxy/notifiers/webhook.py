@@ -9,7 +9,9 @@ from secrets import token_hex
 import aiohttp
 import orjson
 
+from proxy.audit import Anchor, document_of
 from proxy.clock import Clock
+from proxy.errors import AuditError
 from proxy.notifiers.alerts import Message, NotifyFailed
 
 SIGNATURE = "X-Riskgate-Signature"
@@ -28,8 +30,8 @@ class Webhook:
         self._clock = clock
 
     async def send(self, message: Message) -> None:
-        """Post one message; a redirect is not followed, as nobody signed for where it leads."""
-        body = orjson.dumps(
+        """Post one message."""
+        await self._post(
             {
                 "version": 1,
                 "id": token_hex(8),
@@ -38,9 +40,12 @@ class Webhook:
                 "classes": list(message.classes),
                 "title": message.title,
                 "text": message.text,
-            },
-            option=orjson.OPT_UTC_Z,
+            }
         )
+
+    async def _post(self, document: dict[str, object]) -> None:
+        """Post, signed; a redirect is not followed, as nobody signed for where it leads."""
+        body = orjson.dumps(document, option=orjson.OPT_UTC_Z)
         timestamp = str(self._clock.now_ms() // 1000)
         headers = {"Content-Type": "application/json", TIMESTAMP: timestamp}
         if self._secret is not None:
@@ -52,6 +57,17 @@ class Webhook:
         except (aiohttp.ClientError, OSError) as error:
             # The text of such an error names the address, which may hold a secret of its own.
             raise NotifyFailed(type(error).__name__) from None
+
+
+class AnchorWebhook(Webhook):
+    """Posts anchors of the audit, with the same signature: `{"version", "anchor": {"at", "seq", "hash"}}`."""
+
+    async def leave(self, anchor: Anchor) -> None:
+        """Post one anchor. Raises AuditError where it was not taken."""
+        try:
+            await self._post({"version": 1, "anchor": document_of(anchor, None)})
+        except NotifyFailed as error:
+            raise AuditError(str(error)) from None
 
 
 def signature(secret: bytes, timestamp: str, body: bytes) -> str:

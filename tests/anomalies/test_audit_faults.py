@@ -93,7 +93,7 @@ async def test_a_full_disk_refuses_the_record_and_leaves_no_part_of_it(make, unl
     unlimited()
     assert audit.append(record(3)) == 4
     assert audit.healthy
-    assert verify(audit.directory) == (True, 4, audit.head_hash, None, None)
+    assert verify(audit.directory) == (True, 4, audit.head_hash, None, None, 1, 0)
 
 
 async def test_the_stop_can_be_set_when_the_disk_is_full(make, unlimited, tmp_path):
@@ -305,9 +305,9 @@ async def test_after_a_failed_sync_the_bytes_are_written_again(make, monkeypatch
     with pytest.raises(AuditError):
         await audit.durable(first)
     rewritten = []
-    again = audit_module._write_again
+    again = audit_module.write_again
     monkeypatch.setattr(
-        audit_module, "_write_again", lambda path, size: (rewritten.append((path.name, size)), again(path, size))
+        audit_module, "write_again", lambda path, size: (rewritten.append((path.name, size)), again(path, size))
     )
     second = audit.append(record(2))
     assert not audit.healthy

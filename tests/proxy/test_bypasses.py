@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,7 +34,7 @@ async def house(tmp_path):
 def bypasses(house) -> Bypasses:
     """Of an account that alerts and one that reduces."""
     answers = {"plain": "alert", "desk": "reduce_only"}
-    return Bypasses(house.latch, house.audit, house.audit_dir, Tasks(), answers)
+    return Bypasses(house.latch, house.audit, Tasks(), answers)
 
 
 @pytest.mark.parametrize(
@@ -126,5 +127,5 @@ def test_files_from_before_the_order_are_not_read(tmp_path):
 async def test_the_files_are_read_without_holding_up_orders(house, tmp_path):
     """Asked for in a thread; the same answer."""
     written(tmp_path / "others", decision("theirs"))
-    asked = Bypasses(house.latch, house.audit, tmp_path / "others", Tasks(), {})
+    asked = Bypasses(house.latch, SimpleNamespace(directory=tmp_path / "others"), Tasks(), {})
     assert await asked.recorded([BYPASS]) == frozenset({("BTCUSDT", "77")})

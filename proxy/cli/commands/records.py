@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Optional
 
 import typer
 
@@ -52,11 +53,38 @@ def decisions_export(
 
 
 @audit.command("verify")
-def audit_verify(config: Config = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Check that the record is whole.
+def audit_verify(
+    anchor: Annotated[
+        Optional[list[Path]],  # noqa: UP045 - typer reads it at run time
+        typer.Option("--anchor", help="A folder or file of anchors, or a log with them; may be repeated."),
+    ] = None,
+    config: Config = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that the record is whole, and with --anchor that it is the one that was written.
 
-    Exit 1 if a record was changed, removed or moved.
+    Without --data-dir the second folder and the folder of anchors in the settings are checked too.
+    Exit 1 if a record was changed, removed or moved, or if the record was cut off or made anew.
     """
-    from proxy.cli import records
+    from proxy.cli import audits
 
-    finish(records.verify(records.folder(config, data_dir), as_json=as_json))
+    finish(audits.verify(audits.named(config, data_dir), anchor or [], as_json=as_json))
+
+
+@audit.command("export")
+def audit_export(
+    form: Annotated[str, typer.Option("--format", help="jsonl or csv.")] = "jsonl",
+    kind: Annotated[
+        Optional[list[str]],  # noqa: UP045 - typer reads it at run time
+        typer.Option("--kind", help="Only records of this kind, such as decision or admin; may be repeated."),
+    ] = None,
+    since: Annotated[str, typer.Option("--since", help="From this instant on, such as 2026-11-01T00:00Z.")] = "",
+    until: Annotated[str, typer.Option("--until", help="Before this instant.")] = "",
+    config: Config = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Every record, oldest first: decisions, outcomes, refusals, and what people and rules did."""
+    from proxy.cli import audits
+
+    audits.export(audits.named(config, data_dir).first, form, kinds=kind or (), since=since, until=until)

@@ -109,24 +109,6 @@ def test_an_unknown_format_is_a_usage_error(config):
     assert run(["decisions", "export", "--format", "xml", *config]) == 2
 
 
-def test_verify_says_good_and_exits_0(config, capsys):
-    """An untouched record is good, with its length."""
-    capsys.readouterr()
-    assert run(["audit", "verify", *config]) == 0
-    assert capsys.readouterr().out.startswith("good: 4 records")
-
-
-def test_verify_finds_a_changed_byte(config, folder, capsys):
-    """One changed word in the record exits 1 and names the record."""
-    (segment,) = (folder / "data" / "audit").glob("audit-*.jsonl")
-    segment.write_bytes(segment.read_bytes().replace(b'"block"', b'"allow"'))
-    capsys.readouterr()
-
-    assert run(["audit", "verify", "--json", *config]) == 1
-    found = json.loads(capsys.readouterr().out)
-    assert (found["ok"], found["at_sequence"]) == (False, 3)
-
-
 def test_no_record_yet_is_said_plainly(folder, capsys):
     """Before the first start there is no record; that is a sentence, not a traceback."""
     assert run(["decisions", "tail", "--config", str(folder / "riskgate.yaml")]) == 1
