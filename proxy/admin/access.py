@@ -178,7 +178,7 @@ class Access:
     def is_live_token(self, token_id: str) -> bool:
         """Whether a person's own token still counts."""
         now = self._clock.now()
-        return any(one.id == person.token_id and one.state(now) == "live" for one in self._tokens)
+        return any(one.id == token_id and one.state(now) == "live" for one in self._tokens)
 
     def credential(self, person: Person) -> str:
         """What two persons must not share where two are needed; "" while nobody has a token of their own.
