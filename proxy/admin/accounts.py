@@ -11,11 +11,10 @@ import structlog
 from aiohttp import web
 
 from proxy.accounts import Accounts
+from proxy.admin.acts import intend, keep, note
 from proxy.admin.answers import Problem, answer
 from proxy.admin.bodies import SettleBody, read_body
 from proxy.admin.parts import AdminParts
-from proxy.audit import admin_record
-from proxy.errors import AuditError
 from proxy.reservations import Outcome
 from rules import Bucket, Caller, Market, Order, OrderType, Side
 
@@ -95,29 +94,21 @@ class AccountRoutes:
             "before": {"decision_id": body.decision_id, "orders": unknown}, "after": body.outcome,
             "peer": request.remote or "",
         }  # fmt: skip
-        await audit.durable(audit.append(admin_record(**told, result="requested")))
+        await intend(audit, **told)
         settled = views.settle(body.decision_id, outcome)
-        audited = self._record(admin_record(**told, result=f"{settled} settled"))
+        audited = note(audit, **told, result=f"{settled} settled")
         if settled:
             record: dict[str, object] = {
                 "kind": "outcome", "decision_id": body.decision_id, "outcome": RECORDED[outcome],
                 "detail": f"settled by {body.actor}",
             }  # fmt: skip
-            audited = self._record(record) and audited
+            audited = keep(audit, record) and audited
         log.warning(
             "reservation.settled", decision_id=body.decision_id, account=name, outcome=body.outcome, orders=settled,
             actor=body.actor,
         )  # fmt: skip
         told = {"decision_id": body.decision_id, "outcome": body.outcome, "settled": settled, "audited": audited}
         return answer(told)
-
-    def _record(self, record: dict[str, object]) -> bool:
-        try:
-            self._parts.audit.append(record)
-        except AuditError as error:  # the act stands and its answer says that it is not on record
-            log.error("audit.unavailable", error=str(error), act="reservation.settle")
-            return False
-        return True
 
     def _named(self, name: str) -> str:
         if name not in self._views.names:

@@ -18,13 +18,13 @@ from aiohttp import hdrs, web
 from cachetools import LRUCache
 
 from proxy.admin.access import Access, Person, Refused
+from proxy.admin.acts import note
 from proxy.admin.answers import Problem
 from proxy.admin.parts import AdminParts
 from proxy.admin.roles import RoleMissing, check, identify, needs
 from proxy.admin.sessions import Sessions
-from proxy.audit import admin_record
 from proxy.clock import Clock
-from proxy.errors import AuditError, ProxyError
+from proxy.errors import ProxyError
 
 log = structlog.get_logger("riskgate.admin")
 
@@ -220,12 +220,7 @@ class Guard:
         if self._audited.add("all") > AUDITED_FAILURES_MAX:
             return
         act = f"{request.method[:16]} {request.path[:200]}"
-        try:
-            self._parts.audit.append(
-                admin_record(actor=actor, act=act, result=result, reason=reason, peer=source)
-            )
-        except AuditError as error:  # it is refused either way
-            log.error("audit.unavailable", error=str(error))
+        note(self._parts.audit, actor=actor, act=act, result=result, reason=reason, peer=source)
 
 
 def _is_link(request: web.Request) -> bool:

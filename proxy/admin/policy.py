@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from proxy.admin.acts import intend, note
 from proxy.admin.answers import Problem, answer
 from proxy.admin.bodies import (
     POLICY_BYTES_MAX,
@@ -21,8 +22,7 @@ from proxy.admin.bodies import (
 )
 from proxy.admin.parts import AdminParts
 from proxy.admin.policy_changes import Make, PolicyChanges, Wanted, differences, if_match, shown, trace_of
-from proxy.audit import admin_record
-from proxy.errors import AuditError, PolicyInvalid, ProfileNotFound, ProxyError
+from proxy.errors import PolicyInvalid, ProfileNotFound, ProxyError
 from proxy.governor import told as shown_directive
 from proxy.loosening import loosened
 from proxy.stores.base import StoredPolicy, merged, validated
@@ -164,25 +164,19 @@ class PolicyRoutes:
             "before": before,
             "peer": request.remote or "",
         }
-        await audit.durable(audit.append(admin_record(**told, after=mode[:64], result="requested")))
+        await intend(audit, **told, after=mode[:64])
         with structlog.contextvars.bound_contextvars(trace_id=trace_of(request)):
             try:
                 stored = await store.switch_mode(
                     mode, updated_by=by, reason=reason, expected_revision=expected_revision
                 )
             except ProxyError as error:
-                self._record(told | {"after": before, "result": f"refused: {error}"})
+                note(audit, **told, after=before, result=f"refused: {error}")
                 if isinstance(error, ProfileNotFound):
                     raise Problem(404, str(error)) from None
                 raise
-        self._record(told | {"after": stored.policy.active_mode, "result": f"revision {stored.revision}"})
+        note(audit, **told, after=stored.policy.active_mode, result=f"revision {stored.revision}")
         return stored
-
-    def _record(self, told: dict[str, Any]) -> None:
-        try:
-            self._parts.audit.append(admin_record(**told))
-        except AuditError:
-            return  # the intent is on record; `audit_healthy` shows that nothing more can be
 
     # -- presets ----------------------------------------------------------------------------------
 

@@ -16,10 +16,10 @@ from typing import Any
 import structlog
 from aiohttp import hdrs, web
 
+from proxy.admin.acts import intend, note
 from proxy.admin.answers import Problem, answer
 from proxy.admin.parts import AdminParts
-from proxy.audit import admin_record
-from proxy.errors import AuditError, PolicyInvalid, ProxyError, RevisionConflict
+from proxy.errors import PolicyInvalid, ProxyError, RevisionConflict
 from proxy.stores.base import StoredPolicy
 from proxy.stores.changes import changes, document
 from rules.profile import GlobalPolicy, warnings
@@ -81,7 +81,7 @@ class PolicyChanges:
             "actor": wanted.updated_by, "act": wanted.act, "reason": wanted.reason, "peer": wanted.peer,
             "before": {"revision": before.revision}, "result": f"refused: {problem.detail}",
         }  # fmt: skip
-        self._record(told)
+        note(self._parts.audit, **told)
         return problem
 
     async def _made(self, make: Make, before: StoredPolicy) -> GlobalPolicy:
@@ -107,22 +107,16 @@ class PolicyChanges:
             "before": {"revision": before.revision, **{one.path: one.before for one in changed}},
             "peer": wanted.peer,
         }
-        await audit.durable(audit.append(admin_record(**told, after=after, result="requested")))
+        await intend(audit, **told, after=after)
         try:
             stored = await self._parts.store.put(
                 policy, expected_revision=before.revision, updated_by=wanted.updated_by, reason=wanted.reason
             )
         except ProxyError as error:
-            self._record(told | {"result": f"refused: {error}"})
+            note(audit, **told, result=f"refused: {error}")
             raise
-        self._record(told | {"after": {"revision": stored.revision, **after}, "result": f"revision {stored.revision}"})
+        note(audit, **told, after={"revision": stored.revision, **after}, result=f"revision {stored.revision}")
         return stored
-
-    def _record(self, told: dict[str, Any]) -> None:
-        try:
-            self._parts.audit.append(admin_record(**told))
-        except AuditError:
-            return  # the intent is on record; `audit_healthy` shows that nothing more can be
 
 
 def _moved(found: str, revision: int) -> Problem:

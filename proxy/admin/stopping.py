@@ -11,13 +11,13 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from proxy.admin.acts import intend, note
 from proxy.admin.answers import Problem, answer
 from proxy.admin.bodies import BotEngageBody, EngageBody, ReleaseBody, read_body
 from proxy.admin.guard import BOT_ENGAGE, FAILURES_MAX, Failures
 from proxy.admin.parts import AdminParts
 from proxy.admin.roles import CREDENTIAL, release_allowed
-from proxy.audit import admin_record
-from proxy.errors import AuditError, CallerUnknown, ProxyError
+from proxy.errors import CallerUnknown, ProxyError
 from proxy.ess import check_scope
 from proxy.ess_release import Asked, Releases
 from proxy.identity import Bot
@@ -102,7 +102,10 @@ class Stopping:
             retry = {"Retry-After": str(int(wait_s) + 1)}
             raise Problem(429, "too many unknown keys from this address", headers=retry)
         if self._failures.add(source) <= FAILURES_MAX:
-            self._record(request, actor="unknown", act=act, result="refused", reason="unknown bot key")
+            note(
+                self._parts.audit, actor="unknown", act=act, result="refused", reason="unknown bot key",
+                peer=request.remote or "",
+            )  # fmt: skip
         raise Problem(401, "this needs one header X-MBX-APIKEY with the key of a configured bot")
 
     async def engage_for(
@@ -113,8 +116,9 @@ class Stopping:
         before = stop_document(self._ess.stop_of(scope))
         engaged = await self._ess.engage(level=level, scope=scope, actor=actor, reason=reason, source=source)
         stop = stop_document(engaged.stop)
-        audited = self._record(
-            request,
+        audited = note(
+            self._parts.audit,
+            peer=request.remote or "",
             actor=actor or engaged.stop.actor,
             act="ess.engage",
             scope=scope,
@@ -161,7 +165,7 @@ class Stopping:
             "peer": request.remote or "",
         }
         audit = self._parts.audit
-        await audit.durable(audit.append(admin_record(**told, result="requested")))
+        await intend(audit, **told)
         try:
             stop = await self._releases.release(
                 scope=body.scope,
@@ -171,13 +175,13 @@ class Stopping:
                 credential=request.get(CREDENTIAL, ""),
             )
         except ProxyError as error:
-            self._record(request, **(told | {"result": f"refused: {error}"}))
+            note(audit, **told, result=f"refused: {error}")
             raise
         if isinstance(stop, Asked):
-            self._record(request, **(told | {"result": "asked for; a second person has to confirm"}))
+            note(audit, **told, result="asked for; a second person has to confirm")
             return {"released": False, **(_asked_document(stop) or {})}
         document = {"released": True, **stop_document(stop)}
-        audited = self._record(request, **(told | {"actor": stop.actor, "result": "done", "after": document}))
+        audited = note(audit, **told | {"actor": stop.actor, "result": "done", "after": document})
         return {**document, "durable": True, "audited": audited}
 
     def _check_known(self, scope: str) -> None:
@@ -191,14 +195,6 @@ class Stopping:
             wrong = f"there is no account {name[:64]!r}; known: {', '.join(sorted(self._parts.accounts)) or 'none'}"
         if wrong is not None:
             raise Problem(422, f"{wrong}. Nothing was changed")
-
-    def _record(self, request: web.Request, **told: Any) -> bool:  # noqa: ANN401 - the fields of a record
-        try:
-            self._parts.audit.append(admin_record(**({"peer": request.remote or ""} | told)))
-        except AuditError as error:  # the act stands and its answer says that it is not on record
-            log.error("audit.unavailable", error=str(error), act=told["act"])
-            return False
-        return True
 
 
 def stop_document(stop: Stop) -> dict[str, object]:

@@ -9,13 +9,13 @@ import structlog
 from aiohttp import web
 
 from proxy.admin.access import ROLES_BY_WORD, Access, Person, checked_name
+from proxy.admin.acts import intend, note
 from proxy.admin.answers import Problem, answer
 from proxy.admin.bodies import TokenBody, read_body
 from proxy.admin.parts import AdminParts
 from proxy.admin.roles import PERSON
-from proxy.audit import admin_record
 from proxy.config import parse_duration
-from proxy.errors import AuditError, ProxyError
+from proxy.errors import ProxyError
 from proxy.tasks import Tasks
 
 log = structlog.get_logger("riskgate.admin")
@@ -63,13 +63,13 @@ class TokenRoutes:
         told: dict[str, Any] = {
             "actor": by.name, "act": "token.create", "peer": request.remote or "", "after": given,
         }  # fmt: skip
-        await self._intend(told)
+        await intend(self._parts.audit, **told)
         try:
             shown, token = await self._access.issue(person, role, by=by.name, lasts_s=lasts_s)
         except ProxyError as error:
-            self._record(told | {"result": f"refused: {error}"})
+            note(self._parts.audit, **told, result=f"refused: {error}")
             raise
-        audited = self._record(told | {"after": given | {"id": shown["id"]}, "result": "done"})
+        audited = note(self._parts.audit, **told | {"after": given | {"id": shown["id"]}, "result": "done"})
         log.warning("admin.access_given", person=shown["person"], role=role.word, id=shown["id"], actor=by.name)
         return answer({**shown, "token": token, "audited": audited}, status=201)
 
@@ -86,24 +86,12 @@ class TokenRoutes:
         try:
             shown = await self._access.revoke(token_id, by=by.name)
         except ProxyError as error:
-            self._record(told | {"result": f"refused: {error}"})
+            note(self._parts.audit, **told, result=f"refused: {error}")
             raise
-        audited = self._record(told | {"after": {"person": shown["person"], "state": "revoked"}, "result": "done"})
+        after = {"person": shown["person"], "state": "revoked"}
+        audited = note(self._parts.audit, **told, after=after, result="done")
         log.warning("admin.access_ended", person=shown["person"], id=shown["id"], actor=by.name)
         return answer({**shown, "audited": audited})
-
-    async def _intend(self, told: dict[str, Any]) -> None:
-        """What cannot be recorded does not happen: nobody is let in unseen. Taking a token away never waits."""
-        audit = self._parts.audit
-        await audit.durable(audit.append(admin_record(**told, result="requested")))
-
-    def _record(self, told: dict[str, Any]) -> bool:
-        try:
-            self._parts.audit.append(admin_record(**told))
-        except AuditError as error:  # the act stands and its answer says that it is not on record
-            log.error("audit.unavailable", error=str(error), act=told["act"])
-            return False
-        return True
 
 
 def _lasts_s(text: str | None) -> float | None:
