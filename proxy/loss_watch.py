@@ -3,7 +3,8 @@
 At the policy's `warn_at` share of a limit it warns. When a limit is reached it engages what the policy's trigger
 `loss` says, REDUCE_ONLY for the account unless stated, and at 1.6 times the active profile's daily drawdown what
 `emergency_drawdown` says, HALT unless stated. It acts once per window and step: what a
-person has released is not engaged again by the loss it was released under. Only readings whose transfers are all
+person has released is not engaged again by the loss it was released under. A further window whose limit is reached
+during the cool-down waits for its end. Only readings whose transfers are all
 known are acted upon; what is merely suspected blocks orders and engages nothing.
 """
 
@@ -20,6 +21,7 @@ import structlog
 
 from proxy.audit import Audit, admin_record
 from proxy.clock import Clock
+from proxy.cooldown import Cooldown
 from proxy.errors import AuditError, ProfileNotFound
 from proxy.ess import EssLatch
 from proxy.ledger import Ledger, Marks
@@ -99,6 +101,7 @@ class LossWatch:
         self._clock = clock
         self._accounts = accounts
         self._exchanges = exchanges or {}
+        self.cooldowns = {"loss": Cooldown(), "emergency_drawdown": Cooldown()}
 
     async def watch(self, *, every_s: float = 1.0) -> None:
         """Run until cancelled."""
@@ -160,8 +163,9 @@ class LossWatch:
         if used.step is Step.WARNING:
             log.warning("losses.warning", **fields)
         else:
+            if not await self._engage(account, used):
+                return  # the next look finds it again
             log.error("losses.limit_reached", **fields)
-            await self._engage(account, used)
         self._ledger.do(account, used.window, used.key, int(used.step))
         await self._ledger.save(now=True)
 
@@ -173,20 +177,28 @@ class LossWatch:
             return scoped("exchange", self._exchanges[account])
         return scoped("account", account)
 
-    async def _engage(self, account: str, used: Used) -> None:
+    async def _engage(self, account: str, used: Used) -> bool:
+        """Do what the policy's trigger says; False where the cool-down wants that to wait."""
         stored = self._policies.last_known
         triggers = TriggersPolicy() if stored is None else stored.policy.triggers
-        policy: TriggerPolicy = triggers.emergency_drawdown if used.step is Step.EMERGENCY else triggers.loss
+        name = "emergency_drawdown" if used.step is Step.EMERGENCY else "loss"
+        policy: TriggerPolicy = getattr(triggers, name)
         level, scope = ENGAGED.get(policy.level), self._scope(policy.scope, account)
         if level is None:
-            return  # told already; the policy wants no more
-        shown = used.shown
-        reason = (
-            f"{used.window} loss of {shown['lost']} is {shown['lost_share']} of its base, the limit is "
-            f"{shown['limit']}; equity {shown['equity']}, floor {shown['floor']}"
-        )
-        if used.step is Step.EMERGENCY:
-            reason = f"emergency: {reason}"
+            return True  # told; the policy wants no more
+        cooldown, now_s = self.cooldowns[name], self._clock.monotonic()
+        if cooldown.holds(scope, now_s):
+            stop = self._latch.stop_of(scope)
+            # What holds as long as this trigger wants is this loss's stop as well: engaging it again would only void
+            # a release under way.
+            return stop.level >= level and (stop.expires_s is None or policy.expires_s is not None)
+        reason = _reason(used)
+        cooldown.begin(scope, now_s, float(policy.cooldown_s))
+        cooldown.found = {"at": self._clock.now(), "scope": scope, "reason": reason}
+        await self._stop(scope, level, reason, policy)
+        return True
+
+    async def _stop(self, scope: str, level: EssLevel, reason: str, policy: TriggerPolicy) -> None:
         before = self._latch.stop_of(scope).level
         engaged = await self._latch.engage(
             level=level, scope=scope, actor=ACTOR, reason=reason, source=SOURCE,
@@ -205,6 +217,15 @@ class LossWatch:
             self._audit.append(record)
         except AuditError as error:  # the stop holds; what cannot be recorded is told
             log.error("audit.unavailable", error=str(error))
+
+
+def _reason(used: Used) -> str:
+    shown = used.shown
+    reason = (
+        f"{used.window} loss of {shown['lost']} is {shown['lost_share']} of its base, the limit is "
+        f"{shown['limit']}; equity {shown['equity']}, floor {shown['floor']}"
+    )
+    return f"emergency: {reason}" if used.step is Step.EMERGENCY else reason
 
 
 def _used(

@@ -59,6 +59,9 @@ class Canceller:
 
     async def _round(self, market: Market, *, protective: bool) -> bool:
         """One reading and the cancels it calls for; True if there was nothing left and nothing can be on its way."""
+        # Asked before the reading too: what reaches the venue while it is made is on no list, and may be answered
+        # by the time it ends.
+        before = self._desk.of_bots()
         try:
             picture = await self._desk.read(market)
         except (FeedFailed, Malformed) as error:
@@ -67,7 +70,7 @@ class Canceller:
         found = self.take(picture)
         wanted = [one for one in found if protective or not one.protective]
         if not wanted:
-            on_their_way = self._desk.of_bots()
+            on_their_way = before or self._desk.of_bots()
             if not on_their_way:
                 self.problem = ""
                 return True

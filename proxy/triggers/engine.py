@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from proxy.audit import Audit, admin_record
 from proxy.clock import Clock
+from proxy.cooldown import Cooldown
 from proxy.errors import AuditError
 from proxy.ess import EssLatch
 from proxy.triggers.detectors import Finding
@@ -54,8 +55,7 @@ class Standing:
     proven_at: datetime | None = None
     problem: str | None = None
     blind: str | None = None
-    found: dict[str, Any] | None = None
-    cool_until_s: dict[str, float] = field(default_factory=dict)
+    cooldown: Cooldown = field(default_factory=Cooldown)
 
     def level_now(self) -> str:
         """What it does, by name."""
@@ -131,10 +131,10 @@ class Triggers:
         """Engage or alert as the policy says, unless this trigger has just done so on this scope."""
         policy, level_name = one.policy(), one.level_now()
         scope, now_s = scope_of(policy.scope, finding), self._clock.monotonic()
-        if level_name == "off" or now_s < one.cool_until_s.get(scope, now_s):
+        if level_name == "off" or one.cooldown.holds(scope, now_s):
             return False
-        one.cool_until_s[scope] = now_s + float(policy.cooldown_s)
-        one.found = {"at": self._clock.now(), "scope": scope, "reason": finding.reason}
+        one.cooldown.begin(scope, now_s, float(policy.cooldown_s))
+        one.cooldown.found = {"at": self._clock.now(), "scope": scope, "reason": finding.reason}
         level = LEVELS.get(level_name)
         if level is None:
             log.warning("trigger.alert", trigger=one.name, scope=scope, reason=finding.reason)
@@ -223,8 +223,8 @@ class Triggers:
                 "inert": one.blind,
                 "proven_at": one.proven_at,
                 "problem": one.problem,
-                "found": one.found,
-                "cooling": sorted(scope for scope, until_s in one.cool_until_s.items() if now_s < until_s),
+                "found": one.cooldown.found,
+                "cooling": one.cooldown.scopes(now_s),
             }
             for one in self.standing
         ]

@@ -84,6 +84,7 @@ def _drawdown(sight: Sight) -> Standing:
         lambda: _unmeasured(sight, "day"),
         lambda: stepped("day", emergency, Decimal(1), emergency) is Step.EMERGENCY
         and stepped("day", emergency - Decimal("0.0001"), Decimal(1), emergency) is not Step.EMERGENCY,
+        cooldown=sight.losses.cooldowns["emergency_drawdown"],
     )
 
 
@@ -99,6 +100,7 @@ def _loss(sight: Sight) -> Standing:
             and stepped(window, limit - Decimal("0.0001"), limit, far) is not Step.BREACH
             for window in ("day", "week", "drawdown")
         ),
+        cooldown=sight.losses.cooldowns["loss"],
     )
 
 

@@ -141,6 +141,58 @@ async def test_a_window_is_acted_upon_once_so_that_a_person_can_release_it(watch
     assert await watched.at("9150", 11) is EssLevel.HALT
 
 
+async def test_another_window_waits_for_the_cool_down(tmp_path):
+    """Released after the day's limit: the drawdown's, reached seconds later, engages when 300 s are over."""
+    watched = Watched(tmp_path)
+    await watched.open(drawdown_max="4%")
+    await watched.at("10000", 1)
+    await watched.at("9640", 2)
+    epoch = watched.latch.governing("main").epoch
+    await watched.latch.release(scope="account:main", actor="ann", reason="seen", expected_epoch=epoch)
+
+    levels = [await watched.at("9590", seconds) for seconds in (3, 301.9, 302, 303)]
+    assert levels == [EssLevel.CLEAR, EssLevel.CLEAR, EssLevel.REDUCE_ONLY, EssLevel.REDUCE_ONLY]
+    found = watched.watch.cooldowns["loss"].found
+    assert found["reason"].startswith("drawdown loss of 410.00")
+    await watched.close()
+
+
+async def test_windows_that_break_together_are_one_stop(tmp_path):
+    """The second limit voids no release that is under way; it is not acted upon later either."""
+    watched = Watched(tmp_path)
+    await watched.open(drawdown_max="4%")
+    await watched.at("10000", 1)
+    await watched.at("9590", 2)
+    stop = watched.latch.stop_of("account:main")
+    await watched.at("9580", 3)
+    assert watched.latch.stop_of("account:main").epoch == stop.epoch
+    await watched.latch.release(scope="account:main", actor="ann", reason="seen", expected_epoch=stop.epoch)
+
+    assert await watched.at("9570", 400) is EssLevel.CLEAR
+    assert len(watched.records()) == 1
+    await watched.close()
+
+
+async def test_a_stop_that_would_end_by_itself_is_not_enough_for_a_lasting_one(tmp_path):
+    """Within the cool-down somebody else's stop for a time holds: this one waits, and makes it last."""
+    watched = Watched(tmp_path)
+    await watched.open(drawdown_max="4%")
+    await watched.at("10000", 1)
+    await watched.at("9640", 2)
+    epoch = watched.latch.governing("main").epoch
+    await watched.latch.release(scope="account:main", actor="ann", reason="seen", expected_epoch=epoch)
+    await watched.latch.engage(
+        level=EssLevel.REDUCE_ONLY, scope="account:main", actor="riskgate", reason="r", source="block_rate",
+        expires_s=6000,
+    )  # fmt: skip
+    await watched.at("9590", 3)
+    assert watched.latch.stop_of("account:main").expires_s == 6000
+    await watched.at("9590", 303)
+
+    assert watched.latch.stop_of("account:main").expires_s is None
+    await watched.close()
+
+
 async def test_the_next_day_is_another_window(watched):
     """A loss of the new day engages again what was released yesterday."""
     await watched.at("10000", 1)

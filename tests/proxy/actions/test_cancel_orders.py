@@ -8,6 +8,7 @@ from proxy.actions.results import OrderState, RunState
 from proxy.simulator import Fault
 from rules import EssLevel
 from tests.proxy.actions.conftest import QUICK, a_desk
+from tests.runs import RawBot, key_of
 
 
 async def test_cancels_what_could_open_and_keeps_what_protects(desk):
@@ -83,6 +84,30 @@ async def test_an_order_of_unknown_fate_keeps_it_open(desk):
     task.cancel()
     await desk.ended(job)
     assert desk.open_orders() == []
+
+
+async def test_an_order_that_arrives_while_a_reading_is_made_is_not_missed(desk, monkeypatch):
+    """In flight when the reading began, at the exchange after it was made, answered when it ended: read once more."""
+    late = []
+    in_flight = ["a decision"]
+    place = next(iter(desk.actions._desks.values())).__class__
+    original = place.read
+
+    async def read(self, market):
+        picture = await original(self, market)
+        if in_flight:
+            past = RawBot(desk.sim.url, "late", key_of("venue-desk"))
+            late.append((await past.order()).status)
+            await past.close()
+            in_flight.clear()
+        return picture
+
+    monkeypatch.setattr(place, "read", read)
+    monkeypatch.setattr(place, "of_bots", lambda self: list(in_flight))
+
+    job = await desk.cancel_all()
+
+    assert (job.state, late, desk.open_orders()) == (RunState.DONE, [200], [])
 
 
 async def test_spot_pairs_that_guard_are_kept(tmp_path):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from proxy.clock import ManualClock
+from proxy.cooldown import Cooldown
 from proxy.outcomes import Outcomes
 from proxy.triggers import Lack, Sight, standing_triggers
 from rules import Fact, GlobalRisk, RiskLevel
@@ -28,13 +29,14 @@ class World:
         self.signal = Fact(GlobalRisk(level=RiskLevel.INFO), NOW)
         self.bypassed = 0
         self.read = True
+        self.cooldowns = {"loss": Cooldown(), "emergency_drawdown": Cooldown()}
 
     def standing(self, **sight):
         """By name."""
         told = {
             "policies": lambda: self.policy, "accounts": {"main": "binance"}, "outcomes": self.outcomes,
             "decisions": lambda: self.decided, "lacks": lambda: self.lacks,
-            "losses": SimpleNamespace(used=lambda account: self.used),
+            "losses": SimpleNamespace(used=lambda account: self.used, cooldowns=self.cooldowns),
             "risk": SimpleNamespace(latest=lambda: self.signal), "risk_trips": False,
             "bypasses": lambda account: self.bypassed, "bypass_reduces": [], "is_read": lambda account: self.read,
             "clock": self.clock,
@@ -115,6 +117,15 @@ def test_every_bypass_is_found_once_where_the_policy_states_a_level():
     for world.bypassed in (0, 2, 2, 3):
         found.append([one.reason.split()[0] for one in trigger.look(0.0)])
     assert found == [[], ["2"], [], ["1"]]
+
+
+def test_what_losses_engaged_is_shown_with_their_triggers():
+    """They act where losses are watched; what they did and where they wait is the same thing here."""
+    world = World()
+    world.cooldowns["loss"].found = {"reason": "day loss"}
+    shown = world.standing()
+    assert shown["loss"].cooldown.found == {"reason": "day loss"}
+    assert shown["emergency_drawdown"].cooldown is world.cooldowns["emergency_drawdown"]
 
 
 @pytest.mark.parametrize(("reduces", "level"), [(["main"], "reduce_only"), ([], "alert")])
