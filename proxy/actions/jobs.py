@@ -278,6 +278,7 @@ class Actions:
         self, desk: Desk, run: Run, flattener: Flattener, markets: Sequence[Market], canceller: Canceller
     ) -> bool:
         """One more reading of everything, asked for after the last answer: nothing works, nothing is held."""
+        before = desk.of_bots()  # what arrives while the reading is made may be on no list of it
         try:
             pictures = [await desk.read(market) for market in desk.markets]
         except (FeedFailed, Malformed) as error:
@@ -290,7 +291,7 @@ class Actions:
             one for (market, _, _), one in run.orders.items()
             if one.state is OrderState.WORKING or (one.state is OrderState.KEPT and market in markets)
         ]  # fmt: skip
-        return not held and not works and not desk.of_bots()
+        return not held and not works and not before and not desk.of_bots()
 
     def _mark(self, job: Job, run: Run, name: str) -> None:
         run.stopwatch_ms.setdefault(name, self._since_ms(job))
