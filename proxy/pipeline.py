@@ -81,6 +81,8 @@ MARGIN: Final = Verb.MARGIN
 COUNTDOWN: Final = "POST /fapi/v1/countdownCancelAll"
 TEST: Final = Verb.TEST
 OUTCOMES: Final = {kind: kind.value for kind in AnswerKind}
+REJECTED: Final = AnswerKind.REJECTED
+DOUBTED_S: Final = 600.0
 
 
 class Undecided(CallerError):
@@ -174,6 +176,7 @@ class Pipeline:
         self._count = 0
         self._backoff_until: dict[str, float] = {}  # family -> monotonic second
         self._strangers = Strangers()
+        self._doubted: dict[str, float] = {}  # key -> monotonic second until which its signatures are checked here
 
     async def handle(self, request: WireRequest) -> WireResponse | StreamedResponse:
         """Answer one request. Every refusal is in the venue's own error shape and on record."""
@@ -206,7 +209,10 @@ class Pipeline:
             self._attend(bot, recognised)
         try:
             if recognised.verb is Verb.READ:
-                return await self._parts.upstream.stream(recognised.family, outgoing)
+                read = await self._parts.upstream.stream(recognised.family, outgoing)
+                if read.status == 418:  # the address is banned, for whatever it was: orders would prolong it
+                    self._note_pause(recognised.family, _retry_after_s(read))
+                return read
             answer = await self._parts.upstream.send(recognised.family, outgoing)
         except UpstreamUnreachable as error:
             return self._exchange.not_sent(str(error), self._next_id())
@@ -285,7 +291,9 @@ class Pipeline:
         decision_id = self._next_id()
         bot = self._bot_of(request)
         self._parts.metrics.refused(error.reason)
-        if bot is None and not self._strangers.may_record(self._clock.monotonic()):
+        # A wrong signature under a bot's key is not the bot's word either.
+        is_stranger = bot is None or error.reason is Reason.SIGNATURE_INVALID
+        if is_stranger and not self._strangers.may_record(self._clock.monotonic()):
             return self._exchange.refuse_plain(recognised, error.reason, str(error), decision_id, status=error.status)
         try:
             self._record_plain(decision_id, request, recognised, bot, str(error), reason=error.reason)
@@ -334,9 +342,23 @@ class Pipeline:
             "peer": request.peer,
             "sha256": hashlib.sha256(request.target + b"\n" + request.body).hexdigest(),
         }
-        if bot is None and (unrecorded := self._strangers.take_unrecorded()):
+        is_stranger = bot is None or reason is Reason.SIGNATURE_INVALID
+        if is_stranger and (unrecorded := self._strangers.take_unrecorded()):
             record["unrecorded_before"] = unrecorded
         return self._parts.audit.append(record)
+
+    def _check_doubted(self, bot: Bot, request: WireRequest, parsed: Parsed) -> None:
+        """Check here what the venue checks of a bot's own signature, for a while after it found one wrong.
+
+        Whoever knows a bot's key and not its secret would otherwise use up its rate, and the venue's patience.
+        """
+        until_s, own = self._doubted.get(bot.key), bot.account.credentials
+        if until_s is None or own is None or own.api_key != bot.key:  # the secret of another key checks nothing
+            return
+        if self._clock.monotonic() >= until_s:
+            del self._doubted[bot.key]
+            return
+        self._exchange.verify_own(request, parsed.params, own)
 
     # -- what is judged -------------------------------------------------------------------------
 
@@ -346,6 +368,8 @@ class Pipeline:
         parsed = exchange.parse(request, recognised)
         if bot.in_custody:
             parts.identities.check_custody(bot, exchange, request, parsed.params)
+        elif self._doubted:
+            self._check_doubted(bot, request, parsed)
         if parts.attendance is not None:
             parts.attendance.seen(bot)
         caller = caller_of(bot, request.headers)
@@ -521,6 +545,8 @@ class Pipeline:
             log.exception("answer.unreadable", decision_id=judged.decision_id, error=type(error).__name__)
             answer = Answer(kind=AnswerKind.UNKNOWN)
         self._settle(judged, answer)
+        if answer.kind is REJECTED and not judged.bot.in_custody and self._exchange.signature_refused(response):
+            self._doubted[judged.bot.key] = self._clock.monotonic() + DOUBTED_S
         self._note_pause(judged.parsed.recognised.family, answer.retry_after_s)
         upstream_s = self._clock.monotonic() - gate_done
         self._outcome(judged, OUTCOMES[answer.kind], response=response, answer=answer, upstream_s=upstream_s)
@@ -672,7 +698,7 @@ def _digest(request: WireRequest) -> str:
     return hashlib.sha256(request.target + b"\n" + request.body).hexdigest()
 
 
-def _retry_after_s(answer: WireResponse) -> int | None:
+def _retry_after_s(answer: WireResponse | StreamedResponse) -> int | None:
     """The pause an answer asks for, in whole seconds; a longer number than a day's is none."""
     for name, value in answer.headers:
         if name.lower() == b"retry-after" and value.isdigit() and len(value) <= 6:

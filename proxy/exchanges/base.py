@@ -183,6 +183,10 @@ class Exchange(Protocol):
         """Say what the venue did. Unparsable, unlisted and unexpected answers are UNKNOWN."""
         ...
 
+    def signature_refused(self, response: WireResponse) -> bool:
+        """Whether the venue refused a request because its signature is not its key's."""
+        ...
+
     def refuse(
         self, recognised: Recognised | None, decision: Decision, decision_id: str, *, approval_id: str = ""
     ) -> WireResponse:

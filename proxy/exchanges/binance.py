@@ -195,6 +195,10 @@ class Binance:
         """Say what the venue did."""
         return binance_answers.read_answer(parsed, response)
 
+    def signature_refused(self, response: WireResponse) -> bool:
+        """Whether the venue refused a request because its signature is not its key's."""
+        return binance_answers.signature_refused(response)
+
     def refuse(
         self, recognised: Recognised | None, decision: Decision, decision_id: str, *, approval_id: str = ""
     ) -> WireResponse:

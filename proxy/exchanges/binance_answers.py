@@ -38,6 +38,7 @@ _FILTERS: Final = range(-4499, -3999)  # 4xxx: filters, and settings that do not
 # Order cancel-replace partly or wholly failed; the data says what became of the new order.
 _CANCEL_REPLACE: Final = frozenset({-2021, -2022})
 _OVERLOADED: Final = -1008
+_SIGNATURE_WRONG: Final = -1022
 
 _FINISHED: Final = frozenset({
     "FILLED", "CANCELED", "REJECTED", "EXPIRED", "EXPIRED_IN_MATCH", "FINISHED", "ALL_DONE",
@@ -75,6 +76,17 @@ def read_answer(parsed: Parsed, response: WireResponse) -> Answer:
         # The venue said something that cannot be read: it may have done anything.
         states = (_UNKNOWN,) * count
     return Answer(kind=_overall(states), orders=states, retry_after_s=pause_s)
+
+
+def signature_refused(response: WireResponse) -> bool:
+    """Whether an answer is the error of a wrong signature."""
+    if not 400 <= response.status < 500:
+        return False
+    try:
+        body = loads(response.body, characters_max=ANSWER_CHARACTERS_MAX, depth_max=16)
+    except OrderNotUnderstood:
+        return False
+    return isinstance(body, dict) and body.get("code") == _SIGNATURE_WRONG
 
 
 def _taken(instruction: Instruction, body: bytes) -> OrderState | None:
