@@ -326,7 +326,8 @@ class App:
     async def _start_feeds(self) -> Gather:
         settings = self.settings
         # Feeds ask the same hosts as orders go to, and trust whom those trust.
-        session = open_session(ssl_context=tls_context(_ca_file(settings)))
+        trusted = tls_context(_ca_file(settings))  # made once: reading the system's authorities takes 40 ms
+        session = open_session(ssl_context=trusted)
         self._stack.push_async_callback(session.close)
         self.ledger = Ledger(settings.data_dir / DAY_START_FILE, self.clock, policy_of=self._loss_policy)
         day_start = self.ledger
@@ -338,7 +339,7 @@ class App:
             for (exchange, market), allowance in allowances.items()
         }
         self.risk_signal, risk_feed = self._risk(venues, day_start)
-        told = open_session(connections_max=0, ssl_context=tls_context(_ca_file(settings)))
+        told = open_session(connections_max=0, ssl_context=trusted)
         self._stack.push_async_callback(told.close)
         pushes = settings.upstream.pushes
         bypasses = Bypasses(
