@@ -22,6 +22,7 @@ from proxy.admin.answers import Problem, answer
 from proxy.admin.parts import AdminParts
 from proxy.admin.permits import OverrideBody, PermitBody
 from proxy.admin.records import OUTCOMES
+from proxy.admin.shapes import ANSWERS, BY_STATUS, shape_of
 
 PATH = "/admin/v1/openapi.json"
 PEOPLE = "/ui"
@@ -112,7 +113,8 @@ _FAILURES = {
     400: "no JSON, or a key twice", 401: "no token, or not the right one", 403: "a foreign Host or Origin",
     404: "no such thing", 405: "no such method here", 409: "not in this state", 412: "another revision is in force",
     413: "too large", 415: "not JSON", 422: "understood, and not right", 428: "If-Match is needed",
-    429: "too many wrong tokens", 503: "cannot be answered now", 507: "cannot be kept on disk",
+    429: "too many wrong tokens", 500: "it went wrong here", 503: "cannot be answered now",
+    507: "cannot be kept on disk",
 }  # fmt: skip
 
 
@@ -148,7 +150,7 @@ def check_query(request: web.Request) -> None:
 
 def described(app: web.Application, version: str) -> dict[str, Any]:
     """The description of an application's routes."""
-    models = sorted(set(BODIES.values()), key=lambda model: model.__name__)
+    models = sorted({*BODIES.values(), *ANSWERS.values(), *BY_STATUS.values()}, key=lambda model: model.__name__)
     _, schemas = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
@@ -193,17 +195,23 @@ def _operation(route: web.AbstractRoute, path: str) -> dict[str, Any]:
 
 
 def _answers(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    status = ANSWERED.get(name, 200)
-    content = {"application/json": {"schema": {"type": "object"}}}
-    if name in STREAMS:
-        content = {"text/event-stream": {"schema": {"type": "string"}}}
-    if name == "GET /metrics":
-        content = {"text/plain": {"schema": {"type": "string"}}, "application/openmetrics-text": {"schema": {}}}
-    for one in (status, *ALSO.get(name, ())):
-        yield str(one), {"description": "done"} | ({} if one == 101 else {"content": content})
+    usual = ANSWERED.get(name, 200)
+    for status in (usual, *ALSO.get(name, ())):
+        yield str(status), {"description": "done"} | ({} if status == 101 else {"content": _content(name, status)})
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for code, why in _FAILURES.items():
-        yield str(code), {"description": why, "content": problem}
+    for status, why in _FAILURES.items():
+        own = {} if shape_of(name, status) is None else _content(name, status)
+        yield str(status), {"description": why, "content": own | problem}
+
+
+def _content(name: str, status: int) -> dict[str, Any]:
+    if name in STREAMS:
+        return {"text/event-stream": {"schema": {"type": "string"}}}
+    if name == "GET /metrics":
+        return {"text/plain": {"schema": {"type": "string"}}, "application/openmetrics-text": {"schema": {}}}
+    shape = shape_of(name, status)
+    schema = {"type": "object"} if shape is None else {"$ref": f"#/components/schemas/{shape.__name__}"}
+    return {"application/json": {"schema": schema}}
 
 
 def _path_parameters(path: str) -> Iterator[dict[str, Any]]:

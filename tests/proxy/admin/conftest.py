@@ -7,8 +7,11 @@ from functools import partial
 import aiohttp
 import pytest
 from aiohttp import web
+from pydantic import ValidationError
 
 from proxy.admin import AdminParts, build_admin
+from proxy.admin.openapi import OpenApiRoutes
+from proxy.admin.shapes import shape_of
 from proxy.audit import Audit
 from proxy.clock import ManualClock
 from proxy.ess import EssLatch, initialise
@@ -23,6 +26,32 @@ from rules.profile import GlobalPolicy
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 TOKEN = "t0ken-" + "x" * 37
 ACCOUNT = Account(name="spot-1", exchange="binance", mode="passthrough")
+
+
+@pytest.fixture(autouse=True)
+def answers_have_their_shape(monkeypatch):
+    """Whatever a test asks of a listener: each JSON answer is what the published OpenAPI says, and nothing more."""
+    wrong = []
+
+    async def held(request, response):
+        resource = request.match_info.route.resource
+        name = f"{request.method} {'' if resource is None else resource.canonical}"
+        shape = shape_of(name, response.status)
+        if shape is not None and response.content_type == "application/json":
+            try:
+                shape.model_validate_json(response.body, strict=True)
+            except ValidationError as error:
+                wrong.append(f"{name} {response.status}: {error}")
+
+    made = OpenApiRoutes.__init__
+
+    def watched(self, parts, app):
+        app.on_response_prepare.append(held)
+        made(self, parts, app)
+
+    monkeypatch.setattr(OpenApiRoutes, "__init__", watched)
+    yield
+    assert wrong == []
 
 
 class Admin:

@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from proxy.admin import openapi
+from proxy.admin import openapi, shapes
 from tests.proxy.admin.conftest import TOKEN
 
 PATH = "/admin/v1/openapi.json"
@@ -46,6 +46,21 @@ async def test_every_route_is_described_and_no_other(admin):
     assert writes <= set(openapi.BODIES)
     assert all(one["summary"] for path in found["paths"].values() for one in path.values())
     assert (await admin.get(PATH, token=None))[0] == 401
+
+
+async def test_every_answer_has_a_shape(admin):
+    """A route that answers JSON says which fields; the few that answer any object are listed with the reason."""
+    _, found, _ = await admin.get(PATH)
+    named, plain = set(), set()
+    for path, methods in found["paths"].items():
+        for method, one in methods.items():
+            for status, told in one["responses"].items():
+                schema = told.get("content", {}).get("application/json", {}).get("schema")
+                if schema is not None and status < "300":
+                    (named if "$ref" in schema else plain).add(f"{method.upper()} {path}")
+
+    assert plain == shapes.PLAIN
+    assert named == set(shapes.ANSWERS) | {name for name, status in shapes.BY_STATUS if status < 300}
 
 
 async def test_every_reference_leads_somewhere(admin):
