@@ -13,6 +13,9 @@
 #   make clean           remove what these made
 
 SHELL := /bin/bash
+# Compiled modules are kept, whatever the environment says (`make clean` removes them): hundreds of tests start
+# a process, and each would compile the whole program again, and every run the tests.
+unexport PYTHONDONTWRITEBYTECODE
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
