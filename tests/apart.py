@@ -35,7 +35,7 @@ from proxy.simulator.rejection import Rejection
 from tests.runs import add_accounts, policy_of, settings_tree, write_policy
 
 ROOT = Path(__file__).parents[1]
-READY_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = 90.0
 STOP_TIMEOUT_S = 30.0
 LOG = "proxy.log"
 

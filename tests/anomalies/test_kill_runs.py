@@ -29,7 +29,7 @@ from proxy.audit import verify
 from tests.runs import Key, RawBot, RunAdmin, key_of, policy_of, settings_tree, tell, write_policy
 
 ROOT = Path(__file__).parents[2]
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 90.0
 BOTS = 4
 VENUE = key_of("venue-desk")
 RECALLED_FOR = timedelta(seconds=60)  # surely longer than a restart takes

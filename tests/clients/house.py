@@ -35,7 +35,7 @@ from tests.clients import authority
 from tests.clients.tap import Tap
 
 TOTAL_TIMEOUT = "1500ms"  # short, because the tests wait for it; long for an exchange on the same machine
-READY_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = 90.0
 DOMAIN = "gate.example"
 # Recognisable, and of no worth outside these tests.
 DIRECT = Key("direct-venue-key-for-client-tests", "direct-venue-secret-for-client-tests")

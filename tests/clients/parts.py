@@ -21,7 +21,7 @@ from tests.clients.environments import ROOT, python
 from tests.clients.house import BOT, DIRECT
 
 DRIVERS = Path(__file__).parent / "drivers"
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 100.0
 ANSWER_TIMEOUT_S = 60.0
 
 

