@@ -22,9 +22,17 @@ class Clock(Protocol):
         """Wall time in whole milliseconds since 1970, as venues count it: for signatures and names."""
         ...
 
+    def stamp(self) -> str:
+        """Wall time as records and log lines have it: ISO 8601 in UTC, to the microsecond, with a Z."""
+        ...
+
 
 class SystemClock:
     """The machine's clocks."""
+
+    def __init__(self) -> None:
+        self._second = -1  # since 1970, of the stamp written last
+        self._second_text = ""
 
     def now(self) -> datetime:
         """Wall time, aware UTC."""
@@ -37,6 +45,14 @@ class SystemClock:
     def now_ms(self) -> int:
         """Wall time in milliseconds."""
         return time.time_ns() // 1_000_000
+
+    def stamp(self) -> str:
+        """Wall time as text. Only its fraction is written anew within a second: every order takes several."""
+        second, micros = divmod(time.time_ns() // 1000, 1_000_000)
+        if second != self._second:
+            self._second = second
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._second_text}.{micros:06d}Z"
 
 
 class ManualClock:
@@ -57,6 +73,10 @@ class ManualClock:
     def now_ms(self) -> int:
         """The time it was set to, in milliseconds."""
         return int(self._now.timestamp() * 1000)
+
+    def stamp(self) -> str:
+        """The time it was set to, as text."""
+        return self._now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
     def advance(self, *, to: datetime) -> None:
         """Move to an instant; monotonic time moves by the same amount, never backwards."""

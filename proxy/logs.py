@@ -21,13 +21,13 @@ import structlog
 from pydantic import SecretBytes, SecretStr
 
 from proxy.clock import Clock
-from proxy.risk_guard import event_of
-from rules import Caller, Decision, Instruction, Order, described, written
+from proxy.order_lines import OURS, Told, as_line, told_by_risk_guard, told_of
+from rules import Caller, Decision, Instruction
 
 REDACTED = "[redacted]"
 LINES_MAX = 20_000
 _BATCH_BYTES = 1 << 16
-_GATHER_S = 0.005  # lines that come within this time are written together
+_GATHER_S = 0.02  # lines that come within this time are written together
 _SECRET_KEYS = frozenset(
     {
         "api_key", "apikey", "x_mbx_apikey", "secret", "api_secret", "secret_key", "private_key", "passphrase",
@@ -95,12 +95,12 @@ class LineWriter:
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
-    def write(self, line: bytes) -> None:
-        """Take a line, with its line end; when too many wait, drop it and count that."""
+    def write(self, lines: bytes) -> None:
+        """Take a line or more, with their line ends; when too many wait, drop them and count that."""
         if self._lines.qsize() >= self._lines_max:
-            self.dropped += 1
+            self.dropped += lines.count(b"\n")
             return
-        self._lines.put(line)
+        self._lines.put(lines)
 
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:
@@ -117,16 +117,16 @@ class LineWriter:
                     break
                 batch.append(following)
                 size += len(following)
-            self._write_all(b"".join(batch), len(batch))
+            self._write_all(b"".join(batch))
             if ended:
                 return
 
-    def _write_all(self, content: bytes, lines: int) -> None:
+    def _write_all(self, content: bytes) -> None:
         try:
             while content:
                 content = content[os.write(self._descriptor, content) :]
         except OSError:  # the reader is gone; there is nowhere left to say so but the count
-            self.dropped += lines
+            self.dropped += content.count(b"\n")
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Write what waits; give up on a reader that does not read."""
@@ -175,10 +175,6 @@ def _to_json(_: object, __: str, event: MutableMapping[str, Any]) -> bytes:
     return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
 
 
-def _line(event: dict[str, object]) -> bytes:
-    return orjson.dumps(event, default=str, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
-
-
 class _Lines:
     """The logger at the end of the chain: hands finished lines to the writer."""
 
@@ -217,17 +213,18 @@ class Logs:
         """Lines lost to a reader that is too slow."""
         return self.writer.dropped
 
-    def order_decided(self, told: dict[str, object], beside: tuple[str, dict[str, object]] | None = None) -> None:
+    def order_decided(self, told: Told, beside: tuple[str, Told] | None = None) -> None:
         """One line, and RiskGuard's beside it; in JSON without the detour through processors: they hold no secrets."""
         if not self.as_json:
-            self._log.info("order.decided", **told)
+            self._log.info(OURS, **told)
             if beside is not None:
                 self._log.info(beside[0], **beside[1])
             return
-        now = self.clock.now()
-        self.writer.write(_line({"event": "order.decided", "level": "info", "timestamp": now, **told}))
-        if beside is not None:
-            self.writer.write(_line({"event": beside[0], "level": "info", "timestamp": now, **beside[1]}))
+        at = self.clock.stamp()
+        if beside is None:
+            self.writer.write(as_line(OURS, at, told))
+        else:
+            self.writer.write(as_line(OURS, at, told) + as_line(beside[0], at, beside[1]))
 
     def close(self) -> None:
         """Write what waits and leave logging as it was before."""
@@ -273,7 +270,7 @@ def configure(
     )
 
     def stamp(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        event["timestamp"] = clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
+        event["timestamp"] = clock.stamp()
         return event
 
     last = _to_json if as_json else structlog.dev.ConsoleRenderer(colors=os.isatty(out))
@@ -322,56 +319,18 @@ def order_decided(
     logs = _current
     if logs is None or not logs.tells_orders:
         return
-    told: dict[str, object] = {
-        "decision_id": decision_id,
-        "decision": decision.verdict,
-        "reason": decision.reason,
-        "sentence": decision.sentence,
-        "outcome": outcome,
-        "account": caller.account,
-        "exchange": caller.exchange,
-        "strategy": caller.strategy,
-        "bot": caller.bot,
-        "endpoint": endpoint,
-        "orders": [_brief(one) for one in instructions],
-        "scale_factor": decision.scale_factor if decision.scale_factor != 1 else None,
-        "risk_level": decision.risk_level,
-        "ess_active": decision.ess_active,
-        "policy_revision": decision.policy_revision,
-        "profile_name": profile,
-        "took_us": int(took_s * 1_000_000),
-        "upstream_us": None if upstream_s is None else int(upstream_s * 1_000_000),
-    }
+    told = told_of(
+        decision,
+        caller,
+        decision_id=decision_id,
+        instructions=instructions,
+        endpoint=endpoint,
+        outcome=outcome,
+        took_s=took_s,
+        upstream_s=upstream_s,
+        profile=profile,
+    )
     beside = None
-    if logs.tells_risk_guard and (event := event_of(decision)) is not None:
-        beside = event, _as_risk_guard(decision, caller, instructions, decision_id, profile)
+    if logs.tells_risk_guard:
+        beside = told_by_risk_guard(decision, caller, instructions, decision_id, profile)
     logs.order_decided(told, beside)
-
-
-def _as_risk_guard(
-    decision: Decision, caller: Caller, instructions: Sequence[Instruction], decision_id: str, profile: str
-) -> dict[str, object]:
-    """The decision under the names that dashboards of older installations look for."""
-    breach = decision.breach
-    return {
-        "trace_id": decision_id,
-        "profile_name": profile,
-        "account": caller.account,
-        "symbol": instructions[0].symbol if instructions else None,
-        "observed": None if breach is None else described(breach.observed),
-        "limit": None if breach is None else described(breach.limit),
-    }
-
-
-def _brief(instruction: Instruction) -> str:
-    """An instruction in a few words: side, amount, symbol, price."""
-    if not isinstance(instruction, Order):
-        return f"{type(instruction).__name__} {getattr(instruction, 'symbol', None) or ''}".rstrip()
-    if instruction.quantity is not None:
-        amount = written(instruction.quantity)
-    elif instruction.quote_quantity is not None:
-        amount = f"{written(instruction.quote_quantity)} quote"
-    else:
-        amount = "all"
-    price = f" at {written(instruction.price)}" if instruction.price is not None else ""
-    return f"{instruction.side} {amount} {instruction.symbol} {instruction.type}{price}"

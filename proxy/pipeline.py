@@ -150,19 +150,32 @@ class Parts:
     permits: Permits | None = None  # what people may let through; without it nothing
 
 
-@dataclass(slots=True)
 class Judged:
     """One order request on its way: what was read, who asked, what was decided."""
 
-    decision_id: str
-    bot: Bot
-    caller: Caller
-    parsed: Parsed
-    decision: Decision
-    started: float
-    profile: str  # name of the risk profile it was judged by
-    directive: Directive | None  # the safety governor's, where the account is governed
-    permit: Permit | None = None  # what lets it through, or waits for people so that it may
+    __slots__ = ("bot", "caller", "decision", "decision_id", "directive", "parsed", "permit", "profile", "started")
+
+    def __init__(
+        self,
+        decision_id: str,
+        bot: Bot,
+        caller: Caller,
+        parsed: Parsed,
+        decision: Decision,
+        started: float,
+        profile: str,
+        directive: Directive | None,
+        permit: Permit | None = None,
+    ) -> None:
+        self.decision_id = decision_id
+        self.bot = bot
+        self.caller = caller
+        self.parsed = parsed
+        self.decision = decision
+        self.started = started
+        self.profile = profile  # name of the risk profile it was judged by
+        self.directive = directive  # the safety governor's, where the account is governed
+        self.permit = permit  # what lets it through, or waits for people so that it may
 
 
 class Pipeline:

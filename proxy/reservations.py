@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
@@ -110,7 +110,10 @@ class Place(NamedTuple):
     side: Side
 
 
-@dataclass(slots=True)
+# Built by hand, as every order makes them: in the compiled build a constructor that dataclasses write is not compiled.
+
+
+@dataclass(slots=True, init=False)
 class Hold:
     """Quantity reserved in one place, for one order or for several that exclude each other."""
 
@@ -118,11 +121,27 @@ class Hold:
     quantity: Decimal
     opening: Decimal  # the share of it that is attributed to the strategy as opened
     legs: set[int]
-    closes: bool = False  # of an order that the venue keeps from opening: what it may take off the position
-    rate: Decimal = ONE  # what one base unit of the order is of the place's (a sale for coins buys others)
+    closes: bool  # of an order that the venue keeps from opening: what it may take off the position
+    rate: Decimal  # what one base unit of the order is of the place's (a sale for coins buys others)
+
+    def __init__(
+        self,
+        place: Place,
+        quantity: Decimal,
+        opening: Decimal,
+        legs: set[int],
+        closes: bool = False,  # noqa: FBT001, FBT002 - by its place in a record too
+        rate: Decimal = ONE,
+    ) -> None:
+        self.place = place
+        self.quantity = quantity
+        self.opening = opening
+        self.legs = legs
+        self.closes = closes
+        self.rate = rate
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Leg:
     """One order of a reservation."""
 
@@ -133,18 +152,51 @@ class Leg:
     amends: bool
     conditional: bool  # waits for a trigger: on contracts such orders have an endpoint of their own
     quantity: Decimal | None
-    fate: Fate = Fate.IN_FLIGHT
-    changes: str | None = None  # the id of the order that it amends, where it was named by that
-    order_id: str | None = None
-    accepted_at: datetime | None = None
-    accepted_s: float = 0.0  # monotonic: a stepped wall clock must not release anything early
-    unknown_since_s: float = 0.0
-    rests: bool = False  # one more order at the venue, if it takes it
-    side: Side | None = None
-    stands_for: str | None = None  # the order at the venue that this nameless one was taken to be
+    fate: Fate
+    changes: str | None  # the id of the order that it amends, where it was named by that
+    order_id: str | None
+    accepted_at: datetime | None
+    accepted_s: float  # monotonic: a stepped wall clock must not release anything early
+    unknown_since_s: float
+    rests: bool  # one more order at the venue, if it takes it
+    side: Side | None
+    stands_for: str | None  # the order at the venue that this nameless one was taken to be
+
+    def __init__(
+        self,
+        *,
+        index: int,
+        symbol: str,
+        client_order_id: str | None,
+        replaces: bool,
+        amends: bool,
+        conditional: bool,
+        quantity: Decimal | None,
+        fate: Fate,
+        changes: str | None,
+        rests: bool,
+        side: Side | None,
+        unknown_since_s: float = 0.0,
+    ) -> None:
+        self.index = index
+        self.symbol = symbol
+        self.client_order_id = client_order_id
+        self.replaces = replaces
+        self.amends = amends
+        self.conditional = conditional
+        self.quantity = quantity
+        self.fate = fate
+        self.changes = changes
+        self.order_id = None
+        self.accepted_at = None
+        self.accepted_s = 0.0
+        self.unknown_since_s = unknown_since_s
+        self.rests = rests
+        self.side = side
+        self.stands_for = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class Reservation:
     """What one decision let through, order by order."""
 
@@ -155,8 +207,31 @@ class Reservation:
     legs: tuple[Leg, ...]
     holds: list[Hold]
     reserved_at: datetime
-    reserved_s: float = 0.0
-    ended: bool = field(default=False)
+    reserved_s: float
+    ended: bool
+
+    def __init__(
+        self,
+        *,
+        decision_id: str,
+        caller: Caller,
+        key: str,
+        market: Market,
+        legs: tuple[Leg, ...],
+        holds: list[Hold],
+        reserved_at: datetime,
+        reserved_s: float = 0.0,
+        ended: bool = False,
+    ) -> None:
+        self.decision_id = decision_id
+        self.caller = caller
+        self.key = key
+        self.market = market
+        self.legs = legs
+        self.holds = holds
+        self.reserved_at = reserved_at
+        self.reserved_s = reserved_s
+        self.ended = ended
 
     @property
     def fate(self) -> Fate:
@@ -801,15 +876,15 @@ def _spelt(number: Decimal | None) -> str:
 def _leg(index: int, order: Order, quantity: Decimal | None, fate: Fate) -> Leg:
     replaces = order.replaces is not None
     return Leg(
-        index,
-        order.symbol,
-        order.client_order_id,
-        replaces,
-        order.replaces is not None and order.replaces.mode is AMEND,
-        order.type not in UNTRIGGERED,
-        quantity,
-        fate,
-        None if order.replaces is None else order.replaces.order_id,
+        index=index,
+        symbol=order.symbol,
+        client_order_id=order.client_order_id,
+        replaces=replaces,
+        amends=order.replaces is not None and order.replaces.mode is AMEND,
+        conditional=order.type not in UNTRIGGERED,
+        quantity=quantity,
+        fate=fate,
+        changes=None if order.replaces is None else order.replaces.order_id,
         rests=rests(order),
         side=order.side,
     )

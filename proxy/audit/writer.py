@@ -303,12 +303,11 @@ class Audit:
             raise AuditError("a record says something, and may not bring its own seq, at, prev or hash")
         head = self._head.encode()
         try:
-            at = orjson.dumps(self._clock.now(), option=_OPTIONS)
             said = orjson.dumps(record, default=_plain, option=_OPTIONS)
         except TypeError as error:
             self.failures += 1
             raise AuditError(f"a record cannot be written as JSON: {error}") from error
-        body = b'{"seq":%d,"at":%b,"prev":"%b",%b' % (sequence, at, head, said[1:])
+        body = b'{"seq":%d,"at":"%b","prev":"%b",%b' % (sequence, self._clock.stamp().encode(), head, said[1:])
         digest = hashlib.sha256(head + body).hexdigest()
         return sequence, digest, b'%b,"hash":"%b"}\n' % (body[:-1], digest.encode())
 

@@ -90,7 +90,7 @@ def test_one_line_tells_the_whole_story():
     (line,) = pipe.lines()
 
     assert line["event"] == "order.decided"
-    assert line["timestamp"] == "2026-03-01T12:00:00Z"
+    assert line["timestamp"] == "2026-03-01T12:00:00.000000Z"
     assert line["orders"] == ["BUY 0.00000010 BTCUSDT LIMIT at 60000", "LeverageChange ETHUSDT"]
     assert (line["decision"], line["reason"]) == ("block", "position_exceeds_limit")
     assert (line["account"], line["strategy"], line["bot"]) == ("spot-1", "grid", "grid1")
