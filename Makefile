@@ -99,7 +99,7 @@ $(COMPILED_STAMP): $(SOURCES) | $(STAMP)
 	@$(BIN)/python -m pip --python $(COMPILED)/bin/python install --quiet --disable-pip-version-check \
 		--force-reinstall --no-deps $(COMPILED)/wheel/*.whl
 	@$(BIN)/python -m pip --python $(COMPILED)/bin/python install --quiet --disable-pip-version-check \
-		$(COMPILED)/wheel/*.whl
+		"$$(echo $(COMPILED)/wheel/*.whl)[speed]"
 	@touch $@
 
 # Measures the compiled build as well where it is there.
