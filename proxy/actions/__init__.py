@@ -7,9 +7,9 @@ else (`proof.py`), and nothing is called cancelled or flat before a reading that
 from __future__ import annotations
 
 from proxy.actions.desk import Desk, desks_of
-from proxy.actions.jobs import ActionRefused, Actions, Job
+from proxy.actions.jobs import ActionRefused, Actions, Job, Kind
 from proxy.actions.metrics import ActionMetrics
 from proxy.actions.pace import Pace
 from proxy.actions.proof import NotAdmitted
 
-__all__ = ["ActionMetrics", "ActionRefused", "Actions", "Desk", "Job", "NotAdmitted", "Pace", "desks_of"]
+__all__ = ["ActionMetrics", "ActionRefused", "Actions", "Desk", "Job", "Kind", "NotAdmitted", "Pace", "desks_of"]

@@ -86,14 +86,17 @@ class Job:
                 return state
         return RunState.DONE
 
-    def document(self) -> dict[str, Any]:
-        """As the API shows it."""
+    def summary(self) -> dict[str, Any]:
+        """As the API lists it."""
         return {
             "id": self.id, "kind": self.kind.value, "scope": self.scope, "state": self.state.value,
             "actor": self.actor, "reason": self.reason, "spot": self.spot, "begun_at": self.begun_at,
             "ended_at": self.ended_at, "took_ms": self.took_ms, "recorded": self.recorded,
-            "accounts": [run.document() for run in self.runs.values()],
         }  # fmt: skip
+
+    def document(self) -> dict[str, Any]:
+        """As the API shows it, order by order."""
+        return {**self.summary(), "accounts": [run.document() for run in self.runs.values()]}
 
 
 class Actions:
@@ -127,6 +130,10 @@ class Actions:
     def get(self, job_id: str) -> Job | None:
         """One action."""
         return self._jobs.get(job_id)
+
+    def can_act_for(self, account: str) -> bool:
+        """Whether the proxy holds what it needs to cancel and close there."""
+        return account in self._desks
 
     def counts(self) -> dict[tuple[str, str], int]:
         """How many accounts' actions there are, by kind and state."""

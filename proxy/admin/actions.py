@@ -9,7 +9,7 @@ import structlog
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
-from proxy.actions import Actions, Job
+from proxy.actions import Actions, Job, Kind
 from proxy.actions.drill import Drilled, drill
 from proxy.admin.answers import Problem, answer
 from proxy.admin.bodies import Scope, Stated, read_body
@@ -94,51 +94,72 @@ class ActionRoutes:
             raise Problem(409, "this proxy has no accounts to act for")
         return self._parts.actions
 
-    async def listed(self, _: web.Request) -> web.Response:
-        """Every action that is remembered, the newest first, without its orders."""
-        jobs = [] if self._parts.actions is None else list(self._parts.actions.jobs)
-        shown = [
-            {key: value for key, value in job.document().items() if key != "accounts"} for job in reversed(jobs)
+    # -- for whatever way asks: the API, and the console's forms
+
+    async def begin(
+        self, kind: Kind, *, scope: str, actor: str, reason: str, spot: bool = False
+    ) -> Job:
+        """Cancel everything that works, or flatten. Raises Problem and ActionRefused; nothing was sent then."""
+        accounts = self._accounts(scope)
+        if kind is Kind.CANCEL_ALL:
+            return await self._actions.cancel_all(scope=scope, accounts=accounts, actor=actor, reason=reason)
+        return await self._actions.flatten(scope=scope, accounts=accounts, actor=actor, reason=reason, spot=spot)
+
+    def begin_drill(self, actor: str) -> dict[str, Any]:
+        """Begin a drill, or find the one that runs."""
+        running = next((one for one in self._drills.values() if one.state == "running"), None)
+        if running is None:
+            running = _Drill(f"drill-{self._parts.clock.now_ms():x}-{os.urandom(3).hex()}", actor)
+            self._drills[running.id] = running
+            for old in list(self._drills)[:-DRILLS_KEPT]:
+                del self._drills[old]
+            self._tasks.spawn(self._run_drill(running), name="action.drill")
+        return running.document()
+
+    def all(self) -> list[dict[str, Any]]:
+        """Every action that is remembered, the newest first, drills last, without their orders."""
+        jobs = () if self._parts.actions is None else self._parts.actions.jobs
+        return [
+            *(job.summary() for job in reversed(jobs)),
+            *(drilled.document() for drilled in reversed(self._drills.values())),
         ]
-        return answer({"actions": [*shown, *(one.document() for one in reversed(self._drills.values()))]})
+
+    def one(self, action_id: str) -> dict[str, Any]:
+        """One action: per order and per position what is known, and what the stopwatch said."""
+        job = None if self._parts.actions is None else self._parts.actions.get(action_id)
+        found: Job | _Drill | None = job or self._drills.get(action_id)
+        if found is None:
+            raise Problem(404, f"there is no action {action_id[:80]!r}; `GET /admin/v1/actions` lists those there are")
+        return found.document()
+
+    # -- the API
+
+    async def listed(self, _: web.Request) -> web.Response:
+        """Every action that is remembered, the newest first."""
+        return answer({"actions": self.all()})
 
     async def show(self, request: web.Request) -> web.Response:
         """One action: per order and per position what is known, and what the stopwatch said."""
-        job_id = request.match_info["id"]
-        job = None if self._parts.actions is None else self._parts.actions.get(job_id)
-        found: Job | _Drill | None = job or self._drills.get(job_id)
-        if found is None:
-            raise Problem(404, f"there is no action {job_id[:80]!r}; `GET /admin/v1/actions` lists those there are")
-        return answer(found.document())
+        return answer(self.one(request.match_info["id"]))
 
     async def cancel_all(self, request: web.Request) -> web.Response:
         """Engage REDUCE_ONLY unless something as strict holds, then cancel."""
         body = await read_body(request, CancelAllBody)
-        job = await self._actions.cancel_all(
-            scope=body.scope, accounts=self._accounts(body.scope), actor=body.actor, reason=body.reason
-        )
+        job = await self.begin(Kind.CANCEL_ALL, scope=body.scope, actor=body.actor, reason=body.reason)
         return answer(job.document(), status=202)
 
     async def flatten(self, request: web.Request) -> web.Response:
         """Engage HALT unless it holds, then cancel and close."""
         body = await read_body(request, FlattenBody)
-        job = await self._actions.flatten(
-            scope=body.scope, accounts=self._accounts(body.scope), actor=body.actor, reason=body.reason,
-            spot=body.spot,
-        )  # fmt: skip
+        job = await self.begin(
+            Kind.FLATTEN, scope=body.scope, actor=body.actor, reason=body.reason, spot=body.spot
+        )
         return answer(job.document(), status=202)
 
     async def drill(self, request: web.Request) -> web.Response:
         """Try it all before an exchange of its own; one at a time."""
         body = await read_body(request, DrillBody)
-        running = next((one for one in self._drills.values() if one.state == "running"), None)
-        if running is None:
-            running = _Drill(f"drill-{self._parts.clock.now_ms():x}-{os.urandom(3).hex()}", body.actor)
-            self._drills[running.id] = running
-            for old in list(self._drills)[:-DRILLS_KEPT]:
-                del self._drills[old]
-            self._tasks.spawn(self._run_drill(running), name="action.drill")
-        return answer(running.document(), status=202)
+        return answer(self.begin_drill(body.actor), status=202)
 
     async def _run_drill(self, running: _Drill) -> None:
         try:

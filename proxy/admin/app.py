@@ -76,8 +76,8 @@ def build_admin(parts: AdminParts, *, token: bytes) -> web.Application:
     app.add_routes(events.routes())
     app.cleanup_ctx.append(events.run)
     console = Console(
-        parts, guard=guard, sessions=sessions, stopping=stopping, policy=policy, changes=changes, permits=permits,
-        events=events,
+        parts, guard=guard, sessions=sessions, stopping=stopping, policy=policy, changes=changes, actions=actions,
+        permits=permits, events=events,
     )  # fmt: skip
     app.add_routes(console.routes())
     return app

@@ -17,8 +17,10 @@ from pydantic import ValidationError
 
 from proxy import audit, ui
 from proxy.admin.access import Person
+from proxy.admin.actions import ActionRoutes
 from proxy.admin.answers import SAFE_HEADERS, Problem, answer
 from proxy.admin.bodies import ReleaseBody
+from proxy.admin.console_actions import ActionPages
 from proxy.admin.console_permits import PermitForms
 from proxy.admin.console_views import (
     WINDOWS_S,
@@ -63,6 +65,8 @@ HEADERS = SAFE_HEADERS | {
 FILE_HEADERS = HEADERS | {"Cache-Control": "no-cache"}
 FORM_SENT = web.RequestKey("form", dict[str, str])
 Page = Callable[[web.Request, Session], Awaitable[web.StreamResponse]]
+# What scripts fetch: it shows no notice, and must not eat one.
+PIECES = frozenset({"live", "state_live", "action_live"})
 
 
 class Console:
@@ -77,6 +81,7 @@ class Console:
         stopping: Stopping,
         policy: PolicyRoutes,
         changes: PolicyChanges,
+        actions: ActionRoutes,
         permits: PermitRoutes,
         events: Events,
     ) -> None:
@@ -86,6 +91,7 @@ class Console:
         self._stopping = stopping
         self._policy = policy
         self._changes = changes
+        self._actions = ActionPages(parts, actions)
         self._permits = PermitForms(parts, permits)
         self._events = events
         self._recent = Recent(parts)
@@ -94,13 +100,17 @@ class Console:
     def routes(self) -> list[web.RouteDef]:
         """The paths and what answers them."""
         gets: dict[str, Page] = {
-            "": self.overview, "/live": self.live, "/rows": self.rows, "/flow": self.flow,
+            "": self.overview, "/live": self.live, "/state": self.state, "/rows": self.rows, "/flow": self.flow,
             "/decisions": self.decisions, "/decisions/{decision_id}": self.decision, "/accounts/{name}": self.account,
-            "/policy": self.policy, "/audit": self.audit,
+            "/policy": self.policy, "/audit": self.audit, "/actions": self.actions, "/actions/{id}": self.action,
+            "/actions/{id}/live": self.action_live,
         }  # fmt: skip
         forms: dict[str, Page] = {
             "/halt": self.halt, "/release": self.release, "/logout": self.log_out,
             "/policy/mode": self.switch_mode, "/policy/rollback": self.roll_back,
+            "/actions/cancel-all": partial(self._begun, self._actions.cancel_all),
+            "/actions/flatten": partial(self._begun, self._actions.flatten),
+            "/actions/drill": partial(self._begun, self._actions.drill),
             "/permits/ask": partial(self._told, self._permits.ask),
             "/permits/grant": partial(self._told, self._permits.grant),
             "/permits/refuse": partial(self._told, self._permits.refuse),
@@ -174,7 +184,7 @@ class Console:
     async def _shown(self, page: Page, request: web.Request) -> web.StreamResponse:
         session = self._sessions.of(request)
         if session is None:
-            if request.path in ("/ui/live", "/ui/rows", "/ui/flow"):
+            if request.path in ("/ui/live", "/ui/state", "/ui/rows", "/ui/flow") or request.path.endswith("/live"):
                 raise Problem(401, "the session has ended; log in again")
             return _see("/ui/login")
         try:
@@ -215,7 +225,7 @@ class Console:
     ) -> web.Response:
         found = self._parts.status()
         notice, is_problem = session.notice, session.is_problem
-        if name != "live":  # what scripts fetch meanwhile shows no notice, and must not eat it
+        if name not in PIECES:
             session.notice = ""
         text = ui.page(
             name,
@@ -257,16 +267,22 @@ class Console:
             "decisions_known": len(self._recent.decisions),
             "tiles": tiles_of(parts, parts.status()),
             "accounts": accounts,
+            "unfinished": self._actions.unfinished(),
+            "actions": self._actions.listed(),
             "symbols": symbols_of(accounts),
             "scopes": scopes_of(parts),
             "bots": bots_of(parts, self._recent.decisions),
             "windows": [] if flow is None else [(seconds, flow.over(seconds)) for seconds in WINDOWS_S],
             "policy": await policy_of(parts),
-            "acts": [one for one in self._recent.acts if one["kind"] == "admin"][:6],
+            "acts": [one for one in self._recent.acts if one["kind"] in ("admin", "action")][:6],
             "proxy_url": parts.proxy_url(),
             "by_two": parts.release_by_two,
             "permits": self._permits.open(),
         }
+
+    async def state(self, _: web.Request, session: Session) -> web.StreamResponse:
+        """The state bar, for pages of which nothing else changes."""
+        return self._page("state_live", session)
 
     async def rows(self, request: web.Request, _: Session) -> web.StreamResponse:
         """The decisions after a number, as table rows."""
@@ -322,6 +338,19 @@ class Console:
             revision=None if not revision else await revision_of(self._parts, _whole(revision, "revision")),
         )
 
+    async def actions(self, request: web.Request, session: Session) -> web.StreamResponse:
+        """Everything that the proxy did itself, and the forms to begin more."""
+        choice = self._actions.choice(request.query.get("scope", ""))
+        return self._page("actions", session, choice=choice, actions=self._actions.listed())
+
+    async def action(self, request: web.Request, session: Session) -> web.StreamResponse:
+        """One action, order by order."""
+        return self._page("action", session, action=self._actions.one(request.match_info["id"]))
+
+    async def action_live(self, request: web.Request, session: Session) -> web.StreamResponse:
+        """The pieces of it that change."""
+        return self._page("action_live", session, action=self._actions.one(request.match_info["id"]))
+
     async def audit(self, request: web.Request, session: Session) -> web.StreamResponse:
         """Who did what; and whether the record is whole, where that is asked."""
         await self._recent.refresh()
@@ -375,6 +404,15 @@ class Console:
         else:
             session.notice = "Asked for. Nothing is released yet: a second person has to confirm it."
         return _see("/ui")
+
+    async def _begun(
+        self, begin: Callable[[Mapping[str, str], Session], Awaitable[str]], request: web.Request, session: Session
+    ) -> web.StreamResponse:
+        """Begin an action, and look at it."""
+        form: dict[str, str] = request[FORM_SENT]
+        action_id = await begin(form, session)
+        session.is_problem, session.notice = False, "Begun, and on record."
+        return _see(f"/ui/actions/{action_id}")
 
     async def switch_mode(self, request: web.Request, session: Session) -> web.StreamResponse:
         """Make another risk mode the active one, as it was previewed."""

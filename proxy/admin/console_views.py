@@ -21,7 +21,8 @@ ACTS_KEPT = 300
 READ_AT_ONCE_MAX = 5000
 HISTORY_SHOWN = 20
 DECISION_KINDS = frozenset({"decision", "refusal"})
-PASSING = frozenset({"outcome", "late", "sent"})  # told with their decision
+# Told with their decision, or with the action that they belong to.
+PASSING = frozenset({"outcome", "late", "sent", "action.cancel", "action.countdown"})
 WINDOWS_S = (60, 300, 3600)
 WORST_FIRST = {"reached": 0, "unknown": 1, "warning": 2, "within": 3}
 
@@ -83,6 +84,7 @@ def tiles_of(parts: AdminParts, status: Mapping[str, Any]) -> list[dict[str, Any
     flying = status.get("in_flight", 0)
     tiles.append(_tile("Exchange", not unknown, "answers", f"{unknown} of unknown fate", f"{flying} in flight"))
     tiles += _feeds(found.get("feeds", {}))
+    tiles += _dead_man(status.get("accounts", {}))
     for account, wrong in found.get("facts", {}).items():
         if wrong:
             tiles.append(_tile(f"Facts of {account}", False, "", "missing", "; ".join(wrong)))  # noqa: FBT003 - a tile
@@ -91,6 +93,18 @@ def tiles_of(parts: AdminParts, status: Mapping[str, Any]) -> list[dict[str, Any
 
 def _tile(name: str, ok: bool, well: str, ill: str, detail: str) -> dict[str, Any]:  # noqa: FBT001 - what is shown
     return {"name": name, "ok": ok, "word": well if ok else ill, "detail": detail}
+
+
+def _dead_man(accounts: Mapping[str, Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
+    """One tile for each account that asks for the dead man's switch."""
+    for name, account in accounts.items():
+        report = account.get("dead_man")
+        if report is None:
+            continue
+        failing, armed = report["failing"], report["armed"]
+        wound = f"countdown on {', '.join(armed)}" if armed else f"{len(report['leases_s'])} leases"
+        detail = f"countdown not taken on {', '.join(failing)}" if failing else wound
+        yield _tile(f"Dead man's switch of {name}", not failing, "armed" if armed else "watching", "failing", detail)
 
 
 def _feeds(feeds: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -121,8 +135,10 @@ def accounts_of(parts: AdminParts) -> list[dict[str, Any]]:
     if views is None:
         return []
     found = []
+    told = parts.status().get("accounts", {})
     for name in views.names:
         one = views.one(name)
+        one["dead_man"] = told.get(name, {}).get("dead_man")
         one["limits"] = sorted(
             one["limits"], key=lambda use: (WORST_FIRST.get(str(use["level"]), 0), -_share(use["share"]))
         )

@@ -63,6 +63,7 @@ ROLES: Final[dict[str, Role | None]] = {
     "POST /ui/logout": Role.VIEWER,
     "GET /ui": Role.VIEWER,
     "GET /ui/live": Role.VIEWER,
+    "GET /ui/state": Role.VIEWER,
     "GET /ui/rows": Role.VIEWER,
     "GET /ui/flow": Role.VIEWER,
     "GET /ui/decisions": Role.VIEWER,
@@ -70,8 +71,14 @@ ROLES: Final[dict[str, Role | None]] = {
     "GET /ui/accounts/{name}": Role.VIEWER,
     "GET /ui/policy": Role.VIEWER,
     "GET /ui/audit": Role.VIEWER,
+    "GET /ui/actions": Role.VIEWER,
+    "GET /ui/actions/{id}": Role.VIEWER,
+    "GET /ui/actions/{id}/live": Role.VIEWER,
     "POST /ui/halt": Role.OPERATOR,
     "POST /ui/release": Role.OPERATOR,  # of most scopes an admin, as above
+    "POST /ui/actions/cancel-all": Role.OPERATOR,
+    "POST /ui/actions/flatten": Role.OPERATOR,
+    "POST /ui/actions/drill": Role.OPERATOR,
     "POST /ui/permits/ask": Role.OPERATOR,
     "POST /ui/permits/grant": Role.OPERATOR,  # of an override an admin, as above
     "POST /ui/permits/refuse": Role.OPERATOR,

@@ -50,6 +50,10 @@ ACTS = {
     "policy.reset": "reset the policy",
     "token.create": "made a token",
     "token.revoke": "revoked a token",
+    "cancel_all": "cancel all orders",
+    "flatten": "flatten",
+    "drill": "drill",
+    "needs_person": "needs a person",
 }
 VERDICTS = {"allow": "allowed", "scale_down": "scaled down", "block": "blocked"}
 STATES = {"clear": "Running", "reduce_only": "Reduce only", "halt": "Halted"}

@@ -1,5 +1,6 @@
 """A browser before a whole riskgate: simulated exchange, proxy, console, and a bot that sends real orders."""
 
+import asyncio
 import re
 import shutil
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ import pytest
 from proxy.app import App
 from proxy.cli import demo
 from proxy.cli.demo import DemoBot, Key, Keys
-from proxy.config import parse_bind
+from proxy.config import DeadMan, parse_bind
 from proxy.simulator import SimExchange
 
 CHROMIUM = shutil.which("chromium")
@@ -37,6 +38,14 @@ class House:
         """An order of the bot, through the proxy."""
         return await self.bot.order(quantity, name, symbol=symbol)
 
+    async def flatten(self):
+        """Flatten the bot's account, to the end; the action's name."""
+        job = await self.app.actions.flatten(
+            scope="account:desk", accounts=["desk"], actor="bootstrap (ann)", reason="fills nobody explains"
+        )
+        await asyncio.wait_for(job.over.wait(), 30)
+        return job.id
+
     async def link(self):
         """A link that logs a browser in."""
         headers = {"Authorization": f"Bearer {self.token}"}
@@ -56,7 +65,12 @@ async def running(folder: Path):
         url = await demo._open(exchange, bind, keys)
         settings = demo.settings_of(demo.Binds(bind, bind, bind), url, keys, folder)
         by_two = settings.admin.model_copy(update={"release_by": "two"})
-        app = App.from_settings(settings.model_copy(update={"admin": by_two}))
+        # A lease that no test outlasts, so that the pages have one to show.
+        watched = {
+            name: account.model_copy(update={"dead_man": DeadMan(lease="1h")})
+            for name, account in settings.accounts.items()
+        }
+        app = App.from_settings(settings.model_copy(update={"admin": by_two, "accounts": watched}))
         try:
             await app.start()
             async with aiohttp.ClientSession(trust_env=False, auto_decompress=False) as client:

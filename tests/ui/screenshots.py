@@ -18,7 +18,7 @@ BLOCKS = {
 }  # fmt: skip
 PAGES = {
     "decisions-page": "decisions", "policy": "policy", "policy-preview": "policy?mode=DEFENSIVE",
-    "audit": "audit?verify=1", "account": "accounts/desk",
+    "audit": "audit?verify=1", "account": "accounts/desk", "actions": "actions?scope=account:desk",
 }  # fmt: skip
 ORDERS = (("0.002", "BTCUSDT"), ("0.05", "BTCUSDT"), ("0.002", "DOGEUSDT"), ("0.004", "BTCUSDT"))
 
@@ -55,6 +55,16 @@ async def pictures(page, house, folder: Path) -> None:
     for name, path in PAGES.items():
         await page.goto(f"{house.url}/ui/{path}")
         await page.screenshot(path=folder / f"{name}.png", full_page=True)
+    flattened = await house.flatten()
+    for scheme in ("light", "dark"):
+        await page.emulate_media(color_scheme=scheme)
+        for name, size in (("desk", DESK), ("phone", PHONE)):
+            await page.set_viewport_size(size)
+            for shown, path in (("action", f"actions/{flattened}"), ("actions", "actions?scope=account:desk")):
+                await page.goto(f"{house.url}/ui/{path}")
+                await page.screenshot(path=folder / f"{shown}-{name}-{scheme}.png", full_page=True)
+    await page.emulate_media(color_scheme="light")
+    await page.set_viewport_size(DESK)
     await page.goto(f"{house.url}/ui")
     await page.get_by_role("button", name="Halt", exact=True).click()
     await page.locator(".stop summary").first.click()

@@ -274,6 +274,94 @@ async def test_a_viewer_sees_everything_and_can_press_nothing(house, browser):
         await expect(page.get_by_role("button", name="Log out vera")).to_be_visible()
 
 
+async def chosen(page):
+    """From the first page to the forms for an account, as somebody in a hurry would go."""
+    await page.get_by_role("link", name="Cancel or close on desk").click()
+    await expect(page.get_by_role("heading", name="Flatten desk")).to_be_visible()
+
+
+async def test_orders_are_cancelled_with_scripts_off(house, enter):
+    """The form names the account and asks that it is meant; the page follows each order to its end by itself."""
+    page = await enter(java_script_enabled=False)
+    assert (await house.order("0.002", "rests-1")).status == (await house.order("0.002", "rests-2")).status == 200
+    await page.goto(f"{house.url}/ui")
+    await chosen(page)
+    form = page.get_by_role("region", name="Cancel all orders of desk")
+    await form.get_by_label("Your name").fill("ann")
+    await form.get_by_label("Reason").fill("they fill too well")
+    await form.get_by_role("button", name="Cancel all orders of desk").click()
+    assert await form.locator("input[name=confirm]:invalid").count() == 1, "not without the box"
+
+    await form.get_by_label("Yes, cancel the orders of desk").check()
+    await form.get_by_role("button", name="Cancel all orders of desk").click()
+
+    await expect(page.locator(".standing")).to_contain_text("Done", timeout=20_000)
+    await expect(page.get_by_role("row", name=re.compile("rests-1 .* cancelled"))).to_be_visible()
+    await expect(page.get_by_text("2 of 2 orders settled")).to_be_visible()
+    assert (await house.order("0.002", "after")).headers["x-risk-reason"] == "ess_reduce_only_active"
+    assert page.refused == page.wrong == []
+
+
+async def test_flatten_takes_the_account_s_name(house, enter):
+    """Another name is not sent; the right one halts, and scripts bring the page to the end without a reload."""
+    page = await enter()
+    await chosen(page)
+    form = page.get_by_role("region", name="Flatten desk")
+    await form.get_by_label("Type desk to confirm").fill("direct")
+    await form.get_by_label("Your name").fill("ann")
+    await form.get_by_label("Reason").fill("out")
+    button = form.get_by_role("button", name="Flatten desk")
+    await button.click()
+    assert await form.locator("input[name=confirm]:invalid").count() == 1
+    assert house.app.actions.jobs == ()
+
+    await form.get_by_label("Type desk to confirm").fill("desk")
+    await button.click()
+
+    await expect(page.locator(".standing")).to_contain_text("Done", timeout=20_000)
+    await expect(page.locator(".standing")).to_contain_text("by bootstrap (ann): out")
+    await expect(page.locator("#state")).to_contain_text("stopped in part")
+    await page.get_by_role("link", name="All actions").click()
+    await expect(page.get_by_role("row", name=re.compile("Flatten.* account:desk .* done$"))).to_be_visible()
+
+
+async def test_a_drill_is_one_press(house, enter):
+    """It runs before an exchange of its own, and the page shows what the stopwatch said."""
+    page = await enter()
+    await page.get_by_role("link", name="Actions", exact=True).click()
+    form = page.get_by_role("region", name="Drill")
+    await form.get_by_label("Your name").fill("ann")
+    await form.get_by_role("button", name="Run a drill").click()
+
+    await expect(page.locator(".standing")).to_contain_text("Done", timeout=90_000)
+    await expect(page.locator("#action dl")).to_contain_text("Flat at the exchangeyes")
+    assert [stop.level.name for stop in house.app.latch.stops()] == ["CLEAR"], "no account here was touched"
+
+
+async def test_the_state_bar_is_live_on_every_page(house, enter):
+    """Whoever looks at the policy while somebody else halts sees and hears it."""
+    page = await enter()
+    await page.goto(f"{house.url}/ui/policy")
+    await expect(page.locator("#live")).to_contain_text("live,")
+
+    await house.app.latch.engage(level=2, scope="global", actor="eve", reason="from the shell", source="cli")
+
+    await expect(page.locator("#state.halt")).to_contain_text("by eve (cli)", timeout=5000)
+    await expect(page.locator("#alarm")).to_contain_text("Halted")
+
+
+async def test_leases_of_strategies_are_shown(house, enter):
+    """Once a strategy was heard of, its account says how long it may stay silent, and the switch has a tile."""
+    page = await enter()
+    desk = page.get_by_role("region", name=re.compile("^desk"))
+    await expect(desk).to_contain_text("no strategy was heard of yet")
+    await expect(page.locator("#health")).to_contain_text("Dead man's switch of desk watching")
+
+    await house.order()
+
+    await expect(desk).to_contain_text("demo has 59 min left", timeout=5000)
+
+
 async def look(page, name, wrong):
     """Keep what axe finds in both schemes at both widths, and whether the page scrolls sideways."""
     for size in (DESK, PHONE):
@@ -307,9 +395,11 @@ async def test_axe_finds_nothing_in_both_schemes_at_both_widths(house, browser):
         await halt(page)
         await page.get_by_role("article", name="Stop of global").locator("summary").click()
         await look(page, "halted", wrong)
-        for path in ("decisions", "policy?mode=DEFENSIVE", "audit?verify=1", "accounts/desk", "decisions/none"):
+        flattened = await house.flatten()
+        for path in ("decisions", "policy?mode=DEFENSIVE", "audit?verify=1", "accounts/desk", "decisions/none",
+                     "actions?scope=account:desk", f"actions/{flattened}"):  # fmt: skip
             await page.goto(f"{house.url}/ui/{path}")
-            await look(page, path, wrong)
+            await look(page, path.partition("/flatten")[0], wrong)
 
     assert wrong == {}
     assert page.refused == []
@@ -318,7 +408,7 @@ async def test_axe_finds_nothing_in_both_schemes_at_both_widths(house, browser):
 async def test_everything_works_while_the_world_outside_is_refused(house, enter):
     """Nothing beyond this machine is even asked for, on no page; charts are drawn all the same."""
     page = await enter()
-    for path in ("decisions", "policy", "audit", "accounts/desk", ""):
+    for path in ("decisions", "policy", "audit", "accounts/desk", "actions", ""):
         await page.goto(f"{house.url}/ui/{path}".rstrip("/"))
         await expect(page.locator("#live")).to_contain_text("live,")
     await expect(page.locator("#flow-chart canvas")).to_be_visible()

@@ -5,7 +5,8 @@ const said = document.getElementById("said");
 const alarm = document.getElementById("alarm");
 const rows = document.getElementById("rows");
 const pause = document.getElementById("pause");
-const isOverview = document.body.dataset.page === "overview";
+const onPage = document.body.dataset.page;
+const livePath = { overview: "/ui/live", actions: "/ui/live", action: `${location.pathname}/live` }[onPage] ?? "/ui/state";
 const ROWS_MAX = 40;
 const LOST_AFTER_MS = 6000; // a status comes every two seconds
 
@@ -64,14 +65,14 @@ function put(next) {
 
 // One fetch at a time; what happens meanwhile is fetched once more afterwards.
 async function refresh() {
-  if (!isOverview || isEnding) return;
+  if (isEnding) return;
   if (fetching) {
     again = true;
     return;
   }
   fetching = true;
   try {
-    const page = parsed(await (await ask("/ui/live")).text());
+    const page = parsed(await (await ask(livePath)).text());
     for (const one of [...page.querySelectorAll("[data-live]")]) put(one);
   } catch (error) {
     console.warn(String(error));
@@ -149,6 +150,11 @@ addEventListener("pagehide", () => source.close());
 setInterval(() => {
   const silent = performance.now() - heardAt;
   if (heardAt && silent > LOST_AFTER_MS) show("lost", `not live: nothing heard for ${Math.round(silent / 1000)} s`);
+}, 1000);
+
+// What runs is followed more closely than what stands.
+setInterval(() => {
+  if (document.querySelector("main [data-running]")) refresh();
 }, 1000);
 
 if (pause) {
