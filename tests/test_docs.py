@@ -30,6 +30,7 @@ from proxy.admin.bodies import (
     V1PatchBody,
     WhoBody,
 )
+from proxy.admin.permits import OverrideBody, PermitBody
 from proxy.cli.main import app
 from proxy.cli.snippets import SNIPPETS
 from proxy.clock import SystemClock
@@ -107,7 +108,7 @@ def test_every_route_of_the_admin_api_stands_in_its_page_and_no_other():
     audit = SimpleNamespace(directory=ROOT)
     parts = SimpleNamespace(
         clock=SystemClock(), hosts=(), registry=CollectorRegistry(), ess=None, audit=audit, accounts=(),
-        release_by_two=True, drafts_dir=None, access=None, releases=None,
+        release_by_two=True, drafts_dir=None, access=None, releases=None, permits=None,
     )
     routes = {
         f"{route.method} {route.resource.canonical}"
@@ -142,6 +143,11 @@ def test_every_route_of_the_admin_api_stands_in_its_page_and_no_other():
         ("POST /api/policy/risk_mode/{mode}", AliasBody),
         ("POST /admin/v1/accounts/{name}/settle", SettleBody),
         ("POST /admin/v1/tokens", TokenBody),
+        ("POST /admin/v1/approvals/{id}/approve", PermitBody),
+        ("POST /admin/v1/approvals/{id}/refuse", PermitBody),
+        ("POST /admin/v1/overrides", OverrideBody),
+        ("POST /admin/v1/overrides/{id}/confirm", PermitBody),
+        ("POST /admin/v1/overrides/{id}/refuse", PermitBody),
     ],
 )
 def test_every_field_of_an_admin_body_stands_under_its_route(route, body):

@@ -1,8 +1,8 @@
 """The acceptance vectors of the risk controls, by number, with the edge cases their sections state.
 
 Each is judged by the whole gate, so what is asserted is what a bot would see. What this process keeps between
-orders (14 and 15) is shown on a whole pipeline. 13c and 13d speak of what is not here: the proxy owns no
-countdown timer of the venue, and gives no permits.
+orders (13d, 14 and 15) is shown on a whole pipeline. 13c is shown where the venue's countdown timer is owned,
+in tests/proxy/test_deadman.py.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from rules import (
 from rules.case import Asking
 from tests import given
 from tests.house import open_house
+from tests.proxy.permits.conftest import ANN, open_people
 
 D = Decimal
 BUY, SELL = Side.BUY, Side.SELL
@@ -507,6 +508,19 @@ ROOM = {
         for name in ("desk", "plain")
     },
 }
+
+
+async def test_vector_13d_a_permit_used_again_or_for_another_quantity_is_refused(tmp_path):
+    """Approved: another quantity is blocked and spends nothing, the order itself passes, and not a second time."""
+    async with open_people(tmp_path) as people:
+        permit_id = await people.waiting()
+        await people.permits.approve(permit_id, ANN, "yes")
+        asked = [people.large(quantity="0.005"), people.large(), people.large()]
+        answers = [await people.ask(one) for one in asked]
+
+        assert [answer.status for answer, _ in answers] == [403, 200, 403]
+        assert [body["risk"]["reason"] for _, body in answers[::2]] == ["approval_required"] * 2
+        assert len(people.house.venue.sent) == 1
 
 
 async def test_vector_14_of_two_orders_of_sixty_per_cent_one_passes(tmp_path):

@@ -1,5 +1,6 @@
 """What is worth telling: each class of events once, when it begins."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from types import SimpleNamespace
@@ -8,8 +9,10 @@ import pytest
 
 from proxy.loss_watch import Step
 from proxy.notifiers import Watch
+from proxy.permits import Kind, State
 from rules import EssLevel, Stop
 from tests.proxy.notifiers.conftest import NOW
+from tests.proxy.permits.test_file import PERMIT
 
 
 class World:
@@ -139,3 +142,18 @@ def test_a_revision_is_told_and_a_mode_switch_louder(world):
         ("policy", "info", "policy revision 2"), ("policy", "info", "policy revision 3"),
         ("policy", "warning", "policy revision 4, mode DEFENSIVE"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "severity"),
+    [
+        ("approval", "asked", "warning"), ("approval", "granted", "warning"), ("approval", "used", "warning"),
+        ("approval", "refused", "info"), ("override", "asked", "critical"), ("override", "granted", "critical"),
+        ("override", "used", "critical"), ("override", "expired", "info"),
+    ],
+)  # fmt: skip
+def test_every_step_of_a_permit_is_told(world, kind, state, severity):
+    """What is let through and by whom; an override louder than an approval, an end softer."""
+    permit = replace(PERMIT, kind=Kind(kind), state=State(state))
+    world.watch.permit_changed(permit)
+    assert world.told == [("permit", severity, f"{kind} {state}: BUY 1 BTCUSDT worth 59000.10 of main, bot one")]

@@ -53,8 +53,3 @@ def test_a_row_that_is_not_right_makes_the_whole_file_unreadable(tmp_path, chang
 
     with pytest.raises(file.Unreadable):
         file.read(path)
-
-
-def test_people_read_the_order_in_one_line():
-    """What it is, what it is worth, whose it is."""
-    assert PERMIT.headline == "BUY 1 BTCUSDT worth 59000.10 of main, bot one"
