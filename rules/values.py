@@ -2,8 +2,8 @@
 
 A frozen dataclass checks that at run time, with a call for every field it is given: for the values
 that every order makes, more than fifty, it took longer than to read the order. Here the type
-checker refuses the assignment instead, in every file, before anything runs. What is judged
-itself, `Order`, is frozen at run time as well.
+checker refuses the assignment instead, in every file, before anything runs. `Order` says the
+same by its `Final` fields.
 """
 
 from __future__ import annotations

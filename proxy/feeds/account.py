@@ -7,6 +7,7 @@ never missed.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -29,7 +30,7 @@ WATCH_S = 1.0
 KEEP_ALIVE_S = 1800.0  # a listen key lives for an hour
 
 
-class AccountFeed(Cycles):
+class AccountFeed(Cycles, ABC):
     """One market of one account. `live` puts readings and the user data stream together; without a stream it
     takes readings only."""
 
@@ -61,9 +62,9 @@ class AccountFeed(Cycles):
         )  # fmt: skip
         live.wants_reading = self._snapshot.poke
 
+    @abstractmethod
     async def _read_snapshot(self) -> None:
         """Read orders and holdings."""
-        raise NotImplementedError
 
     async def _observe(self) -> None:
         """Measure losses by the equity as it is known now."""

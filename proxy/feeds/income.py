@@ -7,6 +7,7 @@ for, and carried on by the monotonic clock.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -63,7 +64,7 @@ class NeverTold(FeedFailed):
     """What there was when a window began cannot be known, now or later."""
 
 
-class WalletFeed(Cycles):
+class WalletFeed(Cycles, ABC):
     """One wallet of one account: read often, its history when something moved that prices do not explain."""
 
     market: Market
@@ -164,19 +165,19 @@ class WalletFeed(Cycles):
     def _missing_start(self) -> datetime | None:
         return self._ledger.missing_start(self._account, self.market)
 
+    @abstractmethod
     async def _sample(self) -> Sample:
         """Read the wallet."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _flows(
         self, since: datetime, known_to: datetime, now: datetime
     ) -> tuple[list[Flow], list[Realised]]:
         """Read what came and went, and what was realised; up to `known_to` all was known before."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _rebuild(self, begins: datetime) -> None:
         """Work out what the wallet held when a window began that nobody saw begin."""
-        raise NotImplementedError
 
     # -- shared
 

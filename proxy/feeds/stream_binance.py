@@ -11,6 +11,7 @@ https://developers.binance.com/docs/binance-spot-api-docs/websocket-api/user-dat
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -46,7 +47,7 @@ SUBSCRIBE = "userDataStream.subscribe.signature"
 GREETING_MESSAGES_MAX = 20
 
 
-class UserStream:
+class UserStream(ABC):
     """What both markets have in common."""
 
     def __init__(
@@ -81,10 +82,11 @@ class UserStream:
             raise FeedFailed("the venue's time has not been measured yet")
         return await self._address()
 
+    @abstractmethod
     async def _address(self) -> str:
-        raise NotImplementedError
+        """Where to connect, once the time is known."""
 
-    async def greet(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def greet(self, socket: aiohttp.ClientWebSocketResponse) -> None:  # noqa: B027 - most streams need no greeting
         """Nothing to say."""
 
     def opened(self) -> None:
@@ -103,9 +105,9 @@ class UserStream:
         """The connection ended."""
         self.live.closed()
 
+    @abstractmethod
     def take(self, found: Any) -> None:  # noqa: ANN401 - a document; the readers narrow it
         """A message."""
-        raise NotImplementedError
 
 
 class FuturesStream(UserStream):

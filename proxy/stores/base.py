@@ -58,6 +58,11 @@ class StoredPolicy:
     updated_by: str
     reason: str
 
+    @classmethod
+    def first(cls, seed: GlobalPolicy, clock: Clock, *, updated_by: str, reason: str) -> Self:
+        """What a new store begins with."""
+        return cls(policy=seed, revision=1, updated_at=clock.now(), updated_by=updated_by, reason=reason)
+
 
 T = TypeVar("T")
 
@@ -251,13 +256,7 @@ class VersionedStore(ABC):
             row = await self._aside(lambda: Row.of(stored))
             await self._write(row, self._events(stored))
             self._last = (row, stored)  # the next read compares it and need not parse it
-            log.info(
-                "policy.changed",
-                revision=stored.revision,
-                mode=stored.policy.active_mode,
-                updated_by=stored.updated_by,
-                change_reason=stored.reason,
-            )
+            _log_change("policy.changed", stored)
             self._tell(stored)
         except StoreUnavailable as error:
             if not self.may_keep_unanswered:
@@ -416,13 +415,7 @@ class VersionedStore(ABC):
             log.warning("policy.hint_unread", error=str(error))
             return
         if stored.revision > self._told_revision:
-            log.info(
-                "policy.changed_elsewhere",
-                revision=stored.revision,
-                mode=stored.policy.active_mode,
-                updated_by=stored.updated_by,
-                change_reason=stored.reason,
-            )
+            _log_change("policy.changed_elsewhere", stored)
             self._tell(stored)
 
     def _hints_lost(self, error: BaseException) -> None:
@@ -444,6 +437,13 @@ class VersionedStore(ABC):
                 subscriber(stored)
             except Exception as error:  # noqa: BLE001 - the change is durable: the others hear of it, the log too
                 log.error("policy.subscriber_failed", revision=stored.revision, error=repr(error))
+
+
+def _log_change(event: str, stored: StoredPolicy) -> None:
+    log.info(
+        event, revision=stored.revision, mode=stored.policy.active_mode, updated_by=stored.updated_by,
+        change_reason=stored.reason,
+    )  # fmt: skip
 
 
 @asynccontextmanager

@@ -13,9 +13,7 @@ class MemoryStore(VersionedStore):
 
     def __init__(self, seed: GlobalPolicy, *, clock: Clock, updated_by: str = "start", reason: str = "seed") -> None:
         super().__init__(clock)
-        first = StoredPolicy(
-            policy=seed, revision=1, updated_at=clock.now(), updated_by=updated_by, reason=reason
-        )
+        first = StoredPolicy.first(seed, clock, updated_by=updated_by, reason=reason)
         # Kept in the stored form, so that what cannot be stored elsewhere fails here as well.
         row = Row.of(first)
         row.read()

@@ -85,11 +85,7 @@ class PostgresStore(SqlStore):
         cls, place: Place, seed: GlobalPolicy, *, updated_by: str = "init", reason: str = "seed"
     ) -> PostgresStore:
         """Make the tables with `seed` as revision 1, all or nothing; tables that are there are never touched."""
-        first = Row.of(
-            StoredPolicy(
-                policy=seed, revision=1, updated_at=place.clock.now(), updated_by=updated_by, reason=reason
-            )
-        )
+        first = Row.of(StoredPolicy.first(seed, place.clock, updated_by=updated_by, reason=reason))
 
         def made(store: PostgresStore, connection: Connection) -> None:
             from proxy.stores.migrations import upgrade  # alembic is for this and for migrating only

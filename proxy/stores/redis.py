@@ -118,11 +118,7 @@ class RedisStore(VersionedStore):
         cls, place: Place, seed: GlobalPolicy, *, updated_by: str = "init", reason: str = "seed"
     ) -> RedisStore:
         """Make the keys with `seed` as revision 1, both or none; keys that are there are never touched."""
-        first = Row.of(
-            StoredPolicy(
-                policy=seed, revision=1, updated_at=place.clock.now(), updated_by=updated_by, reason=reason
-            )
-        )
+        first = Row.of(StoredPolicy.first(seed, place.clock, updated_by=updated_by, reason=reason))
         store = cls.at(place)
         try:
             async with store._reached() as one:

@@ -67,9 +67,7 @@ class SqliteStore(SqlStore):
         cls, path: Path, seed: GlobalPolicy, *, clock: Clock, updated_by: str = "init", reason: str = "seed"
     ) -> SqliteStore:
         """Make the file with `seed` as revision 1; a file that is there is never touched."""
-        first = StoredPolicy(
-            policy=seed, revision=1, updated_at=clock.now(), updated_by=updated_by, reason=reason
-        )
+        first = StoredPolicy.first(seed, clock, updated_by=updated_by, reason=reason)
         await asyncio.to_thread(_create_file, path, Row.of(first))
         return await cls.open(path, clock=clock)
 
