@@ -180,6 +180,12 @@ class Access:
         now = self._clock.now()
         return any(one.id == token_id and one.state(now) == "live" for one in self._tokens)
 
+    def is_taken_back(self, token_id: str) -> bool:
+        """Whether a token was revoked, or is not known at all; one that only expired was good in its time."""
+        if token_id == BOOTSTRAP:
+            return False
+        return all(one.id != token_id or one.revoked_at is not None for one in self._tokens)
+
     def credential(self, person: Person) -> str:
         """What two persons must not share where two are needed; "" while nobody has a token of their own.
 

@@ -37,6 +37,7 @@ DRAFTS_MAX = 100
 LOOK_EVERY_S = 0.25
 _ID = re.compile(r"[a-f0-9]{16}")
 OPEN, SCHEDULED, FAILED = "open", "scheduled", "failed"
+SCHEDULED_TOKEN = "scheduled_token"  # noqa: S105 - whose it is, not what it is; kept and not shown
 
 Draft = dict[str, Any]
 
@@ -177,7 +178,8 @@ class DraftRoutes:
 
     async def show(self, request: web.Request) -> web.Response:
         """A draft with its document."""
-        return await asyncio.to_thread(answer, self._drafts.get(request.match_info["id"]))
+        draft = self._drafts.get(request.match_info["id"])
+        return await asyncio.to_thread(lambda: answer(_short(draft) | {"policy": draft["policy"]}))
 
     async def delete(self, request: web.Request) -> web.Response:
         """Forget a draft; a scheduled one is not put in force then."""
@@ -222,11 +224,11 @@ class DraftRoutes:
         if body.effective_at is not None:
             at = _instant(body.effective_at)
             if at > self._parts.clock.now():
-                return await self._scheduled(draft, wanted, at)
+                return await self._scheduled(draft, wanted, at, request[PERSON].token_id)
         stored = await self._published(draft, wanted)
         return await shown(stored)
 
-    async def _scheduled(self, draft: Draft, wanted: Wanted, at: datetime) -> web.Response:
+    async def _scheduled(self, draft: Draft, wanted: Wanted, at: datetime, token_id: str) -> web.Response:
         """Write down the hour; who wanted it is on record now, as the change will be then."""
         audit = self._parts.audit
         told: dict[str, Any] = {
@@ -238,7 +240,7 @@ class DraftRoutes:
             await audit.durable(audit.append(admin_record(**told, result="scheduled")))
             draft = draft | {
                 "status": SCHEDULED, "effective_at": at.isoformat(), "scheduled_by": wanted.updated_by,
-                "publish_reason": wanted.reason,
+                "publish_reason": wanted.reason, SCHEDULED_TOKEN: token_id,
             }  # fmt: skip
             await self._drafts.keep(draft)
         return answer(_short(draft), status=202)
@@ -251,6 +253,25 @@ class DraftRoutes:
             )
             self._drafts.drop(draft["id"])
         return stored
+
+    async def _check_scheduler(self, draft: Draft) -> None:
+        """Whose token was taken back loosens nothing any more, whatever was scheduled before."""
+        access, token_id = self._parts.access, draft.get(SCHEDULED_TOKEN, "")
+        if access is None or not token_id or not access.is_taken_back(token_id):
+            return
+        stored, now = await self._parts.store.get(), self._parts.clock.now()
+
+        def looser() -> list[str]:
+            try:
+                return loosened(stored.policy, validated(draft["policy"]), now)
+            except PolicyInvalid:
+                return []  # it is refused for that
+
+        if found := await asyncio.to_thread(looser):
+            raise Problem(
+                409, f"the token of {draft['scheduled_by']}, who scheduled it, was revoked, and it would loosen "
+                f"{len(found)} limits: somebody else has to publish it"
+            )  # fmt: skip
 
     def _check_kept(self, draft: Draft) -> None:
         if not self._drafts.is_kept(draft):
@@ -274,6 +295,7 @@ class DraftRoutes:
             trace_id=draft["id"],
         )  # fmt: skip
         try:
+            await self._check_scheduler(draft)
             stored = await self._published(draft, wanted)
         except (StoreError, AuditError) as error:
             # The store or the record is away: it is tried again until it is back.
@@ -288,7 +310,7 @@ class DraftRoutes:
 
 
 def _short(draft: Draft) -> dict[str, object]:
-    return {name: value for name, value in draft.items() if name != "policy"}
+    return {name: value for name, value in draft.items() if name not in ("policy", SCHEDULED_TOKEN)}
 
 
 def _instant(text: str) -> datetime:

@@ -10,10 +10,11 @@ import pytest
 from aiohttp import web
 
 from proxy.admin import policy_drafts
-from proxy.admin.access import Person, Role
+from proxy.admin.access import Access, Person, Role
 from proxy.admin.policy_changes import PolicyChanges
 from proxy.admin.policy_drafts import DraftRoutes
 from proxy.admin.roles import PERSON
+from proxy.stores.base import validated
 from proxy.tasks import Tasks
 from tests.proxy.admin.conftest import admin  # noqa: F401 - the fixture of the listener's own tests
 
@@ -21,7 +22,7 @@ DRAFTS = "/api/v2/policy/drafts"
 WHO = {"updated_by": "ana", "reason": "test"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 ACCOUNTS = {
-    name: {"capital_profile": "micro", "strategies": "any", "symbols": "any"} for name in ("spot-1", "fut-1")
+    name: {"capital_profile": "aggressive", "strategies": "any", "symbols": "any"} for name in ("spot-1", "fut-1")
 }
 
 
@@ -64,8 +65,8 @@ class Request(dict):
 class Watched:
     """Drafts in a folder, and the watch that puts them in force."""
 
-    def __init__(self, found, folder):
-        self.parts = found.parts(drafts_dir=folder)
+    def __init__(self, found, folder, **parts):
+        self.parts = found.parts(drafts_dir=folder, **parts)
         self.routes = DraftRoutes(self.parts, PolicyChanges(self.parts))
 
 
@@ -148,3 +149,34 @@ async def _deleted(watched, draft):
     request.match_info = {"id": draft["id"]}
     request[PERSON] = Person("ana", Role.ADMIN, "t")
     return await watched.routes.delete(request)
+
+
+@pytest.mark.parametrize(
+    ("ends", "leverage", "revision"),
+    [
+        pytest.param("revoked", "4", 1, id="looser, and revoked since"),
+        pytest.param("revoked", "0.5", 1, id="not valid, and revoked since"),
+        pytest.param("revoked", "1", 2, id="tighter, and revoked since"),
+        pytest.param("expired", "4", 2, id="looser, and only expired since"),
+        pytest.param("live", "4", 2, id="looser, and still somebody"),
+    ],
+)
+async def test_whose_token_was_revoked_loosens_nothing_later(admin, tmp_path, ends, leverage, revision):  # noqa: F811 - the fixture
+    """Somebody schedules a looser policy and is gone before its hour: it stays a draft. Tightening goes on."""
+    access = Access(None, clock=admin.clock, bootstrap=b"b")
+    token, _ = await access.issue("ana", Role.ADMIN, by="bootstrap", lasts_s=60)
+    watched = Watched(admin, tmp_path / "drafts", access=access)
+    first = {"active_mode": "NORMAL", "accounts": ACCOUNTS, "defaults": {"leverage_max": "2"}}
+    await admin.store.put(validated(first), expected_revision=1, **WHO)
+    policy = first | {"defaults": {"leverage_max": leverage}}
+    draft = due(admin, 1, base_revision=2, policy=policy, scheduled_token=token["id"])
+    await watched.routes._drafts.keep(draft)
+    if ends == "revoked":
+        await access.revoke(token["id"], by="bob")
+    elif ends == "expired":
+        admin.clock.advance(to=admin.clock.now() + timedelta(seconds=61))
+    await watched.routes._due(draft)
+
+    assert (await admin.store.get()).revision == revision + 1
+    kept = watched.routes._drafts.all()
+    assert [one["status"] for one in kept] == ([] if revision == 2 else ["failed"])
