@@ -95,6 +95,15 @@ def status_lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"policy: mode {policy.get('mode', '?')}, revision {policy.get('revision', '?')}"
     waiting = [f"{count} {state}" for state, count in sorted(_section(found, "reservations").items()) if count]
     yield f"orders: {found.get('in_flight', 0)} on their way; reserved: {', '.join(waiting) or 'none'}"
+    permits = _section(found, "permits")
+    open_ = [
+        f"{count} {kind} {word}"
+        for state, word in (("asked", "waiting for people"), ("granted", "in force"))
+        for kind, count in sorted(_section(permits, state).items())
+        if count
+    ]
+    if open_:
+        yield f"permits: {', '.join(open_)}; riskgate approvals list, riskgate override list"
 
 
 def not_ready(parts: dict[str, Any]) -> Iterator[str]:

@@ -65,6 +65,7 @@ CONFIRM_S: Final = 600.0  # how long an override waits for its second person
 DAY: Final = timedelta(hours=24)
 BACKWARDS_MAX: Final = timedelta(seconds=2)  # a clock that was put back further makes no permit last longer
 LOOK_EVERY_S: Final = 1.0
+WRITE_TIMEOUT_S: Final = 5.0
 BLOCK: Final = Verdict.BLOCK
 APPROVAL_REQUIRED: Final = Reason.APPROVAL_REQUIRED
 
@@ -307,19 +308,18 @@ class Permits:
 
     async def refuse(self, permit_id: str, kind: Kind, signer: Signer, why: str, *, peer: str = "") -> Permit:
         """Anybody who may stop says no, also to what was granted and is not used yet: at once."""
-        async with self._acting:
-            permit = self.get(permit_id, kind)
-            if permit.state not in OPEN:
-                raise PermitRefused(f"{kind} {permit_id} is {permit.state} already")
-            was_granted = permit.state is State.GRANTED
-            refused = replace(permit, state=State.REFUSED, ended_at=self._clock.now())
-            self._forget(permit)
-            self._end(refused)
-            self._record(refused, "refused", actor=signer.actor, result="refused", why=why, peer=peer)
-            self._tell(refused)
-            if was_granted:
-                await self._store()
-            return refused
+        # Waits for nobody: whoever says yes at this moment finds that it does not wait any more.
+        permit = self.get(permit_id, kind)
+        if permit.state not in OPEN:
+            raise PermitRefused(f"{kind} {permit_id} is {permit.state} already")
+        refused = replace(permit, state=State.REFUSED, ended_at=self._clock.now())
+        self._forget(permit)
+        self._end(refused)
+        self._record(refused, "refused", actor=signer.actor, result="refused", why=why, peer=peer)
+        self._tell(refused)
+        if permit.state is State.GRANTED:
+            await self._store()
+        return refused
 
     def get(self, permit_id: str, kind: Kind) -> Permit:
         """A permit by its id. Raises PermitUnknown."""
@@ -457,11 +457,13 @@ class Permits:
         if self._path is None:
             return
         try:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._disk, file.write, self._path, file.content(permits))
-        except OSError as error:
-            log.error("permits.not_stored", error=str(error))
-            raise PermitNotStored(f"{self._path.name} could not be written: {error.strerror}") from error
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._disk, file.write, self._path, file.content(permits))
+        except OSError as error:  # or a disk that hangs: an order's bot, or a person, waits for it
+            why = error.strerror or f"not within {WRITE_TIMEOUT_S:g} s"
+            log.error("permits.not_stored", error=why)
+            raise PermitNotStored(f"{self._path.name} could not be written: {why}") from error
 
     def _kept(self) -> list[Permit]:
         since = self._clock.now() - DAY
@@ -494,8 +496,7 @@ class Permits:
     async def watch(self, *, every_s: float = LOOK_EVERY_S) -> None:
         """Run until cancelled: end what is over, and say so."""
         while True:
-            async with self._acting:
-                self.look()
+            self.look()
             await asyncio.sleep(every_s)
 
     def look(self) -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from proxy.cli.main import run
+from proxy.cli.stopping import status_lines
 from proxy.permits import State
 from tests.proxy.permits.test_file import PERMIT
 
@@ -92,3 +93,13 @@ def test_a_refusal_is_told_as_one(admin, ask):
     admin.refuse_with = 409
     code, told = ask("override", "confirm", "ov-1", "--reason", "yes")
     assert (code, "409" in told.err) == (3, True)
+
+
+def test_status_says_what_is_open_and_nothing_where_nothing_is():
+    """One line, where there is something to say."""
+    open_ = {"permits": {"asked": {"approval": 2, "override": 0}, "granted": {"approval": 0, "override": 1}}}
+    lines = list(status_lines(open_))
+
+    assert lines[-1].startswith("permits: 2 approval waiting for people, 1 override in force;")
+    assert not any("permits" in line for line in status_lines({"permits": {"asked": {"approval": 0}, "granted": {}}}))
+    assert not any("permits" in line for line in status_lines({"permits": None}))

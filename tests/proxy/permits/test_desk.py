@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 
 from proxy.errors import AuditError
-from proxy.permits import Kind, PermitNotStored, PermitRefused, Permits, PermitUnknown, State, file
+from proxy.permits import Kind, PermitNotStored, PermitRefused, Permits, PermitUnknown, State, desk, file
 from rules import EssLevel
 from tests.proxy.permits.conftest import ANN, BOB, PEOPLE_POLICY, open_people, signer
 
@@ -421,3 +423,38 @@ async def test_only_orders_are_let_through(people):
 def test_the_policy_of_these_tests_is_what_they_say():
     """The limits that the orders above are compared with."""
     assert PEOPLE_POLICY["accounts"]["desk"]["size"]["approval_notional_min"] == "200"
+
+
+async def test_a_no_counts_while_a_yes_is_being_written(people, monkeypatch):
+    """The disk takes its time over a grant, somebody refuses meanwhile: nothing is granted, here or on disk."""
+    permit_id, begun, write = await people.waiting(), threading.Event(), file.write
+
+    def slowly(path, body):
+        begun.set()
+        time.sleep(0.2)
+        write(path, body)
+
+    monkeypatch.setattr(file, "write", slowly)
+    granting = asyncio.ensure_future(people.permits.approve(permit_id, ANN, "yes"))
+    await asyncio.to_thread(begun.wait, 5)
+    await people.permits.refuse(permit_id, Kind.APPROVAL, BOB, "no")
+    with pytest.raises(PermitRefused, match="does not wait any more"):
+        await granting
+
+    assert (await people.ask(people.large()))[0].status == 403
+    restarted(people)
+    assert (await people.ask(people.large()))[0].status == 403
+
+
+async def test_a_disk_that_hangs_keeps_nobody_waiting(people, monkeypatch):
+    """After its time the person is told that nothing was granted, and what the disk does later grants nothing."""
+    permit_id, write = await people.waiting(), file.write
+    monkeypatch.setattr(desk, "WRITE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(file, "write", lambda path, body: (time.sleep(0.3), write(path, body)))
+    with pytest.raises(PermitNotStored, match="not within"):
+        await people.permits.approve(permit_id, ANN, "yes")
+    monkeypatch.setattr(file, "write", write)
+    restarted(people)  # waits for the thread: by then the file says that it was granted
+
+    assert [one.state for one in file.read(people.folder / "permits.json")] == [State.GRANTED]
+    assert (await people.ask(people.large()))[0].status == 403
