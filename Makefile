@@ -20,7 +20,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUNTIME := $(VENV)/.installed-runtime
-JOBS ?= 2
+# A test waits as long as it computes, so two cores have time for twice as many at once; long runs only compute.
+JOBS ?= 4
+JOBS_LONG ?= 2
 ONCE ?=
 PYTEST_ARGS ?=
 
@@ -73,10 +75,10 @@ clients:: $(STAMP)
 -include tests/clients/clients.mk
 
 test: style types clients
-	$(BIN)/python -m pytest -n $(JOBS) -q -m "not long" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q -m "not long" $(PYTEST_ARGS)
 
 test-long: clients compiled
-	$(BIN)/python -m pytest -n $(JOBS) -q -m long --timeout 0 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(JOBS_LONG) -q -m long --timeout 0 $(PYTEST_ARGS)
 
 check: style types
 	$(BIN)/python -m pytest -q tests/test_tidy.py tests/test_docs.py tests/test_packaging.py
