@@ -27,6 +27,7 @@ HEADS_KEPT: Final = 512
 HEAD_KEPT_BYTES_MAX: Final = 4096
 JSON_CHARACTERS_MAX: Final = 64 * 1024
 JSON_DEPTH_MAX: Final = 8
+SHOWN_MAX: Final = 24  # characters; keys, secrets and signatures are longer
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -153,7 +154,7 @@ def check_head(request: WireRequest) -> None:
     """
     if request.method not in METHODS:
         raise OrderNotUnderstood(
-            f"the method is {_shown(request.method)}, expected one of GET, POST, PUT, DELETE", status=405
+            f"the method is {shown(request.method)}, expected one of GET, POST, PUT, DELETE", status=405
         )
     _check_target(request.target)
     if len(request.body) > BODY_BYTES_MAX:
@@ -179,8 +180,9 @@ def _check_target_at_length(target: bytes) -> None:
         raise RequestTooLarge(f"the target has {len(target)} bytes, at most {TARGET_BYTES_MAX} are read")
     path, _, query = target.partition(b"?")
     if _PATH.fullmatch(path) is None:
+        found = path[:60].decode("latin-1")
         raise OrderNotUnderstood(
-            f"the path is {_shown(path)}, expected segments of letters, digits, '-' and '_' after single slashes"
+            f"the path is {found!a}, expected segments of letters, digits, '-' and '_' after single slashes"
         )
     if _QUERY.fullmatch(query) is None:
         raise OrderNotUnderstood("the query has a character that must be percent-encoded")
@@ -246,30 +248,30 @@ def _watched(raw_name: bytes) -> bytes | None:
     if name in _WATCHED:
         return name
     if _HEADER_NAME.fullmatch(raw_name) is None:
-        raise OrderNotUnderstood(f"a header's name is {_shown(raw_name)}, which is not a token")
+        raise OrderNotUnderstood(f"a header's name is {shown(raw_name)}, which is not a token")
     if b"_" in name and name.replace(b"_", b"-") in _WATCHED:
         # Some servers read an underscore and a dash as the same name.
-        raise OrderNotUnderstood(f"the header {_shown(raw_name)} looks like one with dashes")
+        raise OrderNotUnderstood(f"the header {shown(raw_name)} looks like one with dashes")
     return None
 
 
 def _check_header(name: bytes, value: bytes, seen: set[bytes]) -> None:
     if name in _REWRITES:
-        raise OrderNotUnderstood(f"the header {_shown(name)} asks for another request than the one judged")
+        raise OrderNotUnderstood(f"the header {shown(name)} asks for another request than the one judged")
     if name in seen:
-        raise OrderNotUnderstood(f"the header {_shown(name)} came more than once")
+        raise OrderNotUnderstood(f"the header {shown(name)} came more than once")
     if name == b"connection":
         words = {word.strip() for word in value.lower().split(b",")}
         if not words <= _CONNECTION_WORDS:
-            raise OrderNotUnderstood(f"the header connection says {_shown(value)}, expected keep-alive or close")
+            raise OrderNotUnderstood(f"the header connection says {shown(value)}, expected keep-alive or close")
     elif name == b"content-encoding" and value.strip().lower() != b"identity":
         raise OrderNotUnderstood(
-            f"the body is encoded as {_shown(value)}; only plain bodies are read", status=415
+            f"the body is encoded as {shown(value)}; only plain bodies are read", status=415
         )
     elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-        raise OrderNotUnderstood(f"the transfer encoding is {_shown(value)}; only chunked is read")
+        raise OrderNotUnderstood(f"the transfer encoding is {shown(value)}; only chunked is read")
     elif name == b"expect":
-        raise OrderNotUnderstood(f"the request expects {_shown(value)}, which is not given", status=417)
+        raise OrderNotUnderstood(f"the request expects {shown(value)}, which is not given", status=417)
 
 
 def header(request: WireRequest, name: bytes) -> bytes | None:
@@ -277,7 +279,7 @@ def header(request: WireRequest, name: bytes) -> bytes | None:
     known = _known(request.headers)
     found = header_values(request.headers, name) if known is None else known.get(name, ())
     if len(found) > 1:
-        raise OrderNotUnderstood(f"the header {_shown(name)} came more than once")
+        raise OrderNotUnderstood(f"the header {shown(name)} came more than once")
     return found[0] if found else None
 
 
@@ -362,9 +364,9 @@ def _check_form(request: WireRequest) -> None:
     if found is None:
         raise OrderNotUnderstood("a body came without Content-Type, expected application/x-www-form-urlencoded")
     if found != _FORM and found.strip().lower() not in _FORMS:
+        kind = shown(found.partition(b";")[0])
         raise OrderNotUnderstood(
-            f"the body's Content-Type is {_shown(found)}, expected application/x-www-form-urlencoded in UTF-8",
-            status=415,
+            f"the body's Content-Type is {kind}, expected application/x-www-form-urlencoded in UTF-8", status=415
         )
 
 
@@ -383,7 +385,7 @@ def _read_pairs(raw: bytes, place: str, items: list[Param], names: set[str]) -> 
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or "=" in value:
-            raise OrderNotUnderstood(f"the {place} has {_shown(pair)} where one name=value was expected")
+            raise OrderNotUnderstood(f"the {place} has {shown(pair)} where one name=value was expected")
         lowered = _folded(name)
         if lowered in names:
             raise OrderNotUnderstood(f"the parameter {name} came more than once")
@@ -397,7 +399,7 @@ def _read_pairs(raw: bytes, place: str, items: list[Param], names: set[str]) -> 
 def _folded(name: str) -> str:
     """A parameter's name in lower case, after looking at its characters. Names repeat, so it is kept."""
     if _NAME.fullmatch(name) is None:
-        raise OrderNotUnderstood(f"a parameter is named {_shown(name)}, expected letters, digits and '_' only")
+        raise OrderNotUnderstood(f"a parameter is named {shown(name)}, expected letters, digits and '_' only")
     if name.lower() == "_method":
         raise OrderNotUnderstood("the parameter _method asks for another request than the one judged")
     return name.lower()
@@ -437,7 +439,7 @@ def read_decimal(text: str, name: str = "the number") -> Decimal:
         hint = ""
         if _EXPONENT.fullmatch(text) is not None:
             hint = "; a float written by Python looks like this when small, send a plain decimal"
-        raise OrderNotUnderstood(f"{name} is {_shown(text)}, expected a plain decimal such as 0.00001{hint}")
+        raise OrderNotUnderstood(f"{name} is {shown(text)}, expected a plain decimal such as 0.00001{hint}")
     return number
 
 
@@ -451,7 +453,7 @@ def read_bool(text: str, name: str = "the flag") -> bool:
     """`true` or `false`, or as Python clients write them `True` and `False`; no other spelling counts."""
     found = _WORDS_OF_TRUTH.get(text)
     if found is None:
-        raise OrderNotUnderstood(f"{name} is {_shown(text)}, expected true or false")
+        raise OrderNotUnderstood(f"{name} is {shown(text)}, expected true or false")
     return found
 
 
@@ -541,7 +543,7 @@ def _depth(loaded: object) -> int:
     return depth
 
 
-def _shown(found: str | bytes) -> str:
-    """What was found, short enough for a message and safe to print."""
+def shown(found: str | bytes) -> str:
+    """What was found in a field, for a message and the record; what is as long as a key is not repeated."""
     text = found.decode("latin-1") if isinstance(found, bytes) else found
-    return ascii(text if len(text) <= 60 else text[:57] + "...")
+    return ascii(text) if len(text) <= SHOWN_MAX else f"a text of {len(text)} characters"

@@ -32,6 +32,7 @@ from proxy.app import App
 from proxy.clock import SystemClock
 from proxy.config import FAMILIES, from_mapping
 from proxy.simulator import SimExchange
+from tests.canary import marked
 from tests.clients import authority
 
 ORDER_PATH = "/fapi/v1/order"
@@ -83,7 +84,7 @@ class Key:
 
 def key_of(name: str) -> Key:
     """A recognisable pair, of no worth outside these tests."""
-    return Key(f"{name}-key-for-randomised-runs", f"{name}-secret-for-randomised-runs")
+    return Key(marked(f"{name}-key-for-randomised-runs"), marked(f"{name}-secret-for-randomised-runs"))
 
 
 class Wire:
@@ -323,7 +324,7 @@ def settings_tree(
     account_interval: str = "500ms", market_interval: str = "500ms", markets: tuple[str, ...] = ("futures",),
     connections_max: int = 2000, accounts: Mapping[str, object] | None = None,
     store: Mapping[str, object] | None = None, global_risk: Mapping[str, object] | None = None,
-    telemetry: Mapping[str, object] | None = None, **feeds: str,
+    telemetry: Mapping[str, object] | None = None, more: Mapping[str, object] | None = None, **feeds: str,
 ) -> dict[str, Any]:  # fmt: skip
     """The settings as a file would state them."""
     names = range(BOTS)
@@ -357,6 +358,7 @@ def settings_tree(
             }
             for account, mode, bots in (("direct", "passthrough", direct), ("desk", "custody", desk))
         },
+        **(more or {}),
     }
 
 

@@ -22,7 +22,6 @@ class Records:
 
     def __init__(self, parts: AdminParts) -> None:
         self._parts = parts
-        self._directory = parts.audit.directory
         self._verifying = asyncio.Lock()
 
     def routes(self) -> list[web.RouteDef]:
@@ -46,13 +45,13 @@ class Records:
             # A refusal came before the rulebook could decide; for whoever counts blocks it is one.
             return outcome is None or record.get("decision", "block") == outcome
 
-        found = await asyncio.to_thread(audit.newest, self._directory, limit=limit, wanted=wanted)
+        found = await asyncio.to_thread(audit.newest, self._parts.audit.directory, limit=limit, wanted=wanted)
         return answer({"decisions": found})
 
     async def one(self, request: web.Request) -> web.Response:
         """A decision and what became of it."""
         decision_id = request.match_info["decision_id"]
-        found = await asyncio.to_thread(audit.find, self._directory, decision_id)
+        found = await asyncio.to_thread(audit.find, self._parts.audit.directory, decision_id)
         if not found:
             raise Problem(404, f"there is no decision {decision_id[:80]!r}")
         return answer({"decision_id": decision_id, "records": found})
@@ -61,7 +60,7 @@ class Records:
         """Walk the chain up to what this process remembers as its end; one walk at a time."""
         async with self._verifying:
             head = self._parts.audit.head
-            found = await asyncio.to_thread(audit.verify, self._directory, head=head)
+            found = await asyncio.to_thread(audit.verify, self._parts.audit.directory, head=head)
         return answer(found._asdict(), status=200 if found.ok else 500)
 
 

@@ -18,7 +18,7 @@ class Aside:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._thread: threading.Thread | None = None
+        self._worker: threading.Thread | None = None
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
 
     def ask(self, work: Callable[[], None], done: Callable[[Exception | None], None]) -> None:
@@ -50,18 +50,18 @@ class Aside:
         if last is not None:
             self._begin()
             self._jobs.put(last)
-        if self._thread is None:
+        if self._worker is None:
             return True
         self._jobs.put(None)
-        self._thread.join(CLOSE_TIMEOUT_S)
-        hangs = self._thread.is_alive()
-        self._thread = None
+        self._worker.join(CLOSE_TIMEOUT_S)
+        hangs = self._worker.is_alive()
+        self._worker = None
         return not hangs
 
     def _begin(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work_off, name=self._name, daemon=True)
-            self._thread.start()
+        if self._worker is None:
+            self._worker = threading.Thread(target=self._work_off, name=self._name, daemon=True)
+            self._worker.start()
 
     def _work_off(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -197,7 +197,8 @@ def _copy(source: Path, target: Path, start: int, stop: int) -> None:
                     raise AuditError(f"{source.name} holds {stop - left} bytes, {stop} were written")
                 left -= len(block)
                 while block:
-                    block = block[os.write(writing, block) :]
+                    written = os.write(writing, block)  # not inside the slice: mypyc evaluates that twice
+                    block = block[written:]
         os.fdatasync(writing)
     finally:
         os.close(writing)

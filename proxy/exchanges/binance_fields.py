@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple, TypeAlias
 
 from proxy.errors import OrderNotUnderstood
-from proxy.wire import read_decimal
+from proxy.wire import read_decimal, shown
 from rules import Instruction, OrderType, Side
 
 Values: TypeAlias = Mapping[str, str]
@@ -64,7 +64,7 @@ def read_symbol(values: Values) -> str:
     """The symbol: upper-case ASCII, as the venue lists it."""
     found = required(values, "symbol")
     if _SYMBOL.fullmatch(found) is None:
-        raise OrderNotUnderstood(f"symbol is {found[:40]!a}, expected upper-case letters and digits")
+        raise OrderNotUnderstood(f"symbol is {shown(found)}, expected upper-case letters and digits")
     return found
 
 
@@ -72,7 +72,7 @@ def read_side(values: Values, name: str = "side") -> Side:
     """BUY or SELL, exactly."""
     side = _SIDES.get(found := required(values, name))
     if side is None:
-        raise OrderNotUnderstood(f"{name} is {found[:40]!a}, expected BUY or SELL")
+        raise OrderNotUnderstood(f"{name} is {shown(found)}, expected BUY or SELL")
     return side
 
 
@@ -99,7 +99,7 @@ def read_client_id(values: Values, name: str) -> str | None:
     """A client order id in the venue's characters, or None."""
     found = values.get(name)
     if found is not None and _CLIENT_ID.fullmatch(found) is None:
-        raise OrderNotUnderstood(f"{name} is {found[:40]!a}, expected letters, digits and . : / _ -")
+        raise OrderNotUnderstood(f"{name} is {shown(found)}, expected letters, digits and . : / _ -")
     return found
 
 
@@ -107,7 +107,7 @@ def read_order_id(values: Values, name: str) -> str | None:
     """An order id: digits, or None."""
     found = values.get(name)
     if found is not None and _ORDER_ID.fullmatch(found) is None:
-        raise OrderNotUnderstood(f"{name} is {found[:40]!a}, expected digits")
+        raise OrderNotUnderstood(f"{name} is {shown(found)}, expected digits")
     return found
 
 
@@ -115,7 +115,7 @@ def read_time_in_force(values: Values, name: str) -> str | None:
     """A time in force the venue documents, or None."""
     found = values.get(name)
     if found is not None and found not in _TIMES_IN_FORCE:
-        raise OrderNotUnderstood(f"{name} is {found[:40]!a}, expected one of GTC, IOC, FOK, GTX, GTD, RPI")
+        raise OrderNotUnderstood(f"{name} is {shown(found)}, expected one of GTC, IOC, FOK, GTX, GTD, RPI")
     return found
 
 
@@ -123,7 +123,7 @@ def read_shape(shapes: Mapping[str, Shape], found: str, name: str) -> Shape:
     """The shape of an order type, matched exactly."""
     shape = shapes.get(found)
     if shape is None:
-        raise OrderNotUnderstood(f"{name} is {found[:40]!a}, expected one of {', '.join(shapes)}")
+        raise OrderNotUnderstood(f"{name} is {shown(found)}, expected one of {', '.join(shapes)}")
     return shape
 
 

@@ -24,7 +24,7 @@ from proxy.exchanges.binance_fields import (
     required,
     required_positive,
 )
-from proxy.wire import NumberText, loads_as_written, read_bool, read_decimal
+from proxy.wire import NumberText, loads_as_written, read_bool, read_decimal, shown
 from rules import (
     Bucket,
     Instruction,
@@ -116,7 +116,7 @@ def _read_bucket(values: Values) -> Bucket:
         return BOTH
     bucket = _BUCKETS.get(found)
     if bucket is None:
-        raise OrderNotUnderstood(f"positionSide is {found[:40]!a}, expected BOTH, LONG or SHORT")
+        raise OrderNotUnderstood(f"positionSide is {shown(found)}, expected BOTH, LONG or SHORT")
     return bucket
 
 
@@ -137,7 +137,7 @@ def _read_match(values: Values) -> bool:
     if found is None:
         return False
     if found not in _PRICE_MATCHES:
-        raise OrderNotUnderstood(f"priceMatch is {found[:40]!a}, which the venue does not document")
+        raise OrderNotUnderstood(f"priceMatch is {shown(found)}, which the venue does not document")
     return found != "NONE"
 
 
@@ -179,7 +179,7 @@ def _order(values: Values) -> tuple[Instruction, ...]:
 
 def _algo_order(values: Values) -> tuple[Instruction, ...]:
     if (found := required(values, "algoType")) != "CONDITIONAL":
-        raise OrderNotUnderstood(f"algoType is {found[:40]!a}, expected CONDITIONAL")
+        raise OrderNotUnderstood(f"algoType is {shown(found)}, expected CONDITIONAL")
     return (_read_order(values, _ALGO_ORDERS),)
 
 
@@ -273,7 +273,7 @@ def _leverage(values: Values) -> tuple[Instruction, ...]:
 
 def _margin_type(values: Values) -> tuple[Instruction, ...]:
     if (found := required(values, "marginType")) not in {"ISOLATED", "CROSSED"}:
-        raise OrderNotUnderstood(f"marginType is {found[:40]!a}, expected ISOLATED or CROSSED")
+        raise OrderNotUnderstood(f"marginType is {shown(found)}, expected ISOLATED or CROSSED")
     return (MarginChange(kind=MarginKind.MARGIN_TYPE, value=found, symbol=read_symbol(values)),)
 
 
@@ -281,7 +281,7 @@ def _position_margin(values: Values) -> tuple[Instruction, ...]:
     kinds = {"1": MarginKind.POSITION_MARGIN_ADD, "2": MarginKind.POSITION_MARGIN_REMOVE}
     kind = kinds.get(found := required(values, "type"))
     if kind is None:
-        raise OrderNotUnderstood(f"type is {found[:40]!a}, expected 1 (add) or 2 (remove)")
+        raise OrderNotUnderstood(f"type is {shown(found)}, expected 1 (add) or 2 (remove)")
     _read_bucket(values)
     amount = format(required_positive(values, "amount"), "f")
     return (MarginChange(kind=kind, value=amount, symbol=read_symbol(values)),)

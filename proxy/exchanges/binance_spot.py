@@ -23,7 +23,7 @@ from proxy.exchanges.binance_fields import (
     required,
     required_positive,
 )
-from proxy.wire import read_decimal
+from proxy.wire import read_decimal, shown
 from rules import Instruction, Market, Order, OrderType, QuantityCut, Replaced, ReplaceMode, Side
 
 _SHAPES: Final = {
@@ -137,7 +137,7 @@ def _read_trigger(
         return stop, None
     basis_points = read_decimal(delta_text, leg.delta)
     if not 0 < basis_points < _BASIS_POINTS or basis_points != int(basis_points):
-        raise OrderNotUnderstood(f"{leg.delta} is {delta_text!a}, expected whole basis points below 10000")
+        raise OrderNotUnderstood(f"{leg.delta} is {shown(delta_text)}, expected whole basis points below 10000")
     return stop, basis_points / _BASIS_POINTS
 
 
@@ -151,7 +151,7 @@ def _read_single(values: Values, replaces: Replaced | None) -> Order:
     if (quantity is None) == (quote_quantity is None):
         raise OrderNotUnderstood("exactly one of quantity and quoteOrderQty says how much")
     if quote_quantity is not None and venue_type != "MARKET":
-        raise OrderNotUnderstood(f"quoteOrderQty was sent, but {venue_type[:40]!a} takes a base quantity")
+        raise OrderNotUnderstood(f"quoteOrderQty was sent, but {shown(venue_type)} takes a base quantity")
     return _read_leg(
         values, _PLAIN, venue_type, symbol=read_symbol(values), side=read_side(values), quantity=quantity,
         quote_quantity=quote_quantity, replaces=replaces,
@@ -172,7 +172,7 @@ def _cancel_replace(values: Values) -> tuple[Instruction, ...]:
     mode = _REPLACE_MODES.get(found := required(values, "cancelReplaceMode"))
     if mode is None:
         raise OrderNotUnderstood(
-            f"cancelReplaceMode is {found[:40]!a}, expected STOP_ON_FAILURE or ALLOW_FAILURE"
+            f"cancelReplaceMode is {shown(found)}, expected STOP_ON_FAILURE or ALLOW_FAILURE"
         )
     replaced = _replaced(values, mode, "cancelOrderId", "cancelOrigClientOrderId")
     return (_read_single(values, replaced),)
@@ -221,7 +221,7 @@ def _oco_legs(
     for leg in legs:
         venue_type = required(values, leg.type)
         if venue_type not in _OCO_TYPES:
-            raise OrderNotUnderstood(f"{leg.type} is {venue_type[:40]!a}, which no leg of an OCO can be")
+            raise OrderNotUnderstood(f"{leg.type} is {shown(venue_type)}, which no leg of an OCO can be")
         orders.append(
             _read_leg(
                 values, leg, venue_type, symbol=symbol, side=side, quantity=quantity, group=0,
@@ -241,7 +241,7 @@ def _oco(values: Values) -> tuple[Instruction, ...]:
 def _working(values: Values) -> Order:
     venue_type = required(values, "workingType")
     if venue_type not in _WORKING_TYPES:
-        raise OrderNotUnderstood(f"workingType is {venue_type[:40]!a}, expected LIMIT or LIMIT_MAKER")
+        raise OrderNotUnderstood(f"workingType is {shown(venue_type)}, expected LIMIT or LIMIT_MAKER")
     return _read_leg(
         values, _WORKING, venue_type, symbol=read_symbol(values), side=read_side(values, "workingSide"),
         quantity=required_positive(values, "workingQuantity"),
