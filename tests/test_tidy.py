@@ -41,7 +41,6 @@ INSIDE_OF_RULES = {
 # Source files without a mirrored test file, and where they are tested instead.
 TESTED_ELSEWHERE: dict[str, str] = {
     "proxy/__main__.py": "tests/proxy/cli/test_main.py",  # runs it as a process
-    "proxy/app.py": "tests/proxy/cli/test_serving.py",  # started and stopped as a process, and by the demo
     "proxy/stores/base.py": "tests/contracts/test_stores.py",  # one contract for every store
     "proxy/stores/memory.py": "tests/contracts/test_stores.py",
     "proxy/stores/sql.py": "tests/contracts/test_stores.py",
