@@ -103,9 +103,9 @@ def wait(
     admin_url: AdminUrl = "",
     as_json: AsJson = False,
 ) -> None:
-    """Return as soon as an order could be judged; exit 1 if that takes too long.
+    """Return as soon as an order could be judged.
 
-    For scripts that start bots after the proxy. It needs no token.
+    Exit 1 if that takes too long. For scripts that start bots after the proxy. It needs no token.
     """
     from proxy.cli import stopping
 

@@ -13,6 +13,7 @@ from proxy.cli.output import finish
 app = group("Show, compare and change the policy in force.")
 
 PolicyFile = Annotated[Path, typer.Argument(metavar="FILE", help="A whole policy, YAML or TOML.")]
+Why = Annotated[str, typer.Option("--reason", help="Why, for the record; needed for every change.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would change; exit 1 if anything.")]
 Seen = Annotated[
     Optional[int],  # noqa: UP045 - see above
@@ -73,7 +74,7 @@ def get(
 def set_(
     running: RunningProxy,
     assignments: Annotated[list[str], typer.Argument(metavar="PATH=VALUE...", help="null removes.")],
-    reason: Reason = "",
+    reason: Why = "",
     actor: Actor = "",
     revision: Seen = None,
     dry_run: DryRun = False,
@@ -92,7 +93,7 @@ def set_(
 def patch(
     running: RunningProxy,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A part of a policy, YAML or TOML.")],
-    reason: Reason = "",
+    reason: Why = "",
     actor: Actor = "",
     revision: Seen = None,
     dry_run: DryRun = False,
@@ -111,7 +112,7 @@ def patch(
 def use(
     running: RunningProxy,
     mode: Annotated[str, typer.Argument(help="NORMAL, DEFENSIVE, AGGRESSIVE, or one of your own.")],
-    reason: Reason = "",
+    reason: Why = "",
     actor: Actor = "",
 ) -> None:
     """Make another risk mode the active one."""
@@ -151,7 +152,7 @@ def history(
 def rollback(
     running: RunningProxy,
     revision: Annotated[int, typer.Argument(min=1, help="The revision to bring back.")],
-    reason: Reason = "",
+    reason: Why = "",
     actor: Actor = "",
 ) -> None:
     """Bring an older policy back, as a new revision."""
@@ -166,7 +167,7 @@ def presets(
     running: RunningProxy,
     preset: Annotated[str, typer.Argument(help="The preset to apply; without it, list them.")] = "",
     off: Annotated[bool, typer.Option("--off", help="Take the limits of the one that is on off.")] = False,
-    reason: Reason = "",
+    reason: Why = "",
     actor: Actor = "",
     as_json: AsJson = False,
 ) -> None:

@@ -61,7 +61,10 @@ def cancel_all(
     wait_s: WaitSeconds = 150.0,
     as_json: AsJson = False,
 ) -> None:
-    """Stop opening, then cancel every working order but protective ones."""
+    """Cancel every working order but protective ones.
+
+    Nothing may open from then on: REDUCE_ONLY is engaged first, unless something as strict holds.
+    """
     from proxy.cli import actions
 
     finish(
@@ -81,7 +84,10 @@ def flatten(
     wait_s: WaitSeconds = 150.0,
     as_json: AsJson = False,
 ) -> None:
-    """Halt, cancel, close every position, and verify at the exchange; needs --yes."""
+    """Halt, cancel, and close every position; needs --yes.
+
+    It says flat only once a later reading of the exchange shows it.
+    """
     from proxy.cli import actions
 
     finish(
@@ -100,7 +106,10 @@ def flatten(
 
 @app.command()
 def drill(as_json: AsJson = False) -> None:
-    """Halt and flatten before a simulated exchange, with a stopwatch; touches no account."""
+    """Try halt and flatten, with a stopwatch.
+
+    Before a simulated exchange of its own: it touches no account.
+    """
     from proxy.cli import actions
 
     finish(actions.drill(as_json=as_json))
