@@ -5,9 +5,29 @@ from __future__ import annotations
 import gc
 import sys
 
+from collections.abc import Generator
+
 import pytest
 
-from tests import given
+from tests import canary, given
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test fails whose captured output, answers or written files hold the canary that is in every secret."""
+    report = yield
+    if report.when == "teardown":
+        leaks = [*canary.answered()]
+        for name, content in report.sections:
+            if (around := canary.found_in(content.encode("utf-8", "replace"))) is not None:
+                leaks.append(f"{name}: ...{around}...")
+        folder = getattr(item, "funcargs", {}).get("tmp_path")
+        if folder is not None and folder.exists():
+            leaks += canary.leaks_below(folder)
+        if leaks and report.passed:
+            report.outcome = "failed"
+            report.longrepr = "a secret stands in an output:\n" + "\n".join(leaks)
+    return report
 
 
 @pytest.hookimpl(trylast=True)
