@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gc
 import sys
-
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import canary, given
+
+# How long an example may take is no property of ours, and a crowded machine would fail it now and then.
+settings.register_profile("riskgate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("riskgate")
 
 
 @pytest.hookimpl(wrapper=True)
