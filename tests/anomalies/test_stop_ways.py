@@ -25,7 +25,7 @@ import pytest
 from aiohttp import web
 
 from tests.anomalies.test_kill_runs import Process
-from tests.operated import BOTS, Operated, operated
+from tests.operated import BOTS, InLine, Operated, operated
 from tests.runs import key_of, tell
 
 REFUSED = "403 ess_trading_halt_active"
@@ -226,7 +226,7 @@ async def release(house: Operated) -> None:
             await house.admin.release(stop["epoch"], scope=stop["scope"])
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_after_the_acknowledgement_of_each_of_nine_ways_nothing_arrives(tmp_path):
     """0 orders at the exchange after it, while bots go on asking; nor after kill -9 and a new start."""
     assert len(WAYS) == 9
@@ -239,15 +239,15 @@ async def test_after_the_acknowledgement_of_each_of_nine_ways_nothing_arrives(tm
 class Timed:
     """Stops of every scope while bots send, each call timed from its first byte to the last of its answer.
 
-    Before each the proxy is asked for its health, which costs it nothing: what that takes, the machine makes every
-    call take.
+    Beside that, how long the proxy and this process could have run and others had the processor: on a machine that
+    does nothing else it is next to nothing, and on one that does, the figures are of that.
     """
 
     def __init__(self, house: Operated) -> None:
         self.house = house
         self.took_ms: list[float] = []
-        self.health_ms: list[float] = []
         self.latch_ms: list[float] = []
+        self.own_ms: list[float] = []  # without the time in which others had the processor
         self.rate = 0.0
 
     async def run(self, times: int) -> None:
@@ -258,11 +258,11 @@ class Timed:
         for number in range(times):
             scope = ("global", "account:desk", "exchange:binance", "strategy:grid", "symbol:BTCUSDT")[number % 5]
             await house.load.until_more("200", 4)
-            begun_ns = time.monotonic_ns()
-            assert (await house.admin.call("GET", "/healthz")).status == 200
-            self.health_ms.append((time.monotonic_ns() - begun_ns) / 1e6)
+            in_line = InLine(house.pid, os.getpid())
             done = await house.admin.engage(scope=scope, reason=str(number))
+            waited_ns = in_line.waited_ns
             self.took_ms.append((done.answered_ns - done.asked_ns) / 1e6)
+            self.own_ms.append((done.answered_ns - done.asked_ns - waited_ns) / 1e6)
             self.latch_ms.append(done.document["took_ms"])
             assert done.document["durable"]
             await house.admin.release(done.document["epoch"], scope=scope)
@@ -273,7 +273,7 @@ class Timed:
         return (
             f"{len(self.took_ms)} engages with {BOTS} bots at {self.rate:.0f} orders a second: "
             f"{shown(self.took_ms)}; of it the latch {shown(self.latch_ms)}; "
-            f"a question for health {shown(self.health_ms)}"
+            f"without what others had the processor for {shown(self.own_ms)}"
         )
 
 
@@ -302,16 +302,16 @@ async def time_the_call(tmp_path: Path, times: int) -> Timed:
     return timed
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_the_operators_call_is_quick_under_load(tmp_path):
-    """Forty stops of every scope: too few for a 99th percentile, which is told; the median is held."""
+    """Forty stops of every scope: too few for a 99th percentile, so the median is held and the rest told."""
     timed = await time_the_call(tmp_path, 40)
-    assert cut(timed.took_ms, 50) < CALL_MAX_MS + cut(timed.health_ms, 50), timed.told()
+    assert cut(timed.own_ms, 50) < CALL_MAX_MS, timed.told()
 
 
 @pytest.mark.long
 @pytest.mark.timeout(0)
 async def test_the_99th_percentile_of_the_operators_call_under_load(tmp_path):
-    """A thousand: under 50 ms, beside what this machine takes just now to answer anything at all."""
+    """A thousand: under 50 ms."""
     timed = await time_the_call(tmp_path, 1000)
-    assert cut(timed.took_ms, 99) < CALL_MAX_MS + cut(timed.health_ms, 99), timed.told()
+    assert cut(timed.own_ms, 99) < CALL_MAX_MS, timed.told()

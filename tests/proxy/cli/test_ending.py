@@ -1,12 +1,12 @@
 """TERM lets what is under way finish, and nobody who only looks on keeps the process from ending."""
 
 import asyncio
+import os
 import signal
 import socket
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -15,10 +15,11 @@ import pytest
 from proxy.audit import read
 from proxy.simulator import Fault, SimExchange
 from tests.anomalies.test_kill_runs import VENUE
-from tests.operated import operated
+from tests.operated import WAIT_S, InLine, operated
 from tests.runs import tell
 
-ANSWER_AFTER_S = 1.5
+HELD_BACK_S = 4.0  # long enough to see that nobody is let in any more meanwhile
+ANSWER_AFTER_S = 0.6
 EXIT_MAX_S = 2.0
 
 
@@ -36,11 +37,11 @@ async def house_of(folder, **more):
         await sim.stop()
 
 
-async def under_way(house, sim):
+async def under_way(house, sim, held_back_s=ANSWER_AFTER_S):
     """An order that the exchange has and is slow to answer."""
-    sim.inject(Fault("latency", match="POST /fapi/v1/order", latency_s=ANSWER_AFTER_S))
+    sim.inject(Fault("latency", match="POST /fapi/v1/order", latency_s=held_back_s))
     asked = asyncio.ensure_future(house.order(newClientOrderId="under-way"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_S):
         while not sim.orders_received:
             await asyncio.sleep(0.005)
     return asked
@@ -48,29 +49,22 @@ async def under_way(house, sim):
 
 async def ended(house):
     """Wait for the process; its exit code, when it was gone, and how long others had its processor meanwhile."""
-    waited_ns = [in_line_ns(house.pid)]
-    async with asyncio.timeout(30):
+    in_line = InLine(house.pid, os.getpid())
+    async with asyncio.timeout(WAIT_S):
         while house.process.child.returncode is None:
-            waited_ns.append(max(waited_ns[-1], in_line_ns(house.pid)))
+            in_line.look()
             await asyncio.sleep(0.005)
-    return house.process.child.returncode, time.monotonic(), (waited_ns[-1] - waited_ns[0]) / 1e9
+    gone_s = time.monotonic()
+    return house.process.child.returncode, gone_s, in_line.waited_ns / 1e9
 
 
-def in_line_ns(pid):
-    """How long the main thread could have run and others did: a busy machine is not what is measured."""
-    try:
-        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1])
-    except (OSError, IndexError):
-        return 0  # gone, or a system that does not count
-
-
+@pytest.mark.timeout(400)
 async def test_an_order_under_way_is_answered_and_on_record(tmp_path):
     """TERM while the exchange holds the answer back: the bot hears it, later orders find no listener, exit 0."""
     async with house_of(tmp_path) as (house, sim):
-        asked = await under_way(house, sim)
+        asked = await under_way(house, sim, HELD_BACK_S)
         house.process.child.send_signal(signal.SIGTERM)
-        await house.process.line("stopping")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             while True:
                 try:
                     await house.order(newClientOrderId="too-late")
@@ -116,6 +110,7 @@ async def onlookers(house):
         await asyncio.gather(*readers, return_exceptions=True)
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("deaf", [False, True], ids=["", "notifier_hangs"])
 async def test_open_dashboards_do_not_delay_the_exit(tmp_path, deaf):
     """Within two seconds of the last order's answer the process is gone, whoever looks on or cannot be told."""
