@@ -21,10 +21,13 @@ from proxy.errors import CallerUnknown, ProxyError
 from proxy.ess import check_scope
 from proxy.ess_release import Asked, Releases
 from proxy.identity import Bot
+from proxy.strangers import Strangers
 from rules import EssLevel, Stop
 from rules.ess import scoped
 
 log = structlog.get_logger("riskgate.admin")
+
+BOT_REPEATS_MAX = 60  # of bots that engage what is engaged, so many at once are on record, and one a second
 
 
 class Stopping:
@@ -35,6 +38,7 @@ class Stopping:
         self._ess = parts.ess
         self._releases = parts.releases or Releases(parts.ess, parts.clock, by_two=parts.release_by_two)
         self._failures = Failures(parts.clock)
+        self._repeats = Strangers(at_once=BOT_REPEATS_MAX, per_second=1.0)
 
     def routes(self) -> list[web.RouteDef]:
         """The paths and what answers them."""
@@ -77,13 +81,15 @@ class Stopping:
         """The same for a bot, which says with its own key who it is, and stops nothing but its own."""
         bot = self.bot_of(request, act="ess.engage")
         body = await read_body(request, BotEngageBody)
+        scope = scoped(body.scope, bot.strategy if body.scope == "strategy" else bot.account.name)
+        actor, reason, held = f"bot {bot.name}", body.reason, self._ess.stop_of(scope)
+        is_new = held.level < body.ess_level or self._repeats.may_record(self._parts.clock.monotonic())
+        if not is_new:
+            # It says again and again what holds already: engaged all the same, in the words it was engaged with,
+            # so that neither the stop's file nor the record grows with a bot that is stuck.
+            actor, reason = held.actor, held.reason
         own = await self.engage_for(
-            request,
-            level=body.ess_level,
-            scope=scoped(body.scope, bot.strategy if body.scope == "strategy" else bot.account.name),
-            actor=f"bot {bot.name}",
-            reason=body.reason,
-            source="bot",
+            request, level=body.ess_level, scope=scope, actor=actor, reason=reason, source="bot", on_record=is_new
         )
         return answer(own)
 
@@ -109,14 +115,15 @@ class Stopping:
         raise Problem(401, "this needs one header X-MBX-APIKEY with the key of a configured bot")
 
     async def engage_for(
-        self, request: web.Request, *, level: EssLevel, scope: str, actor: str, reason: str, source: str
+        self, request: web.Request, *, level: EssLevel, scope: str, actor: str, reason: str, source: str,
+        on_record: bool = True,
     ) -> dict[str, Any]:
         """Engage for whoever asks, by whatever way; a Problem if the scope is wrong or something could not be done."""
         self._check_known(scope)
         before = stop_document(self._ess.stop_of(scope))
         engaged = await self._ess.engage(level=level, scope=scope, actor=actor, reason=reason, source=source)
         stop = stop_document(engaged.stop)
-        audited = note(
+        audited = on_record and note(
             self._parts.audit,
             peer=request.remote or "",
             actor=actor or engaged.stop.actor,

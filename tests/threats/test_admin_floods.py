@@ -14,8 +14,11 @@ from proxy.admin.access import Access, Person, Role
 from proxy.admin.policy_changes import PolicyChanges
 from proxy.admin.policy_drafts import DraftRoutes
 from proxy.admin.roles import PERSON
+from proxy.admin.stopping import BOT_REPEATS_MAX
+from proxy.audit import read
 from proxy.stores.base import validated
 from proxy.tasks import Tasks
+from rules import EssLevel
 from tests.proxy.admin.conftest import admin  # noqa: F401 - the fixture of the listener's own tests
 
 DRAFTS = "/api/v2/policy/drafts"
@@ -180,3 +183,22 @@ async def test_whose_token_was_revoked_loosens_nothing_later(admin, tmp_path, en
     assert (await admin.store.get()).revision == revision + 1
     kept = watched.routes._drafts.all()
     assert [one["status"] for one in kept] == ([] if revision == 2 else ["failed"])
+
+
+async def test_a_bot_that_engages_again_and_again_fills_no_disk(admin):  # noqa: F811 - the fixture
+    """The stop holds as it was engaged; of a thousand repetitions in other words a bounded number is on record."""
+    headers = {"X-MBX-APIKEY": admin.parts().identities.bots[0].key}
+    for number in range(200):
+        body = {"level": "halt", "scope": "strategy", "reason": f"again {number}"}
+        status, found, _ = await admin.post("/bot/v1/ess/engage", body, token=None, headers=headers)
+        assert (status, found["level"]) == (200, "halt")
+    epoch = admin.latch.epoch
+    records = [one for one in read(admin.audit.directory) if one.get("act") == "ess.engage"]
+
+    assert len(records) == 1 + BOT_REPEATS_MAX
+    await admin.post("/bot/v1/ess/engage", body, token=None, headers=headers)
+    assert admin.latch.epoch == epoch
+    assert admin.latch.stop_of("strategy:grid").level is EssLevel.HALT
+    weaker = {"level": "halt", "scope": "account", "reason": "another scope"}
+    status, found, _ = await admin.post("/bot/v1/ess/engage", weaker, token=None, headers=headers)
+    assert (status, found["changed"], found["audited"]) == (200, True, True)
