@@ -601,7 +601,10 @@ class _Reading:
     default_source: str
 
     def source_of(self, path: tuple[str, ...]) -> str:
-        """The nearest known origin of a key path."""
+        """The nearest known origin of a key path; of a section that a variable made, that variable."""
+        inner = next((key for key in self.sources if key[: len(path)] == path), None)
+        if path and path not in self.sources and inner is not None:
+            return self.sources[inner]
         for length in range(len(path), -1, -1):
             if path[:length] in self.sources:
                 return self.sources[path[:length]]

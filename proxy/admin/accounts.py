@@ -158,8 +158,10 @@ def _needed(stated: Mapping[str, str], name: str) -> str:
 
 def _word(stated: Mapping[str, str], name: str, words: Mapping[str, Word]) -> Word:
     found = words.get(stated.get(name, "").lower())
+    if found is None and name not in stated:
+        raise Problem(422, f"{name} is needed here, one of {', '.join(words)}")
     if found is None:
-        raise Problem(422, f"{name} is one of {', '.join(words)}, found {stated.get(name, 'nothing')[:TEXT_MAX]!r}")
+        raise Problem(422, f"{name} is one of {', '.join(words)}, found {stated[name][:TEXT_MAX]!r}")
     return found
 
 

@@ -101,6 +101,13 @@ def test_an_unknown_environment_variable_is_refused_by_name(tmp_path):
     assert sentences[0].startswith("environment variable RISKGATE_LISTEN__PROT: listen.prot: found the unknown key")
 
 
+def test_an_unknown_section_of_the_environment_is_not_blamed_on_the_file(tmp_path):
+    """Where a variable alone makes a section that does not exist, the variable is named, not the file."""
+    sentences = problems_of(written(tmp_path, ""), {"RISKGATE_PROXY__BIND": "127.0.0.1:1"})
+
+    assert sentences[0].startswith("environment variable RISKGATE_PROXY__BIND: proxy: found the unknown key")
+
+
 def test_the_variable_that_names_the_file_is_no_setting(tmp_path):
     """RISKGATE_CONFIG is how the file was found and changes nothing in it."""
     assert load(written(tmp_path, ""), environ={"RISKGATE_CONFIG": "x"}).environment_names == ()

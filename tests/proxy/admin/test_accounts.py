@@ -123,6 +123,13 @@ async def test_headroom_refuses_what_it_cannot_answer(asked, change, status, sai
     assert said in problem["detail"]
 
 
+async def test_what_is_left_out_is_asked_for(asked):
+    """A parameter that is needed and not stated is named with the words it takes."""
+    status, problem = await asked.get("/admin/v1/headroom", account="desk", symbol="BTCUSDT")
+
+    assert (status, problem["detail"]) == (422, "side is needed here, one of buy, sell")
+
+
 @pytest.mark.parametrize(
     ("outcome", "left", "recorded"), [("failed", "0", "rejected"), ("accepted", "300", "accepted")]
 )
