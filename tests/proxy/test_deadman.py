@@ -18,6 +18,7 @@ from proxy.deadman import DeadMan, DeadManSettings
 from proxy.errors import AuditError, ConfigError
 from proxy.ess import EssLatch, initialise
 from proxy.identity import Account, Bot
+from proxy.simulator import Fault
 from rules import EssLevel, Fact, Market
 from rules.ess import GLOBAL
 from tests.runs import Wire, open_run
@@ -231,6 +232,35 @@ async def test_in_a_whole_deployment(tmp_path):
         first = {key: found[0][key] for key in ("account", "symbol", "countdown_ms", "result")}
         assert first == {"account": "desk", "symbol": "BTCUSDT", "countdown_ms": 5000, "result": "begun"}
         assert {one["result"] for one in found} == {"begun"}, "taken each time"
+
+
+async def test_a_countdown_that_cannot_be_recorded_is_set_all_the_same(tmp_path):
+    """It protects as a cancel does: the record is full, and the exchange holds the countdown."""
+
+    def full(_):
+        raise AuditError("the disk is full")
+
+    async with open_run(tmp_path / "run") as run:
+        assert (await run.bot("desk").order()).status == 200
+        lane = run.app.actions._desks["desk"].lane
+        lane._audit = SimpleNamespace(append=full)
+        sent = await lane.countdown("BTCUSDT", 60_000)
+
+        assert sent.outcome == "accepted"
+        assert "BTCUSDT" in run.sim.accounts["desk"].countdowns
+
+
+async def test_a_countdown_that_was_not_taken_is_on_record_once(tmp_path):
+    """Begun and refused, tried again in silence, and taken at last."""
+    async with open_run(tmp_path / "run") as run:
+        lane = run.app.actions._desks["desk"].lane
+        run.sim.inject(Fault("status", times=2, match="POST /fapi/v1/countdownCancelAll", status=503))
+        for again in (False, True, True):
+            await lane.countdown("BTCUSDT", 60_000, again=again)
+        run.app.audit.flush()
+
+        found = [one["result"] for one in audit.read(run.app.audit.directory) if one["kind"] == "action.countdown"]
+        assert found == ["begun", "unknown", "accepted"]
 
 
 async def test_heartbeats_keep_a_strategy_that_does_not_trade(tmp_path):

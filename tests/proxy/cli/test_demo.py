@@ -148,6 +148,10 @@ async def test_without_once_it_keeps_running_and_says_how_to_reach_it(tmp_path):
         assert (tmp_path / "admin_token").is_file()
         async with aiohttp.ClientSession() as session:
             reply = await DemoBot(session, bot["proxy_url"], Key(bot["key"], bot["secret"])).order("0.002", "mine")
+            console = next(line.split()[1] for line in told.decode().splitlines() if line.startswith("console "))
+            assert console.startswith(f"{bot['admin_url']}/ui/login?once=")
+            async with session.get(console, allow_redirects=False) as page:
+                assert (page.status, page.headers["Location"]) == (303, "/ui"), "it logs a browser in"
         assert reply.status == 200
     finally:
         process.send_signal(signal.SIGTERM)
