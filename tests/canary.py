@@ -22,7 +22,7 @@ HOLDS_SECRETS = (
     "journal*", "*.http", "recorded*",
 )  # fmt: skip
 BYTES_MAX = 64 << 20
-ANSWERS: list[str] = []  # leaks seen in answers of the listeners since the last test
+_ANSWERED: list[str] = []  # where the word stood in answers since somebody asked
 
 
 def marked(secret: str) -> str:
@@ -40,6 +40,19 @@ def found_in(content: bytes) -> str | None:
         at = token.start()
     around = content[max(0, at - 120) : at + 60]
     return around.decode("utf-8", "replace")
+
+
+def noted(answer: bytes) -> None:
+    """Look at an answer of a listener; what is found fails the test when it ends. A new token is shown once."""
+    if WORD.encode() in answer:
+        _ANSWERED.append(f"an answer: ...{found_in(answer)}...")
+
+
+def answered() -> list[str]:
+    """What was noted since the last time."""
+    found = list(_ANSWERED)
+    _ANSWERED.clear()
+    return found
 
 
 def holds_secrets(path: Path) -> bool:
