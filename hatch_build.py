@@ -80,7 +80,7 @@ def compile_here(modules: list[str]) -> None:
 
     Path("mypy.ini").write_text(MYPY, encoding="utf-8")
     # One C file a module: compiled as one, they take three times as long, and more memory than small machines have.
-    options = {"opt_level": "1", "debug_level": "0", "group_name": GROUP, "multi_file": True}
+    options = {"opt_level": "2", "debug_level": "0", "group_name": GROUP, "multi_file": True}
     extensions = mypycify(["--config-file=mypy.ini", *modules], **options)
     setup(
         name=GROUP, packages=[], py_modules=[], ext_modules=extensions,

@@ -74,7 +74,8 @@ def told_by_risk_guard(
 
 def as_line(event: str, at: str, told: Told) -> bytes:
     """One line of JSON, with its end."""
-    return orjson.dumps({"event": event, "level": "info", "timestamp": at, **told}, default=str, option=_OPTIONS)
+    said = orjson.dumps(told, default=str, option=_OPTIONS)
+    return b'{"event":"%b","level":"info","timestamp":"%b",%b' % (event.encode(), at.encode(), said[1:])
 
 
 def _brief(instruction: Instruction) -> str:
