@@ -11,7 +11,7 @@ import pytest
 from proxy import book_sums
 from proxy.book import EXACT, AccountPlace, Book, Quote
 from proxy.book_sums import CEILING, Part, Sums
-from rules import Bracket, Bucket, Fact, Market, Position, Side, coin_of
+from rules import Bracket, Bucket, Fact, Market, Position, Side
 from tests.proxy.test_book import NOW, filters, snapshot, working
 
 D = Decimal
@@ -68,18 +68,6 @@ def test_a_coin_traded_by_the_thousand_is_the_same_coin():
 
     assert sums(book, LINEAR, ("1000PEPEUSDT",)).assets == {"PEPE": 18, "USDT": 0}
     assert sums(book, SPOT, ("PEPEUSDT",)).assets == {"PEPE": 18, "USDT": 0}
-
-
-@pytest.mark.parametrize(
-    ("asset", "coin"),
-    [
-        ("1000PEPE", "PEPE"), ("1000000MOG", "MOG"), ("1MBABYDOGE", "BABYDOGE"), ("10000SATS", "SATS"),
-        ("1000X", "X"), ("1INCH", "1INCH"), ("BTC", "BTC"), ("1000", "1000"), ("10000001INCH", "1INCH"), ("C98", "C98"),
-    ],
-)  # fmt: skip
-def test_the_coin_of_an_asset(asset, coin):
-    """A number of thousands before a coin's name is no part of it; digits of a coin's own are."""
-    assert coin_of(asset) == coin
 
 
 def test_a_sale_for_coins_keeps_the_mark_of_the_moment_it_was_looked_at():
