@@ -145,8 +145,8 @@ class LimitUse(Shape):
     left: Known = None
 
 
-class AccountLine(Shape):
-    """One account in short."""
+class AccountHead(Shape):
+    """What is told first of an account."""
 
     name: str
     exchange: str
@@ -154,6 +154,11 @@ class AccountLine(Shape):
     state: Level
     strategies: list[str]
     equity: Fact
+
+
+class AccountLine(AccountHead):
+    """One account in short."""
+
     exposure: Fact
     open_positions: int | None
     working_orders: int | None
@@ -258,15 +263,9 @@ class FactAge(Shape):
     fresh: bool
 
 
-class Account(Shape):
+class Account(AccountHead):
     """Everything of one account."""
 
-    name: str
-    exchange: str
-    mode: str
-    state: Level
-    strategies: list[str]
-    equity: Fact
     exposure: Exposure
     losses: Losses | None
     positions: list[Position]

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from proxy.simulator import futures_shapes as shapes
+from proxy.simulator import listing
 from proxy.simulator import parameters as read
 from proxy.simulator.account import SimAccount, SimOrder, SimPosition, SimTrade
 from proxy.simulator.call import Call, Endpoint
@@ -448,34 +449,17 @@ class Futures:
     def get_open_orders(self, call: Call) -> object:
         """GET /fapi/v1/openOrders."""
         symbol = symbol_of(call.values) if call.values.get("symbol") else None
-        return [
-            shapes.shown(order) for order in call.account.open_orders[BOOK].values()
-            if symbol is None or order.symbol is symbol
-        ]
+        return [shapes.shown(order) for order in listing.open_orders(call, BOOK, symbol)]
 
     def get_all_orders(self, call: Call) -> object:
         """GET /fapi/v1/allOrders."""
-        symbol = symbol_of(call.values)
-        limit = min(read.optional_integer(call.values, "limit") or 500, 1000)
-        since = read.optional_integer(call.values, "orderId") or 0
-        found = [o for o in call.account.orders[BOOK].values() if o.symbol is symbol and o.order_id >= since]
-        return [shapes.shown(order) for order in found[-limit:]]
+        return [shapes.shown(order) for order in listing.all_orders(call, BOOK, symbol_of(call.values))]
 
     def get_trades(self, call: Call) -> object:
         """GET /fapi/v1/userTrades."""
-        symbol = symbol_of(call.values)
-        order_id = read.optional_integer(call.values, "orderId")
-        limit = min(read.optional_integer(call.values, "limit") or 500, 1000)
-        since, until = (read.optional_integer(call.values, name) for name in ("startTime", "endTime"))
-        if since is not None and until is not None and until - since > 7 * 86_400_000:
-            raise Rejection(-4084, "The time between startTime and endTime is longer than 7 days.")
-        found = [
-            trade for trade in call.account.trades[BOOK]
-            if trade.symbol == symbol.name and order_id in (None, trade.order_id)
-            and (since or 0) <= trade.at_ms and (until is None or trade.at_ms <= until)
-        ]
-        # From a time on, the oldest; without one, the newest.
-        return [shapes.trade(trade) for trade in (found[:limit] if since is not None else found[-limit:])]
+        too_long = Rejection(-4084, "The time between startTime and endTime is longer than 7 days.")
+        found = listing.trades(call, BOOK, symbol_of(call.values), span_max_ms=7 * 86_400_000, too_long=too_long)
+        return [shapes.trade(trade) for trade in found]
 
 
 def _closes_leg(order: SimOrder) -> bool:
