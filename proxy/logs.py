@@ -231,12 +231,30 @@ class Logs:
         global _current
         if _current is self:
             _current = None
-            structlog.reset_defaults()
+            _tell_plainly()
             root = logging.getLogger()
             root.handlers = [one for one in root.handlers if not isinstance(one, _FromLibraries)]
         self.writer.close()
 
 
+def _tell_plainly() -> None:
+    """Logging before and after somebody configures it: exceptions without the values of variables.
+
+    The library's own way shows those, and they may hold keys.
+    """
+    structlog.reset_defaults()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            redact,
+            structlog.dev.ConsoleRenderer(colors=False),
+        ]
+    )
+
+
+_tell_plainly()
 _current: Logs | None = None
 
 

@@ -33,11 +33,12 @@ from proxy.upstream import Drained
 from proxy.wire import WireRequest, WireResponse
 from rules import Fact, Filters, Losses, Market, Position
 from rules.profile import default_policy
+from tests.canary import marked, noted
 
 NOW = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
-VENUE_KEY, VENUE_SECRET = "venue-key", b"venue-secret"
-BOT_KEY, BOT_SECRET = "bot-key", b"bot-secret"
-PLAIN_KEY = "plain-key"
+VENUE_KEY, VENUE_SECRET = marked("venue-key"), marked("venue-secret").encode()
+BOT_KEY, BOT_SECRET = marked("bot-key"), marked("bot-secret").encode()
+PLAIN_KEY = marked("plain-key")
 PRICE = Decimal(60000)
 FILTERS = Filters(
     base_asset="BTC",
@@ -215,6 +216,7 @@ class House:
     async def ask(self, request: WireRequest) -> tuple[WireResponse, dict]:
         """Send a request through the pipeline; the answer and its JSON."""
         answer = await self.pipeline.handle(request)
+        noted(answer.body)
         return answer, orjson.loads(answer.body)
 
 

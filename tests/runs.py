@@ -32,7 +32,7 @@ from proxy.app import App
 from proxy.clock import SystemClock
 from proxy.config import FAMILIES, from_mapping
 from proxy.simulator import SimExchange
-from tests.canary import marked
+from tests.canary import marked, noted
 from tests.clients import authority
 
 ORDER_PATH = "/fapi/v1/order"
@@ -118,6 +118,7 @@ class Wire:
         except BaseException:
             await self.close()
             raise
+        noted(str(reply.headers).encode() + reply.body)
         if reply.headers.get("connection", "").lower() == "close":
             await self.close()
         return reply

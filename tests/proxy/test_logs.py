@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -257,3 +259,28 @@ def test_every_event_that_is_promised_is_told_somewhere(event):
     said = "".join(path.read_text() for path in sources)
     own = (PROXY / "logs.py").read_text().partition('"""The events that')[2]
     assert f'"{event}"' in said + own
+
+
+ROOT = Path(__file__).parents[2]
+
+UNCONFIGURED = """
+import structlog
+from proxy import logs
+
+def fail(key):
+    raise ValueError("it failed")
+
+try:
+    fail("a-key-" + "of-a-bot")
+except ValueError:
+    structlog.get_logger("riskgate").exception("request.failed", secret="a-key-" + "of-a-bot")
+"""
+
+
+def test_without_a_configuration_an_exception_tells_no_values():
+    """A command that logs a failure shows where it happened, and not what the variables held."""
+    ended = subprocess.run([sys.executable, "-c", UNCONFIGURED], capture_output=True, text=True, check=True, cwd=ROOT)
+
+    assert "request.failed" in ended.stdout
+    assert "it failed" in ended.stdout
+    assert "a-key-of-a-bot" not in ended.stdout + ended.stderr

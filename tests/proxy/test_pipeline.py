@@ -15,7 +15,7 @@ from proxy.exchanges import EXCHANGES
 from proxy.exchanges.base import Credentials
 from proxy.wire import WireResponse
 from rules import EssLevel, Market
-from tests.house import BOT_SECRET, PLAIN_KEY, VENUE_KEY, VENUE_SECRET, open_house
+from tests.house import BOT_KEY, BOT_SECRET, PLAIN_KEY, VENUE_KEY, VENUE_SECRET, open_house
 
 
 @pytest.fixture
@@ -414,7 +414,7 @@ async def test_no_secret_is_in_the_record(house):
     signature = request.body.rpartition(b"=")[2]
     content = b"".join(file.read_bytes() for file in house.audit_dir.iterdir() if file.suffix == ".jsonl")
 
-    for secret in (b"bot-key", BOT_SECRET, VENUE_SECRET, VENUE_KEY.encode(), signature):
+    for secret in (BOT_KEY.encode(), BOT_SECRET, VENUE_SECRET, VENUE_KEY.encode(), signature):
         assert secret not in content
 
 

@@ -22,9 +22,11 @@ from proxy.stores.memory import MemoryStore
 from proxy.stores.policies import Policies
 from proxy.tasks import Tasks
 from rules.profile import GlobalPolicy
+from tests.canary import marked, noted
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-TOKEN = "t0ken-" + "x" * 37
+TOKEN = marked("t0ken-" + "x" * 37)
+BOT_KEY = marked("bot-key")
 ACCOUNT = Account(name="spot-1", exchange="binance", mode="passthrough")
 
 
@@ -73,6 +75,7 @@ class Admin:
         sent = {} if token is None else {"Authorization": f"Bearer {token}"}
         sent |= headers or {}
         async with self.client.request(method, self.base + path, headers=sent, **options) as response:
+            noted(str(response.headers).encode() + await response.read())
             kind = response.headers.get("Content-Type", "")
             document = await response.json(content_type=None) if "json" in kind else await response.text()
             return response.status, document, response.headers
@@ -117,7 +120,7 @@ async def admin(tmp_path):
             {"spot-1": {"grid"}, "fut-1": {"trend"}},
             lambda: {"BTCUSDT", "ETHUSDT"},
         ),
-        identities=Identities([Bot(name="grid-1", key="bot-key", account=ACCOUNT, strategy="grid")], clock=clock),
+        identities=Identities([Bot(name="grid-1", key=BOT_KEY, account=ACCOUNT, strategy="grid")], clock=clock),
     )
     app = build_admin(parts, token=TOKEN.encode())
     runner = web.AppRunner(app)

@@ -2,9 +2,11 @@
 
 import pytest
 
+from tests.proxy.admin.conftest import BOT_KEY
+
 OWN = "/bot/v1/heartbeat"
 OF_GRID = "/api/v2/strategies/grid/heartbeat"
-BOT_HEADERS = {"X-MBX-APIKEY": "bot-key"}
+BOT_HEADERS = {"X-MBX-APIKEY": BOT_KEY}
 
 
 @pytest.mark.parametrize("body", [None, {}])

@@ -11,7 +11,7 @@ from proxy.audit import read
 from proxy.errors import AuditError
 from proxy.ess import EssLatch
 from rules import EssLevel
-from tests.proxy.admin.conftest import TOKEN
+from tests.proxy.admin.conftest import BOT_KEY, TOKEN
 
 ENGAGE, RELEASE = "/admin/v1/ess/engage", "/admin/v1/ess/release"
 HALT = {"level": "halt", "scope": "global", "reason": "runaway bot", "actor": "ann"}
@@ -220,7 +220,7 @@ async def test_engaging_says_what_was_in_force_before(admin):
 # -- a bot stops what is its own
 
 OWN = "/bot/v1/ess/engage"
-BOT_HEADERS = {"X-MBX-APIKEY": "bot-key"}
+BOT_HEADERS = {"X-MBX-APIKEY": BOT_KEY}
 
 
 async def test_a_bot_stops_its_own_strategy_with_its_own_key(admin):

@@ -13,6 +13,7 @@ import pytest
 from proxy.errors import AuditError
 from proxy.permits import Kind, PermitNotStored, PermitRefused, Permits, PermitUnknown, State, desk, file
 from rules import EssLevel
+from tests.house import PLAIN_KEY, VENUE_SECRET
 from tests.proxy.permits.conftest import ANN, BOB, PEOPLE_POLICY, open_people, signer
 
 
@@ -415,7 +416,7 @@ async def test_of_two_who_confirm_at_once_one_grants(people):
 async def test_only_orders_are_let_through(people):
     """A leverage change that is blocked cannot be asked about, by whomever."""
     await people.ask(people.house.request(
-        "POST", "/fapi/v1/leverage", key="plain-key", secret=b"venue-secret", symbol="BTCUSDT", leverage="50",
+        "POST", "/fapi/v1/leverage", key=PLAIN_KEY, secret=VENUE_SECRET, symbol="BTCUSDT", leverage="50",
     ))  # fmt: skip
     assert people.permits._blocked == {}
 

@@ -7,7 +7,7 @@ import pytest
 from proxy.errors import UpstreamSilent, UpstreamUnreachable
 from proxy.telemetry import TracedPipeline
 from rules import EssLevel
-from tests.house import open_house
+from tests.house import PLAIN_KEY, VENUE_SECRET, open_house
 
 PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 STAGES = ["read", "gather", "judge", "record", "forward"]
@@ -122,7 +122,7 @@ async def test_orders_under_way_together_are_not_mixed(house):
 
 async def test_the_request_that_leaves_is_the_one_that_came(house):
     """Nothing is added for the sake of a trace, and what the bot added stays."""
-    request = house.order(key="plain-key", secret=b"venue-secret", headers=((b"traceparent", PARENT),))
+    request = house.order(key=PLAIN_KEY, secret=VENUE_SECRET, headers=((b"traceparent", PARENT),))
     await house.ask(request)
 
     (sent,) = house.venue.sent
