@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import queue
 import re
 import sys
 import threading
+from collections import deque
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, Literal
 
@@ -90,36 +90,51 @@ class LineWriter:
         self.dropped = 0
         self._descriptor = descriptor
         self._lines_max = lines_max
-        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._lines: deque[bytes] = deque()
+        self._wake = threading.Lock()  # held while nothing is to be written
+        self._wake.acquire()
+        self._is_asleep = True
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
     def write(self, lines: bytes) -> None:
         """Take a line or more, with their line ends; when too many wait, drop them and count that."""
-        if self._lines.qsize() >= self._lines_max:
+        if len(self._lines) >= self._lines_max:
             self.dropped += lines.count(b"\n")
             return
-        self._lines.put(lines)
+        self._lines.append(lines)
+        if self._is_asleep:
+            self._rouse()
+
+    def _rouse(self) -> None:
+        """Waking the thread costs more than making a line: while it works it looks again by itself."""
+        self._is_asleep = False
+        with contextlib.suppress(RuntimeError):  # two threads had a line at once, and the other was quicker
+            self._wake.release()
 
     def _run(self) -> None:
-        while (line := self._lines.get()) is not None:
-            # One write for all that gathered: waking up for each would take time from the event loop.
-            self._closing.wait(_GATHER_S)
-            batch, size, ended = [line], len(line), False
-            while size < _BATCH_BYTES:
-                try:
-                    following = self._lines.get_nowait()
-                except queue.Empty:
+        while True:
+            self._wake.acquire()
+            while self._lines or not self._closing.is_set():
+                # One write for all that gathers meanwhile.
+                self._closing.wait(_GATHER_S)
+                if not self._lines:
                     break
-                if following is None:
-                    ended = True
-                    break
-                batch.append(following)
-                size += len(following)
-            self._write_all(b"".join(batch))
-            if ended:
+                while self._lines:
+                    self._write_all(self._taken())
+            if self._closing.is_set() and not self._lines:
                 return
+            self._is_asleep = True
+            if self._lines:  # came before the thread was seen to be asleep
+                self._rouse()
+
+    def _taken(self) -> bytes:
+        taken, size = [], 0
+        while self._lines and size < _BATCH_BYTES:
+            taken.append(self._lines.popleft())
+            size += len(taken[-1])
+        return b"".join(taken)
 
     def _write_all(self, content: bytes) -> None:
         try:
@@ -131,7 +146,7 @@ class LineWriter:
     def close(self, timeout_s: float = 2.0) -> None:
         """Write what waits; give up on a reader that does not read."""
         self._closing.set()
-        self._lines.put(None)
+        self._rouse()
         self._thread.join(timeout_s)
 
 
