@@ -62,7 +62,7 @@ async def lane(origin: str, *, start: bool = True, **numbers: Any) -> AsyncItera
         await tasks.close()
 
 
-async def until(condition: Callable[[], bool], *, seconds: float = 3.0) -> None:
+async def until(condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
     """Wait for a condition, or fail."""
     deadline = time.monotonic() + seconds
     while not condition():

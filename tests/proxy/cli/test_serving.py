@@ -35,11 +35,17 @@ async def started(config: Path, **environment: str) -> tuple[asyncio.subprocess.
     )  # fmt: skip
     assert process.stderr is not None
     told = ""
-    async with asyncio.timeout(30):
-        while "bots connect to" not in told:
-            line = (await process.stderr.readline()).decode()
-            assert line, f"it ended early: {told}"
-            told += line
+    try:
+        async with asyncio.timeout(90):
+            while "bots connect to" not in told:
+                line = (await process.stderr.readline()).decode()
+                assert line, f"it ended early: {told}"
+                told += line
+    except BaseException:  # nobody else knows of it
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+        raise
     last = told.splitlines()[-1]
     proxy, admin = (word.rstrip(";") for word in last.split() if word.startswith("http"))
     return process, {"proxy": proxy, "admin": admin, "told": told}
@@ -149,7 +155,7 @@ async def test_a_halted_start_and_a_file_not_in_force_are_told(config):
 
     process, _ = await started(config)
     told = ""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while "policy apply" not in told:
             line = (await process.stderr.readline()).decode()
             assert line, told

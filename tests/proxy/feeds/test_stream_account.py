@@ -72,7 +72,7 @@ class Streamed(World):
         assert found is not None
         return found
 
-    async def until(self, holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
+    async def until(self, holds: Callable[[], bool], *, within_s: float = 30.0) -> None:
         """Wait until something holds."""
         async with asyncio.timeout(within_s):
             while not holds():

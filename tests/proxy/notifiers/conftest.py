@@ -37,7 +37,7 @@ class Remembers:
         return [message.title.partition("] ")[2] for message in self.messages]
 
 
-async def until(true, *, within_s=5.0):
+async def until(true, *, within_s=30.0):
     """Wait until something is true."""
     async with asyncio.timeout(within_s):
         while not true():
