@@ -172,6 +172,11 @@ class DraftRoutes:
             "reason": body.reason,
             "policy": policy,
         }
+        record = admin_record(
+            actor=body.updated_by, act="policy.draft_create", reason=body.reason, after=_short(draft), result="kept",
+            peer=request.remote or "",
+        )  # fmt: skip
+        await self._parts.audit.durable(self._parts.audit.append(record))
         await self._drafts.keep(draft)
         compared = await self._compared(draft)
         return answer(_short(draft) | compared, status=201, headers={"Location": f"{request.path}/{draft['id']}"})
