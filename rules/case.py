@@ -331,8 +331,8 @@ class Asking:
 
     @property
     def non_increasing(self) -> bool:
-        """The order leaves the worst case of its position where it was."""
-        return self.worst_after <= self.worst_before
+        """The order leaves the worst case of its position where it certainly was."""
+        return sums.non_increasing(self)
 
     @property
     def kept_from_opening(self) -> bool:

@@ -5,7 +5,9 @@ Two different questions are asked of an order and neither answers the other:
 - does it *strictly reduce*: the other side of a position, and not through zero even when everything
   that waits or closes on its side fills first. Decides what may pass when trading is meant to stop.
 - does it leave the *worst case* where it was: the largest position that could arise if one side filled
-  completely. Decides size limits. Buys are never netted against sells: either side may fill alone.
+  completely. Decides size limits. Buys are never netted against sells: either side may fill alone. Where
+  that was is counted without what is only reserved: an order on its way may never arrive, and one whose
+  answer was lost is counted beside what the venue already lists of it.
 
 With a position of +1 and a sell of 1 waiting, a second sell of 1 leaves the worst case at 1 but may open
 a short.
@@ -344,6 +346,53 @@ def worst_after(case: Case) -> Decimal:
     return worst_case(case.held, buys, sells, order.bucket, case.symbol.closing)
 
 
+def non_increasing(case: Case) -> bool:
+    """The order's own side reaches no further than the worst case certainly is: what is held, and works at the venue.
+
+    Over a limit that spares an order. Reservations of the other side are no excuse: as soon as they turn out to be
+    nothing, this order's side is the worst case.
+    """
+    if case.worst_after > case.worst_before:
+        return False
+    if not case.added:
+        return True
+    return _own_side_after(case) <= _worst_certain(case)
+
+
+def spared(case: Case, before: Decimal, limit: Decimal) -> bool:
+    """Whether a sum of worst cases that is over its limit lets the order pass all the same.
+
+    It does where the order leaves the worst case where it certainly was, and where the sum would be within the
+    limit if the order's own side were all there is of its position: then the other side alone is over it.
+    """
+    return case.non_increasing or before + _own_side_instead(case) <= limit
+
+
+def _own_side_instead(case: Case) -> Decimal:
+    """What the order's own side is worth with it, less what its position's worst case was."""
+    price = case.price
+    own = max(_own_side_after(case), NOTHING) * case.exposure_price
+    return (own - case.worst_before * price.mark) * price.conversion
+
+
+def _own_side_after(case: Case) -> Decimal:
+    """The largest position that the order's own side could reach with it, whatever the other side may."""
+    order, waiting, held, bucket = case.order, case.waiting, case.held, case.order.bucket
+    if buys_quote(order, case.symbol) or (order.replaces is not None and side_unproven(order, case.symbol)):
+        return case.worst_after  # it may be on either side
+    is_buy = order.side is BUY
+    if bucket is not BOTH and is_buy is not (bucket is LONG):
+        return NOTHING  # it can only close that leg
+    if bucket is BOTH:
+        held = closed(held, case.symbol.closing, order.side)
+    return held + waiting.buy + case.added if is_buy else waiting.sell + case.added - held
+
+
+def _worst_certain(case: Case) -> Decimal:
+    working = case.symbol.working.get(case.order.bucket, NO_SIDES)
+    return worst_case(case.held, working.buy, working.sell, case.order.bucket)
+
+
 def worst_elsewhere(case: Case) -> Decimal:
     """The worst cases of the symbol's other buckets, added up (hedge mode holds both sides at once)."""
     symbol, position = case.symbol, case.position
@@ -386,16 +435,36 @@ def opening_quantity(case: Case) -> Decimal:
 def quantity_within(case: Case, headroom: Decimal) -> Decimal:
     """The largest size, in the unit of the order, whose added worst-case notional fits into `headroom`.
 
-    With no headroom at all, that is the size that leaves the worst case where it is.
+    With less than no headroom, that is the size that `spared` lets pass.
     """
-    order = case.order
-    if buys_quote(order, case.symbol):
-        more = max(headroom, NOTHING) / (case.exposure_price * case.price.conversion)
+    if headroom < NOTHING:
+        return max(quantity_unharmed(case), _quantity_instead(case, headroom))
+    more = headroom / (case.exposure_price * case.price.conversion)
+    if buys_quote(case.order, case.symbol):
         return in_order_units(case, more + case.covered)
+    return _quantity_up_to(case, case.worst_before + more)
+
+
+def quantity_unharmed(case: Case) -> Decimal:
+    """The largest size, in the unit of the order, that a limit already passed spares."""
+    if buys_quote(case.order, case.symbol):
+        return in_order_units(case, case.covered)
+    return _quantity_up_to(case, _worst_certain(case))
+
+
+def _quantity_instead(case: Case, headroom: Decimal) -> Decimal:
+    """The size with which the order's own side takes the place of what is over the limit."""
+    price = case.price
+    worth = case.worst_before * price.mark * price.conversion + headroom
+    return _quantity_up_to(case, worth / (case.exposure_price * price.conversion))
+
+
+def _quantity_up_to(case: Case, reach: Decimal) -> Decimal:
+    """The size with which the order's own side reaches so far."""
+    order = case.order
     held = closed(case.held, case.symbol.closing, order.side) if order.bucket is BOTH else case.held
     own_side = held + case.waiting.buy if order.side is BUY else case.waiting.sell - held
-    more = max(headroom, NOTHING) / (case.exposure_price * case.price.conversion)
-    return in_order_units(case, case.worst_before + more - own_side + case.covered)
+    return in_order_units(case, reach - own_side + case.covered)
 
 
 def in_order_units(case: Case, base: Decimal) -> Decimal:

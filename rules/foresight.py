@@ -147,6 +147,6 @@ def _add_reach(case: Foreseen, order: Order, held: Decimal, added: Decimal) -> N
     if after > before:
         case.non_increasing, case.exposure_delta = False, (after - before) * case.exposure_price * case.price.conversion
     else:
-        case.non_increasing, case.exposure_delta = True, NOTHING
+        case.non_increasing, case.exposure_delta = sums.non_increasing(case), NOTHING
     # Most orders do not even stand on the side that closes.
     case.reducing = bool(held) and is_buy is not (held > NOTHING) and sums.strictly_reduces(case)

@@ -1,7 +1,7 @@
 """What an account may become as a whole: one coin's share, its net side, its margin, and how many orders rest.
 
-Like every exposure it is worst case. An order that leaves the worst case of its position where it was passes
-even over a limit. Without one of these limits their facts are not even gathered.
+Like every exposure it is worst case. An order that leaves the worst case of its position where it
+certainly was passes even over a limit. Without one of these limits their facts are not even gathered.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def asset(case: Case) -> Finding:
         return None
     before = _asset_before(case)
     after = before + case.exposure_delta
-    if after <= limit or case.non_increasing:
+    if after <= limit or exposure.spared(case, before, limit):
         return after, limit
     fits = exposure.quantity_within(case, limit - before)
     return Breach(Reason.ASSET_EXPOSURE_EXCEEDS_LIMIT, after, limit, fits, growth.asset_of(case))
@@ -70,7 +70,7 @@ def concentration(case: Case) -> Finding:
     before, equity = _asset_before(case), case.equity
     after = before + case.exposure_delta
     observed = share_of_equity(after, equity)
-    if after <= limit * equity or case.non_increasing:
+    if after <= limit * equity or exposure.spared(case, before, limit * equity):
         return observed, limit
     fits = exposure.quantity_within(case, limit * equity - before)
     return Breach(Reason.CONCENTRATION_EXCEEDS_LIMIT, observed, limit, fits, growth.asset_of(case))

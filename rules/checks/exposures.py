@@ -1,7 +1,7 @@
 """Exposure: worst-case notional of a symbol, strategy, account, exchange, and of everything.
 
 Working orders and orders in flight are counted as if one side had filled. Buys are never netted against
-sells. An order that leaves the worst case of its position where it was passes even over a limit.
+sells. An order that leaves the worst case of its position where it certainly was passes even over a limit.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def strategy(case: Case) -> Finding:
         return after, limit
     not_opening = case.covered + case.added - opening
     fits = exposure.in_order_units(case, not_opening + max(limit - before, Decimal(0)) / unit)
-    unharmed = exposure.quantity_within(case, Decimal(0))
+    unharmed = exposure.quantity_unharmed(case)
     return Breach(Reason.STRATEGY_EXPOSURE_EXCEEDS_LIMIT, after, limit, max(fits, unharmed))
 
 
@@ -75,8 +75,8 @@ def total(case: Case) -> Finding:
 
 
 def _breach(case: Case, reason: Reason, before: Decimal, limit: Decimal) -> Finding:
-    """Over the limit: a breach, unless the order leaves the worst case where it was."""
+    """Over the limit: a breach, unless the order is spared."""
     after = before + case.exposure_delta
-    if case.non_increasing:
+    if exposure.spared(case, before, limit):
         return after, limit
     return Breach(reason, after, limit, exposure.quantity_within(case, limit - before))

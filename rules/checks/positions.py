@@ -38,7 +38,7 @@ def size(case: Case) -> Finding:
     before = held * price.mark * price.conversion
     after = before + case.exposure_delta
     # A position already over its cap must still be able to come back towards zero.
-    if after > limit and not case.non_increasing:
+    if after > limit and not exposure.spared(case, before, limit):
         fits = exposure.quantity_within(case, limit - before)
         return Breach(Reason.POSITION_EXCEEDS_LIMIT, after, limit, fits)
     return after, limit

@@ -49,6 +49,17 @@ def test_an_order_that_opens_nothing_passes_over_a_limit(order, facts, limits, l
     assert evaluate(order(side=Side.SELL, quantity="2.001"), known, limits(**{limit: "1000"})).reason is reason
 
 
+@pytest.mark.parametrize(("limit", "scope", "reason"), [one for one in SUMS if one[1] != "strategy"])
+def test_sells_on_their_way_are_no_room_for_buys(order, facts, limits, limit, scope, reason):
+    """Of 1,500 under a limit of 1,000, sells of 6 on their way are 600: if they come to nothing, buys of 1 fit."""
+    known = facts(exposure={scope: "1500"}, reserved=given.sides(sell="6"))
+
+    assert evaluate(order(quantity="1"), known, limits(**{limit: "1000"})).verdict is Verdict.ALLOW
+    assert evaluate(order(quantity="1.001"), known, limits(**{limit: "1000"})).reason is reason
+    scaled = evaluate(order(quantity="6"), known, limits(**{limit: "1000", "scaling_allowed": True}))
+    assert scaled.quantities == (1,)
+
+
 @pytest.mark.parametrize(("limit", "scope", "reason"), SUMS)
 def test_exposure_must_be_known(order, facts, limits, limit, scope, reason):
     """A limit blocks while the sum is unknown or old."""

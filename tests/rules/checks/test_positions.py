@@ -93,6 +93,27 @@ def test_a_position_over_its_cap_can_come_back(order, facts, limits):
     assert evaluate(order(side=Side.SELL, quantity="20.001"), known, applied).verdict is Verdict.BLOCK
 
 
+@pytest.mark.parametrize(("quantity", "passes"), [("4", True), ("4.001", False), ("6", False)])
+def test_what_is_only_reserved_on_one_side_is_no_room_on_the_other(order, facts, limits, quantity, passes):
+    """Sells of 6 on their way, over a cap worth 4: they may come to nothing, so buys reach 4 and not 6."""
+    known = facts(reserved=given.sides(sell="6"))
+    decision = evaluate(order(quantity=quantity), known, limits(position_notional_max="400"))
+
+    assert (decision.verdict is Verdict.ALLOW) is passes
+    if not passes:
+        assert decision.reason is Reason.POSITION_EXCEEDS_LIMIT
+        scaled = evaluate(order(quantity=quantity), known, limits(position_notional_max="400", scaling_allowed=True))
+        assert scaled.quantities == (4,)
+
+
+def test_what_works_at_the_venue_on_one_side_is_room_on_the_other(order, facts, limits):
+    """Sells of 6 that work there, over a cap worth 4: buys of 6 leave the worst case where it is, and of 7 do not."""
+    known = facts(waiting=given.sides(sell="6"))
+
+    assert evaluate(order(quantity="6"), known, limits(position_notional_max="400")).verdict is Verdict.ALLOW
+    assert evaluate(order(quantity="6.001"), known, limits(position_notional_max="400")).verdict is Verdict.BLOCK
+
+
 def test_a_flip_is_scaled_to_the_cap_on_the_other_side(order, facts, limits):
     """Long 1, a sell of 10 under a cap worth 4: 5 may be sold, so that the short is 4."""
     decision = evaluate(
