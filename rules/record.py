@@ -5,7 +5,6 @@ The gate is on the path of an order; some thirty lines of text are not.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias, overload
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 DIGITS_MAX: Final = 42  # the most that an order can state: twenty before the point, twenty behind it
 
-Row: TypeAlias = str  # rule, instruction, outcome, observed, limit: an array of JSON
+Row: TypeAlias = tuple[str, int, str, object, object]  # rule, instruction, outcome, observed, limit
 
 
 class Plan:
@@ -41,28 +40,28 @@ class Plan:
 class Text:
     """A rule's name, and the texts of what it found last: as long as it finds the same objects, they stay."""
 
-    __slots__ = ("begin", "limit", "limit_text", "observed", "observed_text")
+    __slots__ = ("limit", "limit_text", "observed", "observed_text", "rule")
 
     def __init__(self, rule: str) -> None:
-        self.begin = f"[{json.dumps(rule)},"
+        self.rule = rule
         self.observed: object = None
-        self.observed_text = _text(None)
+        self.observed_text: object = described(None)
         self.limit: object = None
-        self.limit_text = _text(None)
+        self.limit_text: object = described(None)
 
     def row(self, instruction: int, outcome: str, observed: object, limit: object) -> Row:
         """A row of the record; what is observed differs with every order only where it is a number."""
         if type(observed) is Decimal:
-            text = f'"{_digits(observed)}"'
-        elif type(observed) is int:
-            text = str(observed)
+            text: object = _digits(observed)
+        elif type(observed) is str or type(observed) is int:
+            text = observed
         else:
             if observed is not self.observed:
-                self.observed, self.observed_text = observed, _text(observed)
+                self.observed, self.observed_text = observed, described(observed)
             text = self.observed_text
         if limit is not self.limit:
-            self.limit, self.limit_text = limit, _text(limit)
-        return f'{self.begin}{instruction},"{outcome}",{text},{self.limit_text}]'
+            self.limit, self.limit_text = limit, _limit_text(limit)
+        return self.rule, instruction, outcome, text, self.limit_text
 
 
 def _digits(value: Decimal) -> str:
@@ -73,11 +72,10 @@ def _digits(value: Decimal) -> str:
     return text if len(text) <= DIGITS_MAX else described(value)
 
 
-def _text(value: object) -> str:
-    """What was found or allowed, as JSON: whole numbers as such, all else as text, limits with all their digits."""
-    if type(value) is int:
-        return str(value)
-    return json.dumps(format(value, "f") if type(value) is Decimal else described(value))
+def _limit_text(limit: object) -> object:
+    if type(limit) is Decimal:
+        return format(limit, "f")
+    return limit if type(limit) is int or type(limit) is str else described(limit)
 
 
 class Stretch:
@@ -110,7 +108,7 @@ class Stretch:
                 return
 
     def rows(self, ending: Breach | None) -> list[Row]:
-        """The rules that ran, as rows for a record."""
+        """The rules that ran, as rows for a record: rule, instruction, outcome, observed, limit."""
         instruction = self.instruction
         rows = []
         for text, finding in zip(self.plan.texts, self.found, strict=False):
@@ -154,9 +152,11 @@ class Runs(Sequence[RuleRun]):
             self._lines = tuple([run for stretch in self._stretches for run in stretch.runs(self._ending)])
         return self._lines
 
-    def rows(self) -> str:
-        """The same for a machine, as an array of JSON: only the rules that ran, numbers with all their digits."""
-        return f"[{','.join([row for stretch in self._stretches for row in stretch.rows(self._ending)])}]"
+    def rows(self) -> list[Row]:
+        """The same for a machine: only the rules that ran, numbers with all their digits."""
+        if len(self._stretches) == 1:
+            return self._stretches[0].rows(self._ending)
+        return [row for stretch in self._stretches for row in stretch.rows(self._ending)]
 
     @overload
     def __getitem__(self, index: int) -> RuleRun: ...
@@ -186,6 +186,6 @@ class Runs(Sequence[RuleRun]):
         return repr(self._read())
 
 
-def rows_of(runs: Sequence[RuleRun]) -> str:
-    """The rules that ran, as an array of JSON for a record: rule, instruction, outcome, observed, limit."""
-    return runs.rows() if isinstance(runs, Runs) else json.dumps([list(run) for run in runs])
+def rows_of(runs: Sequence[RuleRun]) -> Sequence[Sequence[object]]:
+    """The rules that ran, as rows for a record: rule, instruction, outcome, observed, limit."""
+    return runs.rows() if isinstance(runs, Runs) else [list(run) for run in runs]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-import orjson
-
 from rules import (
     Caller,
     Decision,
@@ -157,7 +155,7 @@ def decision_record(
         "sentence": decision.sentence,
         "quantities": [_amount(quantity) for quantity in decision.quantities],
         "reducing": decision.reducing,
-        "rules_run": orjson.Fragment(rows_of(decision.rules_run)),
+        "rules_run": rows_of(decision.rules_run),
         "policy_revision": decision.policy_revision,
         "profile_name": profile,
         **governed,
