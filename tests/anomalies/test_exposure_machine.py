@@ -228,7 +228,7 @@ class ExposureMachine(RuleBasedStateMachine):
         one = self._one_working(pick)
         if one is None:
             return
-        quantity = max(UNIT[one.symbol.name] / 5, (one.remaining * share).quantize(Decimal("0.001")))
+        quantity = max(one.symbol.step, (one.remaining * share // one.symbol.step) * one.symbol.step)
         self.runner.run(self._fill(one.order_id, quantity))
 
     async def _fill(self, order_id, quantity) -> None:
