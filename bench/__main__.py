@@ -4,8 +4,9 @@
 
 riskgate is measured as it is written and, where `make compiled` has made that build, compiled ahead of time.
 Every subject is a process of its own, pinned to one core where there are two; load and upstream share the
-other. Rounds are interleaved and medians shown. Only ratios and CPU per request carry over to another
-machine.
+other. Each is measured in turns with the bare passthrough, with no other proxy beside them that would read
+its account meanwhile, and medians are shown; the multiple is of the passthrough in the same turns. Only
+ratios and CPU per request carry over to another machine.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 from bench.builds import ROOT, command, interpreters
 
+BARE = "aiohttp passthrough"
+PASSTHROUGH = f"{BARE} (asyncio)"  # what everything is a multiple of
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 
 NGINX = """
@@ -54,6 +58,8 @@ class Subject:
     process: subprocess.Popen[str] | None = None
     runs: dict[int, list[dict[str, float]]] = field(default_factory=dict)
     cpu_per_10k: list[float] = field(default_factory=list)
+    rss: float = 0.0  # MiB, at the end
+    multiple: float = 0.0  # of the bare passthrough's requests per second, in the same turns
     failure: str = ""
 
     def cpu_seconds(self) -> float:
@@ -180,30 +186,56 @@ def _measure(subject: Subject, connections: int, seconds: float) -> None:
         subject.cpu_per_10k.append(used / run["requests"] * 10_000)
 
 
-def _subjects(stack: ExitStack, upstream: int, *, quick: bool, loops: list[str]) -> Iterator[Subject]:
-    yield Subject("direct, no proxy", upstream)
+Start = Callable[[ExitStack], Subject]
+
+
+def _subjects(*, quick: bool) -> Iterator[tuple[str, Start]]:
+    """Everything that is measured, by name, with what starts it beside an upstream of its own."""
+    yield "direct, no proxy", lambda stack: Subject("direct, no proxy", _upstream(stack))
     if shutil.which("nginx"):
-        process, port = stack.enter_context(_nginx(upstream))
-        yield Subject("nginx proxy_pass", port, process)
+        yield "nginx proxy_pass", _nginx_subject
     builds = interpreters()
-    modules = [("aiohttp passthrough", "bench.subject_aiohttp", (), builds["pure"])]
+    modules: list[tuple[str, str, tuple[str, ...], str]] = [(BARE, "bench.subject_aiohttp", (), builds["pure"])]
     for build, python in builds.items():
         modules.append((f"riskgate, transport only, {build}", "bench.subject_lane", (), python))
         for sync in ("process",) if quick else ("process", "power"):
             modules.append((f"riskgate, whole, {build}, audit {sync}", "bench.subject_riskgate", (sync,), python))
-    for loop in loops:
+    loops = ["uvloop"] if not quick and importlib.util.find_spec("uvloop") else []
+    for loop in ["asyncio", *loops]:
         for name, module, extra, python in modules:
             shown = f"{name} ({loop})"
-            try:
-                process, port = _started(stack, module, str(upstream), loop, *extra, core=0, python=python)
-            except RuntimeError as error:
-                print(f"{shown}: {error}", file=sys.stderr)
-                continue
-            yield Subject(shown, port, process)
+            if shown != PASSTHROUGH:
+                yield shown, partial(_module_subject, shown, module, (loop, *extra), python)
+
+
+def _upstream(stack: ExitStack) -> int:
+    return _started(stack, "bench.venue", core=1)[1]
+
+
+def _module_subject(name: str, module: str, extra: tuple[str, ...], python: str, stack: ExitStack) -> Subject:
+    process, port = _started(stack, module, str(_upstream(stack)), *extra, core=0, python=python)
+    return Subject(name, port, process)
+
+
+def _nginx_subject(stack: ExitStack) -> Subject:
+    process, port = stack.enter_context(_nginx(_upstream(stack)))
+    return Subject("nginx proxy_pass", port, process)
+
+
+def _in_turns(subject: Subject, bare: Subject, rounds: int, seconds: float) -> None:
+    """Measure a subject and the bare passthrough one after the other, several times."""
+    _load(subject.port, 64, 0.5)  # opens the pools
+    beside: list[float] = []
+    for _ in range(rounds):
+        for one in (bare, subject):
+            _measure(one, 64, seconds)
+        beside.append(_values(bare, 64, "per_second")[-1])
+        _measure(subject, 1, seconds / 2)
+    subject.multiple = median(_values(subject, 64, "per_second")) / (median(beside) or 1.0)
+    subject.rss = subject.rss_mib()
 
 
 def _table(subjects: list[Subject]) -> str:
-    bare = next((median(_values(one, 64, "per_second")) for one in subjects if "passthrough (" in one.name), 0.0)
     lines = [
         "| subject | req/s at 64 | x bare aiohttp | p50 us at 1 | p99 us at 1 | CPU s per 10k | RSS MiB |",
         "|---|---:|---:|---:|---:|---:|---:|",
@@ -211,12 +243,10 @@ def _table(subjects: list[Subject]) -> str:
     for one in subjects:
         rate = median(_values(one, 64, "per_second"))
         cpu = f"{median(one.cpu_per_10k):.2f}" if one.process is not None else "-"
-        rss = f"{one.rss_mib():.0f}" if one.process is not None else "-"
+        rss = f"{one.rss:.0f}" if one.process is not None else "-"
         lines.append(
-            f"| {one.name} | {rate:,.0f} | {rate / bare:.2f} | {median(_values(one, 1, 'p50_us')):.0f} | "
+            f"| {one.name} | {rate:,.0f} | {one.multiple:.2f} | {median(_values(one, 1, 'p50_us')):.0f} | "
             f"{median(_values(one, 1, 'p99_us')):.0f} | {cpu} | {rss} |"
-            if bare
-            else f"| {one.name} | {rate:,.0f} | - | - | - | {cpu} | {rss} |"
         )
     return "\n".join(lines)
 
@@ -232,22 +262,24 @@ def main() -> int:
     parser.add_argument("--only", default="", help="only subjects whose name contains this")
     options = parser.parse_args()
     rounds, seconds = (1, 1.2) if options.quick else (3, 1.0)
-    loops = ["asyncio"]
-    if not options.quick and importlib.util.find_spec("uvloop"):
-        loops.append("uvloop")
     with ExitStack() as stack:
-        _, upstream = _started(stack, "bench.venue", core=1)
-        subjects = [
-            one
-            for one in _subjects(stack, upstream, quick=options.quick, loops=loops)
-            if options.only in one.name or "passthrough" in one.name
-        ]
-        for one in subjects:
-            _load(one.port, 64, 0.3)  # opens the pools
-        for _ in range(rounds):
-            for one in subjects:
-                _measure(one, 64, seconds)
-                _measure(one, 1, seconds / 2)
+        process, port = _started(stack, "bench.subject_aiohttp", str(_upstream(stack)), "asyncio", core=0)
+        bare = Subject(PASSTHROUGH, port, process)
+        _load(port, 64, 0.5)
+        _measure(bare, 1, seconds / 2)
+        subjects = [bare]
+        for name, start in _subjects(quick=options.quick):
+            if options.only not in name:
+                continue
+            with ExitStack() as own:
+                try:
+                    subject = start(own)
+                except RuntimeError as error:
+                    print(f"{name}: {error}", file=sys.stderr)
+                    continue
+                _in_turns(subject, bare, rounds, seconds)
+            subjects.append(subject)
+        bare.multiple, bare.rss = 1.0, bare.rss_mib()
         print(_table(subjects))
     failed = [one for one in subjects if one.failure]
     for one in failed:
