@@ -64,6 +64,7 @@ from proxy.metrics import Metrics
 from proxy.notifiers import AnchorWebhook, Notifying
 from proxy.outcomes import Outcomes
 from proxy.permits import Permits, PermitSettings
+from proxy.permits.metrics import PermitMetrics
 from proxy.pipeline import Parts, Pipeline
 from proxy.policy_file import difference, read_policy_file
 from proxy.profile_results import ProfileResults
@@ -678,6 +679,9 @@ class App:
             ),
         )
         self._stack.callback(self.permits.close)
+        counted = PermitMetrics(self.accounts, self.permits.report)
+        self.metrics.registry.register(counted)
+        self.permits.listeners.append(counted.note)
         self.permits.restore(self.audit.directory)
         self.tasks.spawn(self.permits.watch(), name="permits.watch")
 

@@ -55,6 +55,9 @@ async def test_approval_and_override_from_settings_to_exchange(tmp_path):
         assert [(await bot.request("POST", "/fapi/v1/order", **larger)).status for _ in range(2)] == [200, 403]
 
         assert sent(run) == 2
+        metrics = (await run.admin.call("GET", "/metrics")).body.decode()
+        for kind in ("approval", "override"):
+            assert f'risk_gate_permits_total{{account="direct",kind="{kind}",step="used"}} 1.0' in metrics
         assert told[:3] == ["approval asked", "approval granted", "approval used"]
         assert told[-3:] == ["override asked", "override granted", "override used"]
         kept = orjson.loads((tmp_path / "data" / "permits.json").read_bytes())["permits"]
