@@ -149,13 +149,15 @@ class ExposureMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """What is held can be given up in the end, and everything is closed."""
-        if hasattr(self, "account"):
-            for symbol in SYMBOLS:
-                self.runner.run(self._reduce(symbol, Decimal(1), plain=False))
-        TOTAL.update(self.blocked)
-        self.runner.run(self._end())
-        self.runner.close()
-        self.folder.cleanup()
+        try:
+            if hasattr(self, "account"):
+                for symbol in SYMBOLS:
+                    self.runner.run(self._reduce(symbol, Decimal(1), plain=False))
+        finally:
+            TOTAL.update(self.blocked)
+            self.runner.run(self._end())
+            self.runner.close()
+            self.folder.cleanup()
 
     async def _end(self) -> None:
         if hasattr(self, "run"):
