@@ -17,7 +17,8 @@ WORD = "cAnArY7f3aDoNotTellAnybodyOfThisWord"
 # Tokens of people are made at random; they are known by their beginning.
 TOKEN_OF_A_PERSON = re.compile(rb"rgt_[A-Za-z0-9_-]{20,}")
 HOLDS_SECRETS = (
-    "*.yaml", "*.yml", "*.toml", "*.env", "*.pem", "*.key", "admin_token", "*token*.txt", "*token", "*secret*",
+    "*.yaml", "*.yml", "*.toml", "*.env", "settings.json",
+    "*.pem", "*.key", "admin_token", "*token*.txt", "*token", "*secret*",
     # What exchanges and bots of tests write down of themselves.
     "journal*", "*.http", "recorded*",
 )  # fmt: skip

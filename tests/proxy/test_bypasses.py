@@ -74,6 +74,10 @@ class _Clock:
         """No time passes."""
         return 0.0
 
+    def stamp(self) -> str:
+        """That time, as records have it."""
+        return NOW.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
 
 CLOCK = _Clock()
 

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from proxy.admin.roles import ROLES
 from proxy.simulator.faults import Fault
-from tests.canary import WORD, found_in, leaks_below, marked
+from tests.canary import WORD, answered, found_in, leaks_below, marked
 from tests.runs import RawBot, Wire, key_of, open_run
 
 TOKEN = marked("t0ken-of-the-administrator-of-these-tests")
@@ -140,6 +140,7 @@ async def the_exchange_fails(run, said):
         )
         with suppress(ConnectionError):
             await bot.order()  # the exchange's own words go to the bot as they came; they stand nowhere else
+        assert all(f"venue={WORD}" in found for found in answered())
         run.sim.clear_faults()
     for _ in range(20):
         await bot.order()
