@@ -22,7 +22,8 @@ from proxy.admin.answers import Problem, answer
 from proxy.admin.parts import AdminParts
 from proxy.admin.permits import OverrideBody, PermitBody
 from proxy.admin.records import OUTCOMES
-from proxy.admin.shapes import ANSWERS, BY_STATUS, shape_of
+from proxy.admin.shapes import ANSWERS, BY_STATUS, SystemicRisk, TailRisk, shape_of
+from proxy.global_risk.models import Published
 
 PATH = "/admin/v1/openapi.json"
 PEOPLE = "/ui"
@@ -68,6 +69,8 @@ ANSWERED: Mapping[str, int] = MappingProxyType(
     {"POST /admin/v1/overrides": 202, f"POST {V2}/drafts": 201, f"GET {V2}/ws": 101, **_BEGUN}
 )
 ALSO: Mapping[str, tuple[int, ...]] = MappingProxyType({f"POST {V2}/drafts/{{id}}/publish": (202,)})
+# Models that handlers answer themselves, or that hold such: told as they are written, with money as text.
+WRITTEN = (Published, TailRisk, SystemicRisk)
 STREAMS = frozenset({f"GET {V2}/events", "GET /admin/v1/events"})
 
 _TEXT: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 64}
@@ -152,7 +155,8 @@ def described(app: web.Application, version: str) -> dict[str, Any]:
     """The description of an application's routes."""
     models = sorted({*BODIES.values(), *ANSWERS.values(), *BY_STATUS.values()}, key=lambda model: model.__name__)
     _, schemas = models_json_schema(
-        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
+        [(model, "serialization" if issubclass(model, WRITTEN) else "validation") for model in models],
+        ref_template="#/components/schemas/{model}",
     )
     paths: dict[str, dict[str, Any]] = {}
     for route in app.router.routes():

@@ -13,6 +13,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from proxy.global_risk.models import (
+    ESResult,
+    ExposureMatrix,
+    GlobalRiskSignal,
+    RiskSnapshot,
+    SystemicSignal,
+    Tier,
+    VaRResult,
+)
+from rules import RiskLevel
+
 V2 = "/api/v2/policy"
 
 Amount = Annotated[str, Field(pattern=r"^-?[0-9]+(\.[0-9]+)?$")]
@@ -102,11 +113,11 @@ class Trigger(Shape):
     trigger: str
     level: str
     scope: str
-    cooldown_s: float
-    expires_s: float | None
-    inert: str
+    cooldown_s: Amount
+    expires_s: Known
+    inert: str | None
     proven_at: datetime | None
-    problem: str
+    problem: str | None
     found: Any
     cooling: Any
 
@@ -553,6 +564,212 @@ class Readiness(Shape):
     parts: Anything
 
 
+class StatusStop(Shape):
+    """One stop in force, or the clear state of a scope, in short."""
+
+    scope: str
+    level: Level
+    reason: str
+    actor: str
+    source: str
+    since: datetime | None
+    epoch: int
+
+
+class RecordPart(Shape):
+    """The record: of each folder, where there are two, and of each place of anchors what is wrong, or nothing."""
+
+    ready: bool
+    folders: dict[str, str] = {}
+    anchors: dict[str, str]
+
+
+class PolicyPart(Shape):
+    """The policy in force, or why there is none."""
+
+    error: str | None = None
+    mode: str | None = None
+    revision: int | None = None
+    age_s: float | None = None
+
+
+class StopPart(Shape):
+    """The stop of everything, and whether all stops are on disk."""
+
+    state: Level
+    durable: bool
+
+
+class FeedPart(Shape):
+    """One feed."""
+
+    ready: bool
+    age_s: float | None
+    error: str | None
+
+
+class Parts(Shape):
+    """What an order for new exposure needs, part by part; under `facts` what it would miss, by account."""
+
+    draining: bool
+    audit: RecordPart
+    policy: PolicyPart
+    emergency_stop: StopPart
+    feeds: dict[str, FeedPart]
+    facts: dict[str, list[str]]
+
+
+class RecordHead(Shape):
+    """The last record."""
+
+    sequence: int
+    head: str
+
+
+class PermitCounts(Shape):
+    """How many approvals and overrides wait or may pass, and the accounts that know overrides."""
+
+    asked: dict[str, int]
+    granted: dict[str, int]
+    overrides_on: list[str]
+
+
+class LossUsed(Shape):
+    """How much of one loss limit is used; shares as text, money to the cent."""
+
+    lost: Amount
+    lost_share: str
+    limit: str
+    used: str
+    equity: Amount
+    floor: Amount
+    distance: Amount
+    step: str
+
+
+class LossState(Shape):
+    """An account's losses against their limits."""
+
+    base: str
+    limits: dict[str, LossUsed]
+    day_transfers: Known
+    week_transfers: Known
+    day_known: bool
+    week_known: bool
+    losing_streak: int | None
+    derisk_factor: Amount
+    problem: str | None
+
+
+class GovernorState(Shape):
+    """What the safety governor says of an account."""
+
+    directive: str
+    level: str
+    cause: str
+    observed: Any
+    threshold: Any
+    losing_streak: int | None
+    multipliers: dict[str, Any]
+    profile_name: str
+    since: datetime
+    as_of: datetime
+    trace_id: str
+
+
+class DeadManState(Shape):
+    """The dead man's switch of an account: seconds left of each lease, symbols with a countdown."""
+
+    lease_s: float | None
+    countdown_s: float | None
+    leases_s: dict[str, float]
+    armed: list[str]
+    failing: list[str]
+
+
+class AccountState(Shape):
+    """One account in short."""
+
+    exchange: str
+    mode: Literal["custody", "passthrough"]
+    state: Level
+    equity: Known
+    equity_as_of: datetime | None
+    exposure: Known
+    exposure_as_of: datetime | None
+    losses: LossState | None
+    governor: GovernorState | None
+    dead_man: DeadManState | None
+
+
+class Status(Shape):
+    """Everything an operator asks first."""
+
+    state: Level
+    stops: list[StatusStop]
+    ess_epoch: int
+    ready: bool
+    version: str
+    since: datetime
+    uptime_s: int
+    parts: Parts
+    reservations: dict[str, int]
+    in_flight: int
+    audit: RecordHead
+    permits: PermitCounts | None
+    accounts: dict[str, AccountState]
+
+
+class HistoryHealth(Shape):
+    """How the reading of candles does, and of which symbols it does not."""
+
+    ready: bool
+    age_s: float | None
+    error: str | None
+    problems: dict[str, str]
+
+
+class RiskHealth(Shape):
+    """Whether the risk engine evaluates, and what ails it or its history."""
+
+    ready: bool
+    age_s: float | None
+    error: str | None
+    failures: int
+    history: HistoryHealth
+
+
+class RiskStatus(Shape):
+    """The global risk level in short; null before the first evaluation. How many daily returns are known, by symbol."""
+
+    ready: bool
+    timestamp: datetime | None
+    age_s: float | None
+    risk_level: RiskLevel | None
+    overall_risk_score: float | None
+    ess_tier_recommendation: Tier | None = None
+    ess_action_required: bool = False
+    risk_summary: str = ""
+    daily_returns: dict[str, int]
+
+
+class TailRisk(Shape):
+    """VaR and ES; null, with what is missing, where they are not known."""
+
+    timestamp: datetime
+    var_result: VaRResult | None
+    es_result: ESResult | None
+    unknown: list[str]
+
+
+class SystemicRisk(Shape):
+    """The systemic signals."""
+
+    timestamp: datetime
+    systemic_signals: list[SystemicSignal]
+    unknown: list[str]
+
+
 class Version(Shape):
     """The version."""
 
@@ -790,6 +1007,7 @@ ANSWERS: Mapping[str, type[BaseModel]] = MappingProxyType(
         "GET /healthz": Health,
         "GET /readyz": Readiness,
         "GET /version": Version,
+        "GET /admin/v1/status": Status,
         "GET /admin/v1/ess": Stops,
         "POST /admin/v1/ess/engage": Engaged,
         "POST /bot/v1/ess/engage": Engaged,
@@ -821,6 +1039,14 @@ ANSWERS: Mapping[str, type[BaseModel]] = MappingProxyType(
         "GET /admin/v1/decisions/{decision_id}": Decision,
         "GET /admin/v1/audit/verify": Verification,
         "POST /admin/v1/reload": Reload,
+        "GET /risk/health": RiskHealth,
+        "GET /risk/status": RiskStatus,
+        "GET /risk/global": GlobalRiskSignal,
+        "GET /risk/snapshot": RiskSnapshot,
+        "GET /risk/exposure": ExposureMatrix,
+        "GET /risk/var": TailRisk,
+        "GET /risk/systemic": SystemicRisk,
+        "POST /risk/evaluate": GlobalRiskSignal,
         f"GET {V2}": Policy,
         f"PUT {V2}": Policy,
         f"PATCH {V2}": PolicyOrProposed,
@@ -856,17 +1082,13 @@ BY_STATUS: Mapping[tuple[str, int], type[BaseModel]] = MappingProxyType(
         (f"POST {V2}/drafts/{{id}}/publish", 200): Policy,
         (f"POST {V2}/drafts/{{id}}/publish", 202): DraftLine,
         ("GET /readyz", 503): Readiness,
+        ("GET /risk/health", 503): RiskHealth,
         ("GET /admin/v1/audit/verify", 500): Verification,
         ("GET /api/policy/status", 503): PolicyV1Unavailable,
     }
 )
-# Any object: a description of its own, what the parts of this proxy tell, and what the risk engine publishes by
-# the schema that `/risk/schema` gives.
-PLAIN = frozenset({
-    "GET /admin/v1/openapi.json", "GET /admin/v1/status", "GET /risk/health", "GET /risk/status", "GET /risk/schema",
-    "GET /risk/global", "GET /risk/snapshot", "GET /risk/exposure", "GET /risk/var", "GET /risk/systemic",
-    "POST /risk/evaluate",
-})  # fmt: skip
+# Any object: these are descriptions themselves.
+PLAIN = frozenset({"GET /admin/v1/openapi.json", "GET /risk/schema"})
 
 
 def shape_of(name: str, status: int) -> type[BaseModel] | None:

@@ -27,6 +27,16 @@ from tests.canary import marked, noted
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 TOKEN = marked("t0ken-" + "x" * 37)
 BOT_KEY = marked("bot-key")
+# Of a proxy without feeds and accounts; the real one is held against its shape in test_openapi.py.
+STATUS = {
+    "state": "clear", "stops": [], "ess_epoch": 0, "ready": True, "version": "1.2.3", "since": NOW.isoformat(),
+    "uptime_s": 0, "reservations": {}, "in_flight": 0, "audit": {"sequence": 0, "head": ""}, "permits": None,
+    "accounts": {},
+    "parts": {
+        "draining": False, "audit": {"ready": True, "anchors": {}}, "policy": {"error": "none"},
+        "emergency_stop": {"state": "clear", "durable": True}, "feeds": {}, "facts": {},
+    },
+}  # fmt: skip
 ACCOUNT = Account(name="spot-1", exchange="binance", mode="passthrough")
 
 
@@ -108,7 +118,7 @@ async def admin(tmp_path):
         audit=audit,
         store=store,
         values=policies,
-        status=lambda: {"mode": "enforce"},
+        status=lambda: STATUS,
         ready=lambda: (holder["admin"].ready, {"policy": "ok"}),
         clock=clock,
         version="1.2.3",

@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 
 from proxy.admin import openapi, shapes
 from tests.proxy.admin.conftest import TOKEN
+from tests.runs import open_run
 
 PATH = "/admin/v1/openapi.json"
 BOTH = {name: {"strategies": "any", "symbols": ["BTCUSDT"]} for name in ("spot-1", "fut-1")}
@@ -126,3 +127,30 @@ async def test_schemathesis_finds_nothing(admin, examples, monkeypatch):
     _, schema, _ = await admin.get(PATH)
 
     assert await asyncio.to_thread(probe, admin.base, schema, examples) > 30
+
+
+STATES = ("/readyz", "/version", "/admin/v1/status", "/admin/v1/accounts", "/admin/v1/accounts/direct",
+          "/admin/v1/headroom?account=direct&symbol=BTCUSDT&side=buy", "/admin/v1/decisions", "/admin/v1/audit/verify",
+          "/admin/v1/ess", "/admin/v1/ess/triggers", "/admin/v1/actions", "/admin/v1/approvals", "/admin/v1/overrides",
+          "/api/v2/policy/effective?account=direct", "/risk/health", "/risk/status", "/risk/global", "/risk/snapshot",
+          "/risk/exposure", "/risk/var", "/risk/systemic")  # fmt: skip
+EVERYTHING = "defaults: {loss_daily_max: '5%', drawdown_max: '20%', governor: {enabled: 'true'}}\n"
+
+
+async def test_a_running_proxy_answers_as_it_is_published(tmp_path):
+    """With an order, a stop, losses, leases and a governor; conftest.py holds each answer to its shape."""
+    accounts = {"override_notional_max": "1000", "dead_man": {"lease": "1h", "countdown": "30s"}}
+    async with open_run(tmp_path, more_policy=EVERYTHING, accounts=accounts) as run:
+        placed = await run.bot("direct").order()
+        assert placed.status == 200
+        await run.admin.engage(scope="symbol:ETHUSDT")
+        await run.until(lambda: run.app.risk.engine.signal is not None, "evaluated")
+        published = (await run.admin.call("GET", PATH)).json
+        shown = [*STATES, f"/admin/v1/decisions/{placed.headers['x-risk-decision-id']}"]
+        answered = {path: (await run.admin.call("GET", path)).status for path in shown}
+        status = (await run.admin.call("GET", "/admin/v1/status")).json["accounts"]["direct"]
+
+    assert {path: code for path, code in answered.items() if code != 200} == {}
+    assert [name for name in ("losses", "governor", "dead_man") if status[name] is None] == []
+    money = published["components"]["schemas"]["RiskSnapshot"]["properties"]["total_notional"]
+    assert money["type"] == "string", "as it is written, not as it could be read"
