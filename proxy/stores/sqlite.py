@@ -125,11 +125,14 @@ class SqliteStore(SqlStore):
 
     async def _watch(self) -> None:
         """Every commit touches the file or its log; to look at both costs microseconds."""
-        seen = _stamp(self._path)
+        seen, has_changed = _stamp(self._path), False
         while True:
             await asyncio.sleep(WATCH_S)
             now = _stamp(self._path)
-            if now != seen:
+            # A commit ends some time after its first bytes, and within one tick of the clock that stamps files both
+            # look alike: after a change it is read once more when nothing has moved since.
+            if now != seen or has_changed:
+                has_changed = now != seen
                 seen = now
                 await self._heard()
 

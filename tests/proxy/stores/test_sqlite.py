@@ -19,6 +19,7 @@ import pytest
 from proxy.clock import ManualClock
 from proxy.errors import ConfigError, RevisionConflict, StoredDataInvalid, StoreError, StoreUnavailable
 from proxy.stores import SqliteStore, create_store, open_store
+from proxy.stores import sqlite as sqlite_module
 from rules.profile import default_policy
 
 BY = {"updated_by": "ana", "reason": "test"}
@@ -341,3 +342,30 @@ def test_store_errors_are_one_family():
     """Callers catch StoreError and block; none of ours falls outside."""
     assert issubclass(StoredDataInvalid, StoreError)
     assert issubclass(StoreUnavailable, StoreError)
+
+
+async def test_a_commit_that_ends_in_the_tick_of_its_first_bytes_is_heard_of(path, monkeypatch):
+    """The file's stamp moved before the change could be read, and does not move again: it is read once more."""
+    stamp = [0]
+    monkeypatch.setattr(sqlite_module, "_stamp", lambda _: stamp[0])
+    one, other = await SqliteStore.open(path, clock=CLOCK), await SqliteStore.open(path, clock=CLOCK)
+    told, looks, heard = [], [], one._heard
+
+    async def look():
+        await heard()
+        looks.append(len(told))
+        if len(looks) == 1:  # the first bytes were seen, and nothing new was there to read yet
+            await other.switch_mode("NORMAL", **BY)
+
+    monkeypatch.setattr(one, "_heard", look)
+    one.subscribe(told.append)
+    await asyncio.sleep(0.1)
+    stamp[0] = 1
+    async with asyncio.timeout(10):
+        while not told:
+            await asyncio.sleep(0.01)
+    assert looks == [0, 1]
+    await asyncio.sleep(0.1)
+    assert len(looks) == 2  # and not for ever
+    await one.close()
+    await other.close()
