@@ -81,3 +81,45 @@ class PolicyEvent:
     reason: str
     timestamp: datetime
     trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """For how long a strategy counts as alive on an account (None: it has no lease there), and what holds it."""
+
+    lease_s: float | None
+    level: str
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a stop holds the strategy there."""
+        return self.level != "clear"
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a heart-beat came to, by account."""
+
+    strategy: str
+    accounts: Mapping[str, Lease]
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """An approval or an override, as far as it has come: asked, granted, used, refused or expired."""
+
+    id: str
+    kind: str
+    state: str
+    account: str
+    bot: str
+    strategy: str
+    reason: str
+    sentence: str
+    orders: tuple[Mapping[str, Any], ...]
+    notional: Decimal | None
+    decision_id: str
+    until: datetime
+    first: str | None
+    granted_by: tuple[str, ...]
+    used_by: str | None

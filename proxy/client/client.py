@@ -1,4 +1,4 @@
-"""The client itself: one question, one request; a stream of events that comes back by itself."""
+"""What programs read and write of the policy; a stream of events that comes back by itself."""
 
 from __future__ import annotations
 
@@ -6,47 +6,29 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 import orjson
-from yarl import URL
 
 from proxy.client.answers import Effective, Headroom, Limit, Policy, PolicyEvent, RiskLimits
-from proxy.client.errors import NotFound, Overtaken, Refused, Unavailable
+from proxy.client.asking import Asking, asked, bearer, raise_for
+from proxy.client.errors import Overtaken, Unavailable
 
 PATH = "/api/v2/policy"
 ATTEMPTS_MAX = 20
 RETRY_S = 0.5
 SILENCE_MAX_S = 30.0  # the proxy says something every 10 s
-NOT_FOUND, CONFLICTS, TOO_MANY, FAILURE = 404, (409, 412), 429, 500
 
 
-class PolicyClient:
+class PolicyClient(Asking):
     """Talks to the admin listener of one proxy, with its token."""
 
     def __init__(
         self, url: str, token: str, *, timeout_s: float = 5.0, session: aiohttp.ClientSession | None = None
     ) -> None:
-        self._url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}"}
-        self._timeout_s = timeout_s
-        self._given = session
-        self._session = session
-
-    async def __aenter__(self) -> Self:
-        """Open the session, unless one was given."""
-        if self._session is None:
-            # No proxy of the environment: the token goes to this address only.
-            self._session = aiohttp.ClientSession(trust_env=False)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Close the session, unless it was given."""
-        if self._given is None and self._session is not None:
-            await self._session.close()
-            self._session = None
+        super().__init__(url, bearer(token), timeout_s=timeout_s, session=session)
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -81,7 +63,7 @@ class PolicyClient:
 
     async def effective(self, account: str, *, strategy: str = "", symbol: str = "") -> Effective:
         """Every limit in force for an account, a strategy and a symbol, and where each comes from."""
-        found = await self._call("GET", _asked(f"{PATH}/effective", account=account, strategy=strategy, symbol=symbol))
+        found = await self._call("GET", asked(f"{PATH}/effective", account=account, strategy=strategy, symbol=symbol))
         limits = {one["limit"]: Limit(one["value"], one["source"]) for one in found["limits"]}
         return Effective(found["revision"], found["profile"], limits)
 
@@ -97,7 +79,7 @@ class PolicyClient:
     ) -> Headroom:
         """How large an order could be now, by every rule."""
         price_text = "" if price is None else format(price, "f")
-        path = _asked(
+        path = asked(
             "/admin/v1/headroom", account=account, symbol=symbol, side=side, strategy=strategy, market=market,
             price=price_text,
         )  # fmt: skip
@@ -163,56 +145,10 @@ class PolicyClient:
         timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout_s, sock_read=SILENCE_MAX_S)
         async with self._open.get(self._at(f"{PATH}/events"), headers=headers, timeout=timeout) as response:
             if response.status != 200:
-                _raise(response.status, await response.read())
+                raise_for(response.status, await response.read())
             async for line in response.content:
                 if line.startswith(b"data: "):
                     yield _event(orjson.loads(line.removeprefix(b"data: ")))
-
-    # -- the wire ---------------------------------------------------------------------------------
-
-    @property
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            raise RuntimeError("enter the client first: async with PolicyClient(...) as policy")
-        return self._session
-
-    def _at(self, path: str) -> URL:
-        return URL(self._url + path, encoded=True)
-
-    async def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, if_match: int | None = None
-    ) -> Any:  # noqa: ANN401 - any JSON value
-        headers = self._headers if if_match is None else self._headers | {"If-Match": f'"{if_match}"'}
-        timeout = aiohttp.ClientTimeout(total=self._timeout_s)
-        try:
-            async with self._open.request(
-                method, self._at(path), json=body, headers=headers, timeout=timeout, allow_redirects=False
-            ) as response:
-                raw = await response.read()
-                if response.status >= 300:
-                    _raise(response.status, raw)
-                return orjson.loads(raw)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise Unavailable(f"no usable answer from {self._url}: {type(error).__name__}: {error}") from error
-
-
-def _asked(path: str, **stated: str) -> str:
-    return f"{path}?" + "&".join(f"{name}={quote(value, safe='')}" for name, value in stated.items() if value)
-
-
-def _raise(status: int, raw: bytes) -> None:
-    try:
-        problem = orjson.loads(raw)
-        sentence = str(problem["detail"])
-    except (ValueError, KeyError, TypeError):
-        problem, sentence = {}, raw[:200].decode("utf-8", "replace")
-    if status == NOT_FOUND:
-        raise NotFound(sentence, status)
-    if status in CONFLICTS:
-        raise Overtaken(sentence, status)
-    if status == TOO_MANY or status >= FAILURE:
-        raise Unavailable(sentence, status)
-    raise Refused(sentence, status, tuple(problem.get("problems", ())))
 
 
 def _policy(found: Mapping[str, Any]) -> Policy:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from proxy.client import Headroom, PolicyClient
-from tests.proxy.admin.conftest import TOKEN, admin
+from proxy.admin.access import Role
+from proxy.client import BotClient, Headroom, OperatorClient, PolicyClient
+from tests.proxy.admin.conftest import BOT_KEY, TOKEN, admin
+from tests.proxy.admin.test_permits import listening
+from tests.proxy.permits.conftest import open_people
 
 __all__ = ["admin"]
 
@@ -69,3 +72,29 @@ async def test_the_ranker_writes_ranks(policy):
     """The best is 1, the others a share of it."""
     assert await example("A ranker")["publish"](policy, {"BTCUSDT": 8.0, "ETHUSDT": 2.0}) == 3
     assert await policy.value("opp_rankings") == {"BTCUSDT": "1.0000", "ETHUSDT": "0.2500"}
+
+
+async def test_the_bot_beats_until_it_is_stopped(admin):
+    """It goes on while nothing holds it, and names the account once something does."""
+    stay_alive = example("A bot that has nothing to send")["stay_alive"]
+    async with BotClient(admin.base, BOT_KEY) as bot:
+        staying = asyncio.ensure_future(stay_alive(bot, every_s=0.01))
+        await asyncio.sleep(0.1)
+        assert not staying.done()
+        await bot.stop(reason="enough")
+        async with asyncio.timeout(10):
+            assert await staying == "spot-1"
+
+
+async def test_the_desk_shows_what_waits_and_passes_words_on(tmp_path):
+    """The longest first; a yes and a no."""
+    found = example("A desk that approves large orders")
+    async with open_people(tmp_path) as people, listening(people) as desk:
+        ids = [await people.waiting(quantity=quantity) for quantity in ("0.004", "0.0045")]
+        _, secret = await desk.access.issue("ann", Role.OPERATOR, by="bootstrap")
+        async with OperatorClient(desk.base, secret) as ann:
+            first, second = await found["waiting"](ann)
+            assert [first.id, second.id] == ids
+            assert await found["answer"](ann, first, True, "the client called") == "granted"
+            assert await found["answer"](ann, second, False, "too much") == "refused"
+            assert await found["waiting"](ann) == []
