@@ -97,6 +97,7 @@ def _watching(drafts: DraftRoutes) -> Callable[[web.Application], AsyncIterator[
 
 def _probes(parts: AdminParts) -> list[web.RouteDef]:
     serve_metrics = make_aiohttp_handler(parts.registry)
+    is_started = False  # for good, once bots were let in and an order could have been judged
 
     async def healthz(_: web.Request) -> web.Response:
         return answer({"status": "ok"})
@@ -104,6 +105,12 @@ def _probes(parts: AdminParts) -> list[web.RouteDef]:
     async def readyz(_: web.Request) -> web.Response:
         ready, because = parts.ready()
         return answer({"ready": ready, "parts": because}, status=200 if ready else 503)
+
+    async def startupz(_: web.Request) -> web.Response:
+        nonlocal is_started
+        ready, because = parts.ready()
+        is_started = is_started or (ready and bool(parts.proxy_url()))
+        return answer({"started": is_started, "parts": because}, status=200 if is_started else 503)
 
     async def version(_: web.Request) -> web.Response:
         return answer({"version": parts.version})
@@ -118,6 +125,7 @@ def _probes(parts: AdminParts) -> list[web.RouteDef]:
     return [
         web.get("/healthz", healthz),
         web.get("/readyz", readyz),
+        web.get("/startupz", startupz),
         web.get("/version", version),
         web.get("/metrics", metrics),
         web.get("/admin/v1/status", status),

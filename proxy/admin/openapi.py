@@ -28,7 +28,7 @@ from proxy.global_risk.models import Published
 PATH = "/admin/v1/openapi.json"
 PEOPLE = "/ui"
 V2 = "/api/v2/policy"
-OPEN = frozenset({"/healthz", "/readyz", "/version"})
+OPEN = frozenset({"/healthz", "/readyz", "/startupz", "/version"})
 
 BODIES: Mapping[str, type[BaseModel]] = MappingProxyType(
     {

@@ -21,6 +21,7 @@ OPEN: Final = None  # asks for no token of a person: a probe, or a route with a 
 ROLES: Final[dict[str, Role | None]] = {
     "GET /healthz": OPEN,
     "GET /readyz": OPEN,
+    "GET /startupz": OPEN,
     "GET /version": OPEN,
     "GET /metrics": Role.VIEWER,  # or open, as the settings say
     "POST /bot/v1/ess/engage": OPEN,  # a bot's own key

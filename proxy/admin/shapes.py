@@ -564,6 +564,13 @@ class Readiness(Shape):
     parts: Anything
 
 
+class Startup(Shape):
+    """Whether the start is complete, and by part, what an order for new exposure misses now."""
+
+    started: bool
+    parts: Anything
+
+
 class StatusStop(Shape):
     """One stop in force, or the clear state of a scope, in short."""
 
@@ -1006,6 +1013,7 @@ ANSWERS: Mapping[str, type[BaseModel]] = MappingProxyType(
     {
         "GET /healthz": Health,
         "GET /readyz": Readiness,
+        "GET /startupz": Startup,
         "GET /version": Version,
         "GET /admin/v1/status": Status,
         "GET /admin/v1/ess": Stops,
@@ -1082,6 +1090,7 @@ BY_STATUS: Mapping[tuple[str, int], type[BaseModel]] = MappingProxyType(
         (f"POST {V2}/drafts/{{id}}/publish", 200): Policy,
         (f"POST {V2}/drafts/{{id}}/publish", 202): DraftLine,
         ("GET /readyz", 503): Readiness,
+        ("GET /startupz", 503): Startup,
         ("GET /risk/health", 503): RiskHealth,
         ("GET /admin/v1/audit/verify", 500): Verification,
         ("GET /api/policy/status", 503): PolicyV1Unavailable,

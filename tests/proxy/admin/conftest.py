@@ -76,6 +76,7 @@ class Admin:
         self.clock = clock
         self.base = base
         self.ready = True
+        self.proxy_url = "http://127.0.0.1:8080"
         self.app = None
         self.parts = None
         self.store = None
@@ -120,6 +121,7 @@ async def admin(tmp_path):
         values=policies,
         status=lambda: STATUS,
         ready=lambda: (holder["admin"].ready, {"policy": "ok"}),
+        proxy_url=lambda: holder["admin"].proxy_url,
         clock=clock,
         version="1.2.3",
         accounts={"spot-1", "fut-1"},

@@ -129,7 +129,7 @@ async def test_schemathesis_finds_nothing(admin, examples, monkeypatch):
     assert await asyncio.to_thread(probe, admin.base, schema, examples) > 30
 
 
-STATES = ("/readyz", "/version", "/admin/v1/status", "/admin/v1/accounts", "/admin/v1/accounts/direct",
+STATES = ("/readyz", "/startupz", "/version", "/admin/v1/status", "/admin/v1/accounts", "/admin/v1/accounts/direct",
           "/admin/v1/headroom?account=direct&symbol=BTCUSDT&side=buy", "/admin/v1/decisions", "/admin/v1/audit/verify",
           "/admin/v1/ess", "/admin/v1/ess/triggers", "/admin/v1/actions", "/admin/v1/approvals", "/admin/v1/overrides",
           "/api/v2/policy/effective?account=direct", "/risk/health", "/risk/status", "/risk/global", "/risk/snapshot",

@@ -35,7 +35,8 @@ async def test_every_route_says_its_role(admin):
 def test_only_probes_and_what_has_its_own_proof_is_open():
     """Whoever opens a further route to strangers has to say so here as well."""
     assert {name for name, role in ROLES.items() if role is OPEN} == {
-        "GET /healthz", "GET /readyz", "GET /version", "POST /bot/v1/ess/engage", "POST /bot/v1/heartbeat",
+        "GET /healthz", "GET /readyz", "GET /startupz", "GET /version", "POST /bot/v1/ess/engage",
+        "POST /bot/v1/heartbeat",
         "GET /ui/static/{name}",
         "GET /ui/login", "POST /ui/login",
     }  # fmt: skip

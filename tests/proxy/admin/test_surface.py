@@ -138,6 +138,20 @@ async def test_probes_need_no_token_and_tell_no_secret(admin):
     assert headers["Content-Type"].startswith("text/plain")
 
 
+async def test_a_start_is_complete_once_and_for_good(admin):
+    """Not before bots are let in and an order could be judged; a feed that is lost later is no new start."""
+    admin.ready, admin.proxy_url = False, ""
+    assert (await admin.get("/startupz", token=None))[:2] == (503, {"started": False, "parts": {"policy": "ok"}})
+    admin.ready = True
+    assert (await admin.get("/startupz", token=None))[0] == 503, "nobody listens to bots yet"
+    admin.proxy_url = "http://127.0.0.1:8080"
+    assert (await admin.get("/startupz", token=None))[:2] == (200, {"started": True, "parts": {"policy": "ok"}})
+
+    admin.ready = False
+    assert (await admin.get("/readyz", token=None))[0] == 503
+    assert (await admin.get("/startupz", token=None))[0] == 200
+
+
 # -- guessing
 
 
