@@ -161,7 +161,7 @@ def bots_of(parts: AdminParts, decisions: Iterable[Mapping[str, Any]]) -> list[d
             "allow": 0, "scale_down": 0, "block": 0, "seen": None,
         }  # fmt: skip
     for record in decisions:
-        caller = record.get("caller") or {}
+        caller = _caller(record)
         mine = bots.get((caller.get("account", ""), caller.get("bot", "")))
         if mine is None:
             continue
@@ -183,8 +183,13 @@ def picked(
     return found
 
 
+def _caller(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Whose request it was; what was refused before it was judged names account and bot itself."""
+    return record.get("caller") or record
+
+
 def _fits(record: Mapping[str, Any], wanted: Mapping[str, str]) -> bool:
-    caller = record.get("caller") or {}
+    caller = _caller(record)
     symbols = {str(order.get("symbol", "")).casefold() for order in record.get("orders") or ()}
     return all((
         not wanted.get("outcome") or record.get("decision", "block") == wanted["outcome"],

@@ -200,6 +200,23 @@ async def test_what_strangers_write_is_shown_as_text(admin):
         assert headers["X-Frame-Options"] == "DENY"
 
 
+@pytest.mark.parametrize(
+    ("whose", "shown"), [({"account": "main", "bot": "grid1"}, "grid1<small> main</small>"), ({}, "unknown</span>")]
+)
+async def test_what_was_refused_before_it_was_judged_is_listed(admin, whose, shown):
+    """Such a record has no caller: it names account and bot itself, or nobody where the key is not known."""
+    cookie, _ = await log_in(admin)
+    refused = {"decision_id": "d-9", "endpoint": "POST /dapi/v1/order", "reason": "family_not_supported"}
+    admin.audit.append({"kind": "refusal", "sentence": "not judged yet", **refused, **whose})
+
+    for path in ("/ui", "/ui/decisions", "/ui/decisions/d-9"):
+        status, page, _ = await ask(admin, path, cookie=cookie)
+        assert (status, "not judged yet" in page) == (200, True), path
+    assert shown in (await ask(admin, "/ui/decisions", cookie=cookie))[1]
+    found = (await ask(admin, "/ui/decisions?bot=grid1&account=main", cookie=cookie))[1]
+    assert ("not judged yet" in found) is bool(whose)
+
+
 async def test_only_listed_files_are_served(admin):
     """Style and scripts come without a session; nothing else of the disk does."""
     status, _, headers = await ask(admin, "/ui/static/console.css")
