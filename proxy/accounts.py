@@ -298,7 +298,8 @@ class Accounts:
             "exposure": (facts.exposure, ages.account_s),
             "losses": (facts.losses, ages.account_s),
             "open_positions": (facts.open_positions, ages.account_s),
-            "hedge_mode": (facts.hedge_mode, ages.account_s),
+            # Read as seldom as the leverage is; no rule holds it to an age.
+            "hedge_mode": (facts.hedge_mode, ages.leverage_s),
             "global_risk": (facts.risk, ages.risk_s),
         }
         for market in Market:

@@ -44,7 +44,7 @@ def difference(file: Path, stored: StoredPolicy, environ: Mapping[str, str] | No
     count = len(changes(stored.policy, written))
     return (
         f"{file.name} differs from the stored policy (revision {stored.revision}), which is in force, "
-        f"in {count} place{'s' * (count != 1)}; `riskgate policy apply {file}` makes it so"
+        f"in {count} place{'s' * (count != 1)}; `riskgate policy apply {file} --reason ...` makes it so"
     )
 
 

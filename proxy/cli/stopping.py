@@ -85,7 +85,7 @@ def status_lines(found: dict[str, Any]) -> Iterator[str]:
     wrong = list(not_ready(parts))
     yield f"ready: {'yes' if found.get('ready') else 'NO'}, version {found.get('version')}, up {_span(found)}"
     for line in wrong:
-        yield f"  not ready: {line}"
+        yield f"  {'not well, and not needed' if found.get('ready') else 'not ready'}: {line}"
     for name, account in sorted(_section(found, "accounts").items()):
         yield (
             f"account {name}: {account.get('state', '?')}, equity {_amount(account.get('equity'))}, "
@@ -285,6 +285,7 @@ def resume(admin: AdminClient, *, scope: str, reason: str, actor: str, confirmed
         if answer.get("released") is False:
             say(f"NOT released yet, asked for by {answer.get('asked_by')}: {answer.get('detail')}")
             say(f"until {answer.get('until')}: riskgate resume --actor SOMEBODY_ELSE --reason ... --yes")
+            say("where people have tokens of their own: --token-file THEIR_TOKEN instead of --actor")
             return Exit.REFUSED
         for stop in stops_of(answer):
             say(f"released and stored: {describe(stop)}")

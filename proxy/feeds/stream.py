@@ -18,7 +18,7 @@ import structlog
 from proxy.clock import Clock
 from proxy.feeds.polling import Health
 from proxy.feeds.reading import Malformed, document
-from proxy.feeds.venue import FeedFailed
+from proxy.feeds.venue import FeedFailed, bare
 from proxy.tasks import Tasks
 
 log = structlog.get_logger("riskgate.feeds")
@@ -150,8 +150,7 @@ class Stream:
             except FeedFailed as error:
                 self._failed("failed", str(error))
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                # The error's own text may show the address with its key; its class says enough.
-                self._failed("failed", type(error).__name__)
+                self._failed("failed", bare(error))
             except Exception as error:  # noqa: BLE001 - a background task ends here
                 # A defect must not end the stream for good: it is told, and everything is read anew.
                 self._failed("defect", repr(error))

@@ -43,6 +43,15 @@ class FeedFailed(Exception):
         self.code = code
 
 
+def bare(error: BaseException) -> str:
+    """What failed, by its class and the host or status: its own text may show the signed URL, or one with a key."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"{type(error).__name__} at {error.host}:{error.port}"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"{type(error).__name__}, status {error.status}"
+    return type(error).__name__
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer read, and when it was asked for."""
@@ -196,8 +205,7 @@ class Venue:
         except TimeoutError:
             raise FeedFailed(f"{path}: no answer within {self._timeout_s} s") from None
         except (aiohttp.ClientError, OSError) as error:
-            # The error's own text may show the signed URL; its class says enough.
-            raise FeedFailed(f"{path}: {type(error).__name__}") from None
+            raise FeedFailed(f"{path}: {bare(error)}") from None
 
     @staticmethod
     def _failed(path: str, status: int, body: bytes) -> FeedFailed:

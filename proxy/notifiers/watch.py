@@ -172,5 +172,6 @@ def _parts(parts: Mapping[str, Any]) -> Iterator[tuple[str, AlertClass, str]]:
         yield f"the record's anchor ({place})", AlertClass.AUDIT, wrong
     yield "policy store", AlertClass.STORE, str(parts["policy"].get("error", ""))
     for name, feed in parts["feeds"].items():
-        wrong = f"age {feed['age_s']} s: {feed['error'] or 'old'}"
+        since = "never read" if feed["age_s"] is None else f"last good {feed['age_s']} s ago"
+        wrong = f"{since}: {feed['error'] or 'old'}"
         yield f"feed {name}", AlertClass.FEED, "" if feed["ready"] else wrong

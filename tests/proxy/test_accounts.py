@@ -129,6 +129,8 @@ async def test_every_fact_has_its_age(house):
     assert (ages["equity"]["age_max_s"], ages["equity"]["fresh"]) == (10, True)
     assert (ages["price_linear_BTCUSDT"]["age_max_s"], ages["price_linear_BTCUSDT"]["fresh"]) == (5, False)
     assert (ages["leverage_BTCUSDT"]["age_max_s"], ages["leverage_BTCUSDT"]["fresh"]) == (300, True)
+    # Asked for once a minute: on a flat account, which lists no position, nothing else tells it.
+    assert ages["hedge_mode"]["age_max_s"] == 300
     assert ages["positions_linear"]["as_of"] < now
     assert ages["global_risk"] == {"as_of": None, "age_s": None, "age_max_s": 5, "fresh": False}
 

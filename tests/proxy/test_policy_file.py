@@ -74,7 +74,7 @@ def test_a_file_that_is_not_in_force_is_told_with_the_way_out(file):
     said = difference(file, stored(default_policy()), {})
 
     assert "policy.yaml differs from the stored policy (revision 3), which is in force" in said
-    assert f"`riskgate policy apply {file}` makes it so" in said
+    assert f"`riskgate policy apply {file} --reason ...` makes it so" in said
 
 
 def test_a_file_that_cannot_be_read_does_not_count(file):

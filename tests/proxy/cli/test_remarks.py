@@ -42,7 +42,7 @@ def test_a_file_that_is_not_in_force_is_told_first(folder, capsys):
     code, out = checked(folder, capsys)
     assert code == 0
     assert "policy.yaml differs from the stored policy (revision 1), which is in force, in 1 place" in out
-    assert f"`riskgate policy apply {folder / 'policy.yaml'}` makes it so" in out
+    assert f"`riskgate policy apply {folder / 'policy.yaml'} --reason ...` makes it so" in out
 
 
 def test_a_broken_file_beside_a_store_is_a_remark(folder, capsys):

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from proxy.loss_watch import Step
-from proxy.notifiers import Watch
+from proxy.notifiers import AlertClass, Watch
+from proxy.notifiers.watch import _parts
 from proxy.permits import Kind, State
 from rules import EssLevel, Stop
 from tests.proxy.notifiers.conftest import NOW
@@ -77,6 +78,15 @@ def test_a_feed_that_has_not_begun_is_given_half_a_minute(clock):
     world.feed = False
     assert world.look(29) == []
     assert world.look(1) == [("feed", "critical", "feed account.main is failing")]
+
+
+def test_a_feed_that_was_never_read_is_told_so(world):
+    """An age is told only where there is one."""
+    feed = {"ready": False, "age_s": None, "error": "failed: nobody there"}
+    ready = {"audit": {"ready": True}, "policy": {}, "feeds": {"a": feed, "b": {**feed, "age_s": 31.0, "error": None}}}
+
+    told = {name: wrong for name, about, wrong in _parts(ready) if about is AlertClass.FEED}
+    assert told == {"feed a": "never read: failed: nobody there", "feed b": "last good 31.0 s ago: old"}
 
 
 def test_bypasses_are_counted_since_the_last_look(world):
