@@ -64,13 +64,18 @@ async def test_an_order_under_way_is_answered_and_on_record(tmp_path):
     async with house_of(tmp_path) as (house, sim):
         asked = await under_way(house, sim, HELD_BACK_S)
         house.process.child.send_signal(signal.SIGTERM)
+        bots = urlsplit(house.url)
         async with asyncio.timeout(WAIT_S):
             while True:
-                try:
-                    await house.order(newClientOrderId="too-late")
+                try:  # no order: one that is let in would wait for its answer as long as the first
+                    _, writer = await asyncio.open_connection(bots.hostname, bots.port)
                 except OSError:
                     break
-        assert not asked.done(), "the listener closed while the order was still under way"
+                writer.close()
+                await asyncio.sleep(0.005)
+        assert not asked.done(), "the listener closes while the order is still under way"
+        with pytest.raises(OSError, match=r"refused|failed"):
+            await house.order(newClientOrderId="too-late")
         reply = await asked
         code, *_ = await ended(house)
 
