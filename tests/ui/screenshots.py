@@ -33,6 +33,7 @@ async def take(folder: Path) -> None:
             await page.goto(await house.link())
             await page.wait_for_selector("#live[data-state=on]")
             await page.screenshot(path=folder / "empty.png", full_page=True)
+            await asked_for(page, house, folder)
             for number, (quantity, symbol) in enumerate(ORDERS * 3):
                 await house.order(quantity, f"shot-{number}", symbol=symbol)
             await page.wait_for_timeout(11_000)  # the chart's next point
@@ -69,6 +70,35 @@ async def pictures(page, house, folder: Path) -> None:
     await page.get_by_role("button", name="Halt", exact=True).click()
     await page.locator(".stop summary").first.click()
     await page.screenshot(path=folder / "halted.png", full_page=True)
+
+
+async def asked_for(page, house, folder: Path) -> None:
+    """A large order that waits for a person, as the switch shows it; then it is refused, and none is asked about."""
+    await ask_from(house, "150", revision=1)
+    blocked = await house.order("0.003", "shot-large")
+    assert blocked.headers["x-risk-reason"] == "approval_required", blocked
+    article = page.get_by_role("article", name="approval ap-")
+    await article.get_by_text("Approve", exact=True).click()
+    await page.locator("section.switch").screenshot(path=folder / "block-approvals.png")
+    path = f"/admin/v1/approvals/{blocked.body['risk']['approval_id']}/refuse"
+    await said(house, "POST", path, {"actor": "ann", "reason": "a picture"})
+    await article.wait_for(state="detached")
+    await ask_from(house, None, revision=2)
+
+
+async def ask_from(house, least: str | None, *, revision: int) -> None:
+    """From which value on orders wait for a person."""
+    changes = {"accounts": {"desk": {"size": {"approval_notional_min": least}}}}
+    body = {"changes": changes, "updated_by": "ann", "reason": "a picture"}
+    await said(house, "PATCH", "/api/v2/policy", body, {"If-Match": f'"{revision}"'})
+
+
+async def said(house, method: str, path: str, body: object, more: dict[str, str] | None = None) -> None:
+    """Ask the admin API; anything but yes ends it."""
+    headers = {"Authorization": f"Bearer {house.token}"} | (more or {})
+    async with house.client.request(method, house.url + path, json=body, headers=headers) as answer:
+        if answer.status != 200:
+            raise RuntimeError(f"{method} {path}: {answer.status} {await answer.text()}")
 
 
 if __name__ == "__main__":
