@@ -10,9 +10,11 @@ import kubernetes_validate
 import pytest
 import typer.main
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.cli.main import app
 from proxy.config import Settings
+from tests.runs import open_run
 from tests.test_docs import slugs_of
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +53,31 @@ def test_every_expression_reads_metrics_that_are_served(expression):
     assert named - labels - served() == set()
     assert named or "up{" in expression
     assert expression.count("(") == expression.count(")")
+
+
+SELECTED = re.compile(r"\b((?:riskgate|risk_gate|ess)_[a-z_0-9]+)(?:\{([^}]*)\})?")
+
+
+async def test_a_running_proxy_serves_every_series_that_is_asked_for(tmp_path):
+    """Names and labels as they stand in an expression: one that is misspelt selects nothing, for ever."""
+    async with open_run(tmp_path) as run:
+        assert (await run.bot().order()).status == 200
+        text = (await run.admin.call("GET", "/metrics")).body.decode()
+    labels, families = {}, set()
+    for family in text_string_to_metric_families(text):
+        families |= {family.name, f"{family.name}_total"}
+        for sample in family.samples:
+            families.add(sample.name)
+            labels.setdefault(sample.name, set()).update(sample.labels)
+
+    wrong = []
+    for expression in EXPRESSIONS:
+        for name, braces in SELECTED.findall(expression):
+            asked = set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", braces))
+            if name not in families or (name in labels and asked - labels[name]):
+                wrong.append(f"{name}{{{braces}}} in {expression}")
+    assert wrong == []
+    assert {"risk_gate_permits_total", "risk_gate_actions", "risk_gate_decisions_total"} <= families
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
