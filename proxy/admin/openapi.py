@@ -63,10 +63,14 @@ BODY_OPTIONAL = frozenset({
     "POST /api/policy/reset", "POST /api/policy/risk_mode/{mode}", "POST /bot/v1/heartbeat",
     "POST /api/v2/strategies/{name}/heartbeat",
 })  # fmt: skip
+WITHOUT_BODY = frozenset({"POST /admin/v1/login-links"})  # asking is all there is to it
 IF_MATCH = frozenset({f"PUT {V2}", f"PATCH {V2}", f"POST {V2}/reset", f"POST {V2}/rollback"})
 _BEGUN = dict.fromkeys((f"POST /admin/v1/actions/{kind}" for kind in ("cancel-all", "flatten", "drill")), 202)
 ANSWERED: Mapping[str, int] = MappingProxyType(
-    {"POST /admin/v1/overrides": 202, f"POST {V2}/drafts": 201, f"GET {V2}/ws": 101, **_BEGUN}
+    {
+        "POST /admin/v1/overrides": 202, "POST /admin/v1/login-links": 201, f"POST {V2}/drafts": 201,
+        f"GET {V2}/ws": 101, **_BEGUN,
+    }
 )
 ALSO: Mapping[str, tuple[int, ...]] = MappingProxyType({f"POST {V2}/drafts/{{id}}/publish": (202,)})
 # Models that handlers answer themselves, or that hold such: told as they are written, with money as text.
@@ -185,7 +189,7 @@ def _operation(route: web.AbstractRoute, path: str) -> dict[str, Any]:
     }
     if parameters := [*_path_parameters(path), *_parameters(name)]:
         operation["parameters"] = parameters
-    if route.method in ("POST", "PUT", "PATCH"):
+    if route.method in ("POST", "PUT", "PATCH") and name not in WITHOUT_BODY:
         model = BODIES.get(name)
         schema = {"type": "object"} if model is None else {"$ref": f"#/components/schemas/{model.__name__}"}
         operation["requestBody"] = {
