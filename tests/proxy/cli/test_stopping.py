@@ -269,7 +269,8 @@ def test_status_is_short_lines_and_names_what_is_wrong():
         "policy: mode NORMAL, revision 4",
         "orders: 1 on their way; reserved: 2 unknown",
     ]
-    assert "  not well, and not needed: fact main: exposure is not known" in list(status_lines({**STATUS, "ready": True}))
+    told = list(status_lines({**STATUS, "ready": True}))
+    assert "  not well, and not needed: fact main: exposure is not known" in told
 
 
 def test_health_names_the_part_that_failed(admin, capsys):
