@@ -43,7 +43,7 @@ SYNC_S = 8.0
 STREAMS = (False, True)  # read, or heard as well
 # Not shrunk: each try takes a second and more, and the steps that led there are printed as they are.
 SHORT = settings(
-    max_examples=3, stateful_step_count=30, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
+    max_examples=5, stateful_step_count=30, deadline=None, derandomize=True, database=None, phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 LONG = settings(SHORT, max_examples=150, stateful_step_count=40, derandomize=False)
