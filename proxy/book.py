@@ -469,6 +469,8 @@ class Book:
                 assets=assets,
                 bought=sums.bought,
                 sold=sums.sold,
+                bought_certain=sums.bought_certain,
+                sold_certain=sums.sold_certain,
                 contracts=sums.contracts,
                 margin=sums.margin,
                 maintenance=sums.maintenance,
@@ -1276,23 +1278,32 @@ def _part(line: _Line, price: Decimal) -> Part | None:
     if not line.worst and not line.position.both:
         return None
     wallet, held = line.wallet, line.position
-    buys, sells = line.bought, line.sold
-    if line.legs:
-        for waiting in (line.working, line.reserved):
-            buys += waiting.get(LONG, NO_SIDES).buy
-            sells += waiting.get(SHORT, NO_SIDES).sell
-        buys += held.long - held.short
-        sells += held.short - held.long
-    bought, sold = buys * price, sells * price
+    net = certain = _with_legs(line, line.bought, line.sold, (line.working, line.reserved))
+    if line.reserved or line.closing is not NO_SIDES:
+        certain = _with_legs(line, *_worst_net(held, line.working, NOTHING_WAITING), (line.working,))
+    sides = net[0] * price, net[1] * price, certain[0] * price, certain[1] * price
     if wallet.market is SPOT:
-        return Part(coin_of(line.instrument), line.notional, bought, sold, None, None)
+        return Part(coin_of(line.instrument), line.notional, *sides, None, None)
     filters = wallet.venue.filters.get(line.instrument)
     asset = line.instrument if filters is None else filters.base_asset
     leverage, _ = wallet.leverage_set.get(line.instrument) or (wallet.leverage.get(line.instrument), None)
     brackets = wallet.brackets.get(line.instrument)
     maintenance = None if not brackets else maintenance_of(brackets, line.notional)
     # Of a leverage that nobody knows, no less margin than everything.
-    return Part(coin_of(asset), line.notional, bought, sold, leverage or ONE, maintenance)
+    return Part(coin_of(asset), line.notional, *sides, leverage or ONE, maintenance)
+
+
+def _with_legs(
+    line: _Line, bought: Decimal, sold: Decimal, waiting: Iterable[Mapping[Bucket, Sides]]
+) -> tuple[Decimal, Decimal]:
+    """Both sides of a net position with those of the legs of hedge mode, and what waits on them."""
+    if not line.legs:
+        return bought, sold
+    legs = line.position.long - line.position.short
+    for one in waiting:
+        bought += one.get(LONG, NO_SIDES).buy
+        sold += one.get(SHORT, NO_SIDES).sell
+    return bought + legs, sold - legs
 
 
 def _count_orders(wallet: _Wallet) -> int:

@@ -28,6 +28,8 @@ class Part(NamedTuple):
     notional: Decimal
     bought: Decimal
     sold: Decimal
+    bought_certain: Decimal  # without what is only reserved
+    sold_certain: Decimal
     leverage: Decimal | None
     maintenance: Decimal | None
 
@@ -41,7 +43,7 @@ class Sums:
 
     __slots__ = (
         "_by_leverage", "_contracts", "_margin", "_margins", "_moved", "_parts",
-        "assets", "bought", "maintained", "sold", "unbracketed",
+        "assets", "bought", "bought_certain", "maintained", "sold", "sold_certain", "unbracketed",
     )  # fmt: skip
 
     def __init__(self, parts: Mapping[Key, Part | None]) -> None:
@@ -53,6 +55,8 @@ class Sums:
         self.assets: dict[str, Decimal] = {}
         self.bought = ZERO
         self.sold = ZERO
+        self.bought_certain = ZERO
+        self.sold_certain = ZERO
         self.maintained = ZERO
         self.unbracketed = 0
         for key, part in parts.items():
@@ -72,6 +76,8 @@ class Sums:
         _shift(self.assets, part.asset, notional)
         self.bought += part.bought * sign
         self.sold += part.sold * sign
+        self.bought_certain += part.bought_certain * sign
+        self.sold_certain += part.sold_certain * sign
         if part.leverage is None:
             return
         _shift(self._by_leverage, part.leverage, notional)

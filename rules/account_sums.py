@@ -39,6 +39,7 @@ class AccountSums(NamedTuple):
 
     `bought` is the net worth of everything held if all that buys fills and nothing that sells does; `sold` the
     same with its sign turned if all that sells does. Held long and short positions net, what waits does not.
+    `bought_certain` and `sold_certain` leave out what is only reserved, and may come to nothing.
     `margin` is the initial margin of all contracts at the leverage that is set, `maintenance` what keeps them
     from being liquidated; None where a bracket of theirs is not known. Mappings name what the request trades.
     """
@@ -46,6 +47,8 @@ class AccountSums(NamedTuple):
     assets: Mapping[str, Decimal] = NONE  # base asset -> worst-case notional, over all symbols and markets
     bought: Decimal = NOTHING
     sold: Decimal = NOTHING
+    bought_certain: Decimal = NOTHING
+    sold_certain: Decimal = NOTHING
     contracts: Decimal = NOTHING  # the part of the account's exposure that is on margin
     margin: Decimal = NOTHING
     maintenance: Decimal | None = NOTHING

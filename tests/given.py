@@ -120,8 +120,10 @@ def losses(day="10000", week="10000", high="10000", **changed) -> Losses:
 
 
 def account_sums(**changed) -> AccountSums:
-    """Nothing held by the account, and a wallet of 10,000."""
+    """Nothing held by the account, and a wallet of 10,000; what is bought and sold is certain unless stated."""
     values = {"wallet": Decimal(10_000)} | {name: number(value) for name, value in changed.items()}
+    for side in ("bought", "sold"):
+        values.setdefault(f"{side}_certain", values.get(side, Decimal(0)))
     return AccountSums(**values)
 
 

@@ -207,6 +207,7 @@ def make_sums(pick: Random) -> AccountSums:
     brackets = tuple([Bracket(*map(Decimal, step)) for step in steps])
     return AccountSums(
         assets={"BTC": pick.choice(MONEY)}, bought=pick.choice(MONEY), sold=pick.choice([*MONEY, -MONEY[3]]),
+        bought_certain=pick.choice(MONEY), sold_certain=pick.choice([*MONEY, -MONEY[3]]),
         contracts=pick.choice(MONEY), margin=pick.choice(MONEY), maintenance=pick.choice([None, *MONEY]),
         wallet=pick.choice([None, *EQUITIES]), available=pick.choice([None, *MONEY]),
         notionals={symbol: pick.choice(MONEY) for symbol in SYMBOLS},

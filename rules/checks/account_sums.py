@@ -81,23 +81,24 @@ def _asset_before(case: Case) -> Decimal:
 
 
 def net(case: Case) -> Finding:
-    """The account's net exposure, long or short, may not grow past its limit; what waits is not netted."""
+    """The account's net exposure, long or short, may not grow past its limit; what waits is not netted.
+
+    Over the limit, an order may bring its own side as far as the other certainly is: that makes nothing worse.
+    Reservations of the other side are no excuse, as they may come to nothing.
+    """
     limit = case.limits.exposure_net_max
     if limit is None:
         return None
     sums, more = sums_of(case), growth.added_value(case)
     bought, sold = sums.bought, sums.sold
     if exposure.buys_quote(case.order, case.symbol) or exposure.side_unproven(case.order, case.symbol):
-        own, after = max(bought, sold), max(bought, sold) + more
-    elif case.order.side is Side.SELL:
-        own, after = sold, max(bought, sold + more)
+        own = max(bought, sold)
     else:
-        own, after = bought, max(bought + more, sold)
-    before = max(bought, sold)
-    if after <= limit or after <= before:
+        own = sold if case.order.side is Side.SELL else bought
+    after = max(own + more, bought, sold)
+    room = max(limit, sums.bought_certain, sums.sold_certain) - own
+    if not more or more <= room:
         return after, limit
-    # Up to where the other side is already, an order makes nothing worse.
-    room = max(limit, before) - own
     fits = exposure.in_order_units(case, room / (case.exposure_price * case.price.conversion) + case.covered)
     return Breach(Reason.NET_EXPOSURE_EXCEEDS_LIMIT, after, limit, fits)
 

@@ -77,6 +77,16 @@ class Truth:
         if_closed_short = held + min(-held, self.closing_buys) if held < 0 else held
         return max(if_closed_short + buys, sells - if_closed_long, Decimal(0))
 
+    def net(self) -> tuple[Decimal, Decimal]:
+        """The net position if everything fills that buys and opens, and with its sign turned if all that sells does.
+
+        What closes a position may fill before.
+        """
+        held = self.held.get("BOTH", Decimal(0)), self.held.get("LONG", Decimal(0)) - self.held.get("SHORT", Decimal(0))
+        if_closed_short = held[0] + (min(-held[0], self.closing_buys) if held[0] < 0 else 0)
+        if_closed_long = held[0] - (min(held[0], self.closing_sells) if held[0] > 0 else 0)
+        return if_closed_short + held[1] + sum(self.buys.values()), sum(self.sells.values()) - if_closed_long - held[1]
+
     @property
     def buckets(self) -> tuple[str, ...]:
         """The legs there are."""
@@ -196,7 +206,7 @@ class ExposureMachine(RuleBasedStateMachine):
 
         So by as much as was closed, and no more, the worst case may be over its limits until it was within them again.
         """
-        for place in (("position", symbol), ("asset", symbol), ("account", "")):
+        for place in (("position", symbol), ("asset", symbol), ("account", ""), ("net", "")):
             self.slack[place] += quantity * self.run.sim.mark(symbol)
 
     def _is_within(self, place, worst, limit, known) -> None:
@@ -359,7 +369,7 @@ class ExposureMachine(RuleBasedStateMachine):
         """By the exchange's own state, at its own prices."""
         if not hasattr(self, "account"):
             return
-        total, opening = Decimal(0), 0
+        total, opening, net = Decimal(0), 0, [Decimal(0), Decimal(0)]
         for symbol in SYMBOLS:
             known, mark = truth(self.account, symbol), self.run.sim.mark(symbol)
             worst = {bucket: known.worst(bucket) * mark for bucket in known.buckets}
@@ -367,7 +377,9 @@ class ExposureMachine(RuleBasedStateMachine):
             self._is_within(("asset", symbol), sum(worst.values()), LIMITS["exposure_asset_max"], known)
             total += sum(worst.values())
             opening += known.opening_orders
+            net = [one + more * mark for one, more in zip(net, known.net(), strict=True)]
         self._is_within(("account", ""), total, LIMITS["exposure_account_max"], total)
+        self._is_within(("net", ""), max(net), LIMITS["exposure_net_max"], net)
         assert opening <= LIMITS["open_orders_max"], opening
 
 

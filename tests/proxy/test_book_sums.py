@@ -105,6 +105,26 @@ def test_the_legs_of_hedge_mode_net_what_is_held():
     assert (sums(book).bought, sums(book).sold) == (200, 300)
 
 
+def test_what_is_only_reserved_is_not_certain():
+    """Long 3 with a buy of 1 that works; buys of 2 and sells of 9 in flight come and go, in either position mode."""
+    for bucket, other, position in (
+        (Bucket.BOTH, Bucket.BOTH, Position(both=D(3))), (Bucket.LONG, Bucket.SHORT, Position(long=D(5), short=D(2))),
+    ):
+        book = new_book()
+        snapshot(book, positions={"BTCUSDT": position}, orders=[working("BTCUSDT", Side.BUY, "1", bucket=bucket)])
+        calm = (sums(book).bought_certain, sums(book).sold_certain)
+        assert calm == (sums(book).bought, sums(book).sold) == (400, -300)
+
+        book.shift_reserved("main", LINEAR, "BTCUSDT", bucket, Side.BUY, D(2))
+        book.shift_reserved("main", LINEAR, "BTCUSDT", other, Side.SELL, D(9))
+        assert (sums(book).bought, sums(book).sold) == (600, 600)
+        assert (sums(book).bought_certain, sums(book).sold_certain) == calm
+
+        book.shift_reserved("main", LINEAR, "BTCUSDT", other, Side.SELL, D(-9))
+        book.shift_reserved("main", LINEAR, "BTCUSDT", bucket, Side.BUY, D(-2))
+        assert (sums(book).bought, sums(book).sold) == calm
+
+
 def test_margin_goes_by_the_leverage_that_is_set():
     """300 at 3x and 100 at 2x need 150; of a leverage that nobody knows, everything is margin."""
     book = new_book()
@@ -165,7 +185,7 @@ def test_sums_are_as_old_as_the_exposure_is():
 
 def test_a_part_that_goes_leaves_nothing_behind():
     """Sums are exact: what was added is taken away to the last digit."""
-    part = Part("BTC", D("0.1"), D("1E-30"), D("-1E+30"), D(3), D("0.3"))
+    part = Part("BTC", D("0.1"), D("1E-30"), D("-1E+30"), D("1E-30"), D(0), D(3), D("0.3"))
     kept = Sums({("linear", "A"): part})
     with localcontext(EXACT):
         kept.follow(("linear", "B"), part._replace(maintenance=None))
@@ -194,7 +214,10 @@ def test_margin_is_divided_again_only_where_notional_moved(monkeypatch):
             return CEILING.quantize(amount, unit)
 
     monkeypatch.setattr(book_sums, "CEILING", Counted())
-    parts = {("linear", str(times)): Part("BTC", D(times), D(1), D(1), D(times), D(0)) for times in range(1, 101)}
+    parts = {
+        ("linear", str(times)): Part("BTC", D(times), D(1), D(1), D(1), D(1), D(times), D(0))
+        for times in range(1, 101)
+    }
     kept = Sums(parts)
     assert (kept.margin, kept.contracts, len(divided)) == (100, 5050, 100)
     divided.clear()

@@ -134,6 +134,26 @@ def test_net_exposure_is_at_most_its_limit_on_either_side(bought, sold, side, qu
         assert decision.reason is Reason.NET_EXPOSURE_EXCEEDS_LIMIT
 
 
+@pytest.mark.parametrize(
+    ("certain", "side", "quantity", "verdict"),
+    [
+        ({"sold_certain": "0"}, Side.BUY, "10", ALLOW),  # 1,000 long, should nothing come of what is reserved
+        ({"sold_certain": "0"}, Side.BUY, "10.001", BLOCK),
+        ({"sold_certain": "1200"}, Side.BUY, "12", ALLOW),
+        ({"sold_certain": "1200"}, Side.BUY, "12.001", BLOCK),
+        ({"sold_certain": "1500"}, Side.BUY, "15", ALLOW),
+        ({"bought_certain": "1300", "sold_certain": "0"}, Side.BUY, "13", ALLOW),
+        ({"sold_certain": "0"}, SELL, "0.001", BLOCK),
+    ],
+)
+def test_reservations_of_the_other_side_are_no_room_for_a_net_exposure(certain, side, quantity, verdict):
+    """1,500 are reserved to sell at a limit of 1,000; a buy may go as far as what is held and works already does."""
+    decision = judge(given.order(side=side, quantity=quantity), {"bought": "0", "sold": "1500", **certain},
+                     {"exposure_net_max": "1000"})
+
+    assert decision.verdict is verdict
+
+
 def test_net_exposure_scales_to_the_step():
     """A sell of 20 with 900 long: 19 are left until 1,000 short."""
     decision = judge(given.order(side=SELL, quantity="20"), {"bought": "900", "sold": "-900"},
