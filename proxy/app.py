@@ -702,7 +702,7 @@ class App:
             is_read=lambda account: self.book.read_at(account) is not None,
             clock=self.clock,
         )
-        callers = [bot.caller for bot in _bots(settings, self.accounts)]
+        callers = [caller for bot in _bots(settings, self.accounts) for caller in bot.callers.values()]
         self.triggers = Triggers(
             standing_triggers(sight), self.latch, self.audit, callers, self.clock, self.metrics.registry
         )
@@ -892,6 +892,7 @@ def _bots(settings: Settings, accounts: Mapping[str, Account]) -> Iterable[Bot]:
                 account=accounts[account],
                 strategy=bot.strategy or name,
                 secret=bot.secret.get_secret_value().encode() if bot.secret is not None else None,
+                prefixes={other: one.prefix for other, one in bot.strategies.items()},
             )
 
 

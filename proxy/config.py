@@ -19,6 +19,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -404,12 +405,30 @@ class VenueCredentials(Strict):
     kind: Literal["hmac", "ed25519", "rsa"] = "hmac"
 
 
+class StrategyOfBot(Strict):
+    """A further strategy that a bot trades for, and how its client order ids begin."""
+
+    prefix: Annotated[str, Field(pattern=r"^[.A-Z:/a-z0-9_-]{1,32}$")] | None = None
+
+
 class Bot(Strict):
     """One program that sends orders, known by the key it sends."""
 
     key: Secret
     secret: Secret | None = None
     strategy: Name | None = None
+    strategies: dict[Name, StrategyOfBot] = {}
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> Bot:
+        known = sorted((one.prefix, name) for name, one in self.strategies.items() if one.prefix is not None)
+        for (prefix, name), (longer, other) in pairwise(known):
+            if longer.startswith(prefix):
+                raise ValueError(
+                    f"the prefix {longer!r} of strategy {other} begins with {prefix!r}, which is that of {name}: "
+                    "expected prefixes of which none begins another"
+                )
+        return self
 
 
 class DeadMan(Strict):

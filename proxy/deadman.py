@@ -90,10 +90,12 @@ class DeadMan:
     # -- what the path of a request asks
 
     def seen(self, bot: Bot) -> None:
-        """A request proved to be this bot's: its strategy's lease begins anew."""
+        """A request proved to be this bot's: the lease of each of its strategies begins anew."""
         watched = self._watched.get(bot.account.name)
         if watched is not None:
-            watched.leases[bot.strategy] = self._clock.monotonic() + watched.settings.lease_s
+            ends_s = self._clock.monotonic() + watched.settings.lease_s
+            for strategy in bot.callers:
+                watched.leases[strategy] = ends_s
 
     def beat(self, strategy: str, accounts: Iterable[str]) -> dict[str, float]:
         """Somebody says that a strategy lives: its leases on these accounts begin anew, and last so many seconds."""

@@ -1,5 +1,8 @@
 """Who is calling: the venue's key header names a bot, and with it the account, the strategy and the mode.
 
+A bot that trades for several strategies names one of them with each order, by a header or by the beginning of
+the order's client id; it can name none but its own (`attributed`).
+
 In custody mode the bot's own signature, timestamp window and replay are checked here too,
 before the proxy would put its own signature on anything: an attacker without a bot's secret
 must not get an order signed.
@@ -8,16 +11,17 @@ must not get an order signed.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
 from typing import Final
 
 from proxy.clock import Clock
 from proxy.errors import CallerUnknown, ConfigError, NotAuthentic, OrderNotUnderstood
 from proxy.exchanges.base import Credentials, Exchange
 from proxy.wire import Headers, Params, WireRequest, header_values, read_decimal
-from rules import Caller, Reason
+from rules import Caller, Instruction, Order, Reason
 
 RECV_WINDOW_MAX_MS: Final = 60_000
 CLOCK_SKEW_AHEAD_MS: Final = 1_000  # Binance accepts a timestamp up to one second ahead of its own clock
@@ -43,23 +47,45 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bot:
-    """One bot: the key it sends, and in custody the secret the proxy issued to it."""
+    """One bot: the key it sends, and in custody the secret the proxy issued to it.
+
+    `prefixes` are the other strategies it trades for, each with the beginning of the client order ids that name
+    it; none where only the header does.
+    """
 
     name: str
     key: str
     account: Account
-    strategy: str
+    strategy: str  # of every order that names no other
     secret: bytes | None = field(default=None, repr=False)
+    prefixes: Mapping[str, str | None] = field(default_factory=lambda: MappingProxyType({}))
     in_custody: bool = field(init=False)  # the proxy, not the bot, holds the venue key
-    caller: Caller = field(init=False, repr=False, compare=False)  # as rules see it, unless it states a confidence
+    callers: Mapping[str, Caller] = field(init=False, repr=False, compare=False)  # by strategy, its own one first
+    caller: Caller = field(init=False, repr=False, compare=False)  # as rules see it, unless it states otherwise
 
     def __post_init__(self) -> None:
         """Work out once what every order asks for."""
+        callers = {
+            strategy: Caller(
+                account=self.account.name, exchange=self.account.exchange, strategy=strategy, bot=self.name
+            )
+            for strategy in (self.strategy, *self.prefixes)
+        }
         object.__setattr__(self, "in_custody", self.account.mode == "custody")
-        caller = Caller(
-            account=self.account.name, exchange=self.account.exchange, strategy=self.strategy, bot=self.name
-        )
-        object.__setattr__(self, "caller", caller)
+        object.__setattr__(self, "callers", MappingProxyType(callers))
+        object.__setattr__(self, "caller", callers[self.strategy])
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """Every strategy it trades for, its own one first."""
+        return tuple(self.callers)
+
+    def named_by(self, client_order_id: str) -> str | None:
+        """The strategy that a client order id names; None if it names none."""
+        for strategy, prefix in self.prefixes.items():
+            if prefix is not None and client_order_id.startswith(prefix):
+                return strategy
+        return None
 
 
 class Identities:
@@ -165,10 +191,51 @@ def _essence(signature: str) -> str:
     return signature.lower()[:40]
 
 
-def caller_of(bot: Bot, headers: Headers) -> Caller:
-    """The caller as rules see it. `X-Risk-Confidence` is the one thing a bot may state about itself."""
+def attributed(bot: Bot, headers: Headers, instructions: Sequence[Instruction]) -> tuple[Caller, str]:
+    """The caller as rules see it, and why it is not certain for which strategy it asks; empty where it is.
+
+    Where it is not, the caller is the bot with its own strategy, and nothing new may be opened. Raises
+    OrderNotUnderstood where `X-Risk-Confidence` cannot be read.
+    """
+    caller, doubt = bot.caller, ""
+    named = header_values(headers, b"x-risk-strategy")
+    if named or bot.prefixes:
+        strategy, doubt = _strategy_named(bot, named, instructions)
+        caller = bot.callers[strategy]
     stated = header_values(headers, b"x-risk-confidence")
-    return replace(bot.caller, confidence=_confidence(stated)) if stated else bot.caller
+    return (replace(caller, confidence=_confidence(stated)) if stated else caller), doubt
+
+
+def _strategy_named(bot: Bot, named: tuple[bytes, ...], instructions: Sequence[Instruction]) -> tuple[str, str]:
+    by_id = {bot.named_by(name) for name in _client_order_ids(instructions)}
+    if not named:
+        found = {name or bot.strategy for name in by_id} or {bot.strategy}
+        if len(found) == 1:
+            return found.pop(), ""
+        return bot.strategy, f"the request has orders of the strategies {_listed(found)}; send them apart"
+    if len(named) > 1:
+        return bot.strategy, "X-Risk-Strategy came more than once, expected one value"
+    strategy = named[0].decode("ascii", "backslashreplace")
+    if strategy not in bot.callers:
+        known = _listed(bot.strategies)
+        return bot.strategy, f"X-Risk-Strategy is {strategy[:64]!r}, which bot {bot.name} is not; expected {known}"
+    if others := by_id - {None, strategy}:
+        return bot.strategy, f"X-Risk-Strategy is {strategy} and the client order id says {_listed(others)}"
+    return strategy, ""
+
+
+def _client_order_ids(instructions: Sequence[Instruction]) -> Iterator[str]:
+    """The names that orders get, or else those of the orders that they replace."""
+    for one in instructions:
+        if not isinstance(one, Order):
+            continue
+        name = one.client_order_id or (one.replaces.client_order_id if one.replaces is not None else None)
+        if name is not None:
+            yield name
+
+
+def _listed(names: Iterable[str | None]) -> str:
+    return ", ".join(sorted(name for name in names if name is not None))
 
 
 def _confidence(stated: tuple[bytes, ...]) -> Decimal:
@@ -187,5 +254,5 @@ def strategies_by_account(bots: Iterable[Bot]) -> Mapping[str, frozenset[str]]:
     """Which strategies each account's bots run: for status and start-up checks."""
     found: dict[str, set[str]] = {}
     for bot in bots:
-        found.setdefault(bot.account.name, set()).add(bot.strategy)
+        found.setdefault(bot.account.name, set()).update(bot.strategies)
     return {account: frozenset(names) for account, names in found.items()}

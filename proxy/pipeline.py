@@ -46,7 +46,7 @@ from proxy.exchanges.base import (
     Verb,
 )
 from proxy.gather import Gather, market_of
-from proxy.identity import Bot, Identities, caller_of
+from proxy.identity import Bot, Identities, attributed
 from proxy.logs import order_decided
 from proxy.metrics import Metrics
 from proxy.outcomes import Outcomes
@@ -385,17 +385,19 @@ class Pipeline:
             self._check_doubted(bot, request, parsed)
         if parts.attendance is not None:
             parts.attendance.seen(bot)
-        caller = caller_of(bot, request.headers)
+        caller, doubt = attributed(bot, request.headers, parsed.instructions)
         now = self._clock.now()
 
         decision, facts, profile, limits_lost = self._decide(caller, parsed.instructions, now)
         directive = None if facts.governor is None else facts.governor.value
         judged = Judged(self._next_id(), bot, caller, parsed, decision, started, profile, directive)
-        if decision.verdict is not ALLOW and parts.permits is not None and limits_lost is None:
+        if decision.verdict is not ALLOW and parts.permits is not None and limits_lost is None and not doubt:
             decision = self._heed_people(parts.permits, judged, facts)
         if decision.verdict is BLOCK:
             return self._block(judged)
         if not decision.reducing:
+            if doubt:
+                return self._refuse_judged(judged, Reason.STRATEGY_NOT_ALLOWED, doubt)
             if limits_lost:
                 return self._refuse_judged(judged, Reason.POLICY_UNAVAILABLE, limits_lost)
             if wait := self._backoff(recognised.family):

@@ -92,7 +92,9 @@ class Reloading:
 
 def _strategies(settings: Settings) -> Mapping[str, frozenset[str]]:
     return {
-        name: frozenset(bot.strategy or key for key, bot in account.bots.items())
+        name: frozenset(
+            strategy for key, bot in account.bots.items() for strategy in (bot.strategy or key, *bot.strategies)
+        )
         for name, account in settings.accounts.items()
     }
 

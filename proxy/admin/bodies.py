@@ -43,10 +43,11 @@ class EngageBody(_Body):
 
 
 class BotEngageBody(_Body):
-    """A bot stopping itself: its strategy, or its whole account. Everything may be left out."""
+    """A bot stopping itself: one of its strategies or all, or its whole account. Everything may be left out."""
 
     level: Literal["halt", "reduce_only"] = "halt"
     scope: Literal["strategy", "account"] = "strategy"
+    strategy: Text | None = None
     reason: Text = ""
 
     @property

@@ -157,8 +157,8 @@ def bots_of(parts: AdminParts, decisions: Iterable[Mapping[str, Any]]) -> list[d
     bots: dict[tuple[str, str], dict[str, Any]] = {}
     for bot in () if parts.identities is None else parts.identities.bots:
         bots[bot.account.name, bot.name] = {
-            "name": bot.name, "account": bot.account.name, "strategy": bot.strategy, "mode": bot.account.mode,
-            "allow": 0, "scale_down": 0, "block": 0, "seen": None,
+            "name": bot.name, "account": bot.account.name, "mode": bot.account.mode,
+            "strategy": ", ".join(bot.strategies), "allow": 0, "scale_down": 0, "block": 0, "seen": None,
         }  # fmt: skip
     for record in decisions:
         caller = _caller(record)

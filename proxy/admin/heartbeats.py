@@ -32,19 +32,19 @@ class Heartbeats:
         return [web.post(OWN, self.own), web.post(OF_STRATEGY, self.of_strategy)]
 
     async def own(self, request: web.Request) -> web.Response:
-        """A bot says with its own key that it lives; what it trades through the proxy says so as well."""
+        """A bot says with its own key that it lives, and with it its strategies; what it trades here says so too."""
         bot = self._stopping.bot_of(request, act="heartbeat")
         await _says_nothing(request)
-        return answer(self._beaten(bot.strategy, [bot]))
+        return answer([self._beaten(strategy, [bot]) for strategy in reversed(bot.strategies)][-1])
 
     async def of_strategy(self, request: web.Request) -> web.Response:
         """Whoever watches over a strategy says that it lives, on every account that it trades."""
         await _says_nothing(request)
         name = request.match_info["name"]
         bots = () if self._parts.identities is None else self._parts.identities.bots
-        own = [bot for bot in bots if bot.strategy == name]
+        own = [bot for bot in bots if name in bot.callers]
         if not own:
-            known = ", ".join(sorted({bot.strategy for bot in bots})) or "none"
+            known = ", ".join(sorted({name for bot in bots for name in bot.callers})) or "none"
             raise Problem(404, f"there is no strategy {name[:64]!r}; known: {known}")
         return answer(self._beaten(name, own))
 

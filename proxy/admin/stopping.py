@@ -78,20 +78,31 @@ class Stopping:
         )
 
     async def engage_own(self, request: web.Request) -> web.Response:
-        """The same for a bot, which says with its own key who it is, and stops nothing but its own."""
+        """The same for a bot, which says with its own key who it is, and stops nothing but its own.
+
+        One that names none of its strategies stops all of them; the answer tells of its own one.
+        """
         bot = self.bot_of(request, act="ess.engage")
         body = await read_body(request, BotEngageBody)
-        scope = scoped(body.scope, bot.strategy if body.scope == "strategy" else bot.account.name)
+        if body.scope == "account":
+            return answer(await self._engage_own(request, bot, body, scoped("account", bot.account.name)))
+        if body.strategy is not None and body.strategy not in bot.callers:
+            known = ", ".join(sorted(bot.callers))
+            raise Problem(422, f"bot {bot.name} is no strategy {body.strategy[:64]!r}; expected one of: {known}")
+        names = bot.strategies if body.strategy is None else (body.strategy,)
+        engaged = [await self._engage_own(request, bot, body, scoped("strategy", name)) for name in names]
+        return answer(engaged[0])
+
+    async def _engage_own(self, request: web.Request, bot: Bot, body: BotEngageBody, scope: str) -> dict[str, Any]:
         actor, reason, held = f"bot {bot.name}", body.reason, self._ess.stop_of(scope)
         is_new = held.level < body.ess_level or self._repeats.may_record(self._parts.clock.monotonic())
         if not is_new:
             # It says again and again what holds already: engaged all the same, in the words it was engaged with,
             # so that neither the stop's file nor the record grows with a bot that is stuck.
             actor, reason = held.actor, held.reason
-        own = await self.engage_for(
+        return await self.engage_for(
             request, level=body.ess_level, scope=scope, actor=actor, reason=reason, source="bot", on_record=is_new
         )
-        return answer(own)
 
     def bot_of(self, request: web.Request, *, act: str) -> Bot:
         """Whose key came. The right key always works, whoever else guesses from the same address."""

@@ -75,9 +75,13 @@ class BotClient(Asking):
         """Say that the bot lives, while it has nothing to send; what holds it is in the answer."""
         return _beat(await self._call("POST", "/bot/v1/heartbeat", {}))
 
-    async def stop(self, *, reason: str, scope: str = "strategy", level: str = "halt") -> int:
-        """Stop the bot's own strategy, or its `account`; the epoch of the stop. People release it."""
+    async def stop(
+        self, *, reason: str, scope: str = "strategy", strategy: str | None = None, level: str = "halt"
+    ) -> int:
+        """Stop one of the bot's strategies or all, or its `account`; the epoch of the stop. People release it."""
         body = {"reason": reason, "scope": scope, "level": level}
+        if strategy is not None:
+            body["strategy"] = strategy
         return int((await self._call("POST", "/bot/v1/ess/engage", body))["epoch"])
 
 

@@ -203,6 +203,25 @@ def test_a_part_needs_no_secret_and_no_other_section(tmp_path):
         load(file, environ={})
 
 
+@pytest.mark.parametrize(
+    ("strategies", "told"),
+    [
+        ("{a: {prefix: tr}, b: {prefix: tr-x}}", "the prefix 'tr-x' of strategy b begins with 'tr', which is that of"),
+        ("{a: {prefix: tr}, b: {prefix: tr}}", "the prefix 'tr' of strategy b begins with 'tr'"),
+        ("{a: {prefix: ''}}", "strategies.a.prefix"),
+        ("{a: {prefix: 'a b'}}", "strategies.a.prefix"),
+        ("{'a b': {}}", "strategies"),
+    ],
+)
+def test_the_strategies_of_a_bot_are_told_apart(tmp_path, strategies, told):
+    """No prefix begins another, each is of what client order ids are made of, and names are names."""
+    bots = f"{{a: {{key: {'k' * 20}, strategies: {strategies}}}}}"
+    text = f'accounts: {{m: {{mode: passthrough, static_equity: "1", bots: {bots}}}}}'
+    with pytest.raises(SettingsInvalid) as error:
+        load_part(written(tmp_path, text), ("accounts",), {})
+    assert told in str(error.value)
+
+
 def test_a_part_keeps_unresolved_references_apart(tmp_path):
     """Two bots whose keys cannot be read here are not taken for two bots with one key."""
     text = 'accounts: {m: {mode: passthrough, static_equity: "1", bots: {a: {key: "${env:A}"}, b: {key: "${env:B}"}}}}'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import SimpleNamespace
@@ -102,6 +102,17 @@ async def test_being_heard_of_renews_it(watch):
         await watch.forward(50)
 
     assert watch.level() is EssLevel.CLEAR
+
+
+async def test_a_bot_that_speaks_renews_all_its_strategies(watch):
+    """What one program trades for falls silent together."""
+    watch.dead_man.seen(replace(BOT, prefixes={"trend": None}))
+    assert set(watch.dead_man.report("main")["leases_s"]) == {"grid", "trend"}
+    await watch.forward(10_000)
+
+    assert {stop.scope for stop in watch.latch.stops() if stop.level is EssLevel.REDUCE_ONLY} == {
+        "strategy:grid", "strategy:trend",
+    }  # fmt: skip
 
 
 async def test_a_strategy_never_heard_of_has_no_lease(watch):

@@ -9,8 +9,9 @@ import pytest
 from proxy.errors import CallerUnknown, ConfigError, NotAuthentic, OrderNotUnderstood
 from proxy.exchanges import EXCHANGES
 from proxy.exchanges.base import Credentials
-from proxy.identity import Account, Bot, Identities, caller_of, strategies_by_account
-from rules import Reason
+from proxy.identity import Account, Bot, Identities, attributed, strategies_by_account
+from rules import LeverageChange, Reason, Replaced, ReplaceMode
+from tests import given
 from tests.house import BOT_KEY, BOT_SECRET, open_house
 
 BINANCE = EXCHANGES[0]
@@ -155,15 +156,81 @@ async def test_a_timestamp_from_the_future_does_not_make_later_orders_old(house)
 def test_a_confidence_that_is_no_plain_share_is_refused(stated):
     """Confidence is a plain decimal between 0 and 1, or the request is not understood."""
     with pytest.raises(OrderNotUnderstood):
-        caller_of(bot(), ((b"X-Risk-Confidence", stated),))
+        attributed(bot(), ((b"X-Risk-Confidence", stated),), ())
 
 
 def test_the_caller_is_what_the_key_proves():
-    """Account, exchange and strategy come from the settings; confidence alone is the bot's word."""
-    caller = caller_of(bot(), ((b"X-Risk-Confidence", b"0.8"), (b"X-Risk-Strategy", b"other")))
-    assert (caller.account, caller.strategy, str(caller.confidence)) == ("desk", "grid", "0.8")
+    """Account, exchange and strategy come from the settings; confidence is the bot's word."""
+    caller, doubt = attributed(bot(), ((b"X-Risk-Confidence", b"0.8"),), (given.order(client_order_id="tr-1"),))
+    assert (caller.account, caller.strategy, str(caller.confidence), doubt) == ("desk", "grid", "0.8", "")
     with pytest.raises(OrderNotUnderstood):
-        caller_of(bot(), ((b"x-risk-confidence", b"0.8"), (b"X-Risk-Confidence", b"0.9")))
+        attributed(bot(), ((b"x-risk-confidence", b"0.8"), (b"X-Risk-Confidence", b"0.9")), ())
+
+
+def several(**changes):
+    """A bot that trades for three strategies: one of its own, one by prefix or header, one by header."""
+    return Bot(name="main", key="key-1", account=CUSTODY, strategy="grid", secret=b"s",
+               prefixes={"trend": "tr-", "carry": None, **changes})  # fmt: skip
+
+
+LEVERAGE = LeverageChange(symbol="BTCUSDT", leverage=given.number("2"))
+
+
+def amendment(name):
+    """An order that amends the one of this client id, and has none of its own."""
+    return given.order(replaces=Replaced(mode=ReplaceMode.AMEND, order_id="7", client_order_id=name))
+
+
+@pytest.mark.parametrize(
+    ("header", "instructions", "strategy"),
+    [
+        (None, (given.order(),), "grid"),
+        (None, (given.order(client_order_id="x-tr-1"),), "grid"),
+        (None, (given.order(client_order_id="tr-1"),), "trend"),
+        (None, (given.order(client_order_id="TR-1"),), "grid"),  # ids are compared with case
+        (None, (amendment("tr-1"),), "trend"),
+        (None, (given.order(client_order_id="tr-2"), given.order(client_order_id="tr-3")), "trend"),
+        (None, (given.order(client_order_id="tr-2"), given.order()), "trend"),  # a leg without a name of its own
+        (None, (LEVERAGE,), "grid"),
+        (b"trend", (given.order(),), "trend"),
+        (b"carry", (given.order(client_order_id="mine-1"),), "carry"),
+        (b"grid", (given.order(),), "grid"),
+        (b"trend", (LEVERAGE,), "trend"),
+        (b"trend", (given.order(client_order_id="tr-1"),), "trend"),
+    ],
+)
+def test_an_order_names_one_of_the_strategies_of_its_bot(header, instructions, strategy):
+    """By header or by how its client id begins; what says nothing is the bot's own."""
+    headers = ((b"x-risk-strategy", header),) if header is not None else ()
+    caller, doubt = attributed(several(), headers, instructions)
+    assert (caller.strategy, caller.bot, caller.account, doubt) == (strategy, "main", "desk", "")
+
+
+@pytest.mark.parametrize(
+    ("headers", "names", "told"),
+    [
+        (("other",), (), "X-Risk-Strategy is 'other', which bot main is not; expected carry, grid, trend"),
+        (("TREND",), (), "expected carry, grid, trend"),
+        (("",), (), "expected carry, grid, trend"),
+        (("tr\u00e9nd",), (), "expected carry, grid, trend"),
+        (("trend", "trend"), (), "came more than once"),
+        (("carry",), ("tr-1",), "X-Risk-Strategy is carry and the client order id says trend"),
+        (("grid",), ("tr-1",), "X-Risk-Strategy is grid and the client order id says trend"),
+        ((), ("tr-1", "mine"), "orders of the strategies grid, trend; send them apart"),
+    ],
+)
+def test_what_names_another_or_no_single_strategy_is_in_doubt(headers, names, told):
+    """The caller stays the bot with its own strategy, and the doubt says what was expected."""
+    orders = tuple(given.order(client_order_id=name) for name in names) or (given.order(),)
+    caller, doubt = attributed(several(), tuple((b"X-Risk-Strategy", one.encode()) for one in headers), orders)
+    assert caller.strategy == "grid"
+    assert told in doubt
+
+
+def test_a_bot_of_one_strategy_cannot_name_another():
+    """Also where nothing but its key was ever needed."""
+    assert attributed(bot(), ((b"X-Risk-Strategy", b"grid"),), ())[1] == ""
+    assert "expected grid" in attributed(bot(), ((b"X-Risk-Strategy", b"trend"),), ())[1]
 
 
 def test_secrets_do_not_show():
@@ -175,6 +242,6 @@ def test_secrets_do_not_show():
 
 def test_strategies_are_listed_by_account():
     """Which strategies run on which account."""
-    assert strategies_by_account([bot(), bot(name="b", key="k", strategy="trend")]) == {
-        "desk": frozenset({"grid", "trend"})
+    assert strategies_by_account([bot(), bot(name="b", key="k", strategy="slow"), several()]) == {
+        "desk": frozenset({"grid", "slow", "trend", "carry"})
     }

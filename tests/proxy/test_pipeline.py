@@ -15,7 +15,7 @@ from proxy.exchanges import EXCHANGES
 from proxy.exchanges.base import Credentials
 from proxy.wire import WireResponse
 from rules import EssLevel, Market
-from tests.house import BOT_KEY, BOT_SECRET, PLAIN_KEY, VENUE_KEY, VENUE_SECRET, open_house
+from tests.house import BOT_KEY, BOT_SECRET, PLAIN_KEY, POLICY, VENUE_KEY, VENUE_SECRET, open_house
 
 
 @pytest.fixture
@@ -390,6 +390,74 @@ async def test_a_lost_policy_blocks_new_exposure_and_lets_reductions_pass(house)
 
     assert header(opening, b"x-risk-reason") == b"policy_unavailable"
     assert closing.status == 200
+
+
+# --- one bot, several strategies ---
+
+
+@pytest.fixture
+async def both(tmp_path):
+    """The custody bot trades for grid, and for trend, whose orders are limited to 200."""
+    policy = POLICY | {
+        "accounts": POLICY["accounts"] | {"desk": POLICY["accounts"]["desk"] | {"strategies": ["grid", "trend"]}},
+        "strategies": {"trend": {"size": {"exposure_strategy_max": "200"}}},
+    }
+    async with open_house(tmp_path, policy=policy) as house:
+        bots = [replace(bot, prefixes={"trend": "tr-"}) for bot in house.parts.identities.bots]
+        house.parts.identities.replace(bots)
+        yield house
+
+
+@pytest.mark.parametrize(
+    "named", [{"newClientOrderId": "tr-1"}, {"headers": ((b"X-Risk-Strategy", b"trend"),), "newClientOrderId": "2"}],
+)
+async def test_the_limits_of_the_strategy_named_apply(both, named):
+    """300 of BTC are within what grid may, and more than trend may; the record says whose order it was."""
+    mine, _ = await both.ask(both.order())
+    others, _ = await both.ask(both.order(**named))
+
+    assert (mine.status, header(others, b"x-risk-reason")) == (200, b"strategy_exposure_exceeds_limit")
+    assert [record["caller"]["strategy"] for record in both.records("decision")] == ["grid", "trend"]
+    scaled, quantity = both.venue.sent[-1], header(others, b"x-risk-quantity")
+    assert quantity == b"0.003"
+    assert b"quantity=0.003" in scaled.body
+
+
+async def test_a_stop_of_one_strategy_holds_its_orders_and_no_others(both):
+    """Also where the same bot sends them."""
+    await both.latch.engage(level=EssLevel.HALT, scope="strategy:trend", actor="ann", reason="r", source="api")
+    mine, _ = await both.ask(both.order())
+    others, _ = await both.ask(both.order(newClientOrderId="tr-1"))
+
+    assert (mine.status, others.status) == (200, 403)
+    assert len(both.venue.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "name"),
+    [(((b"X-Risk-Strategy", b"other"),), "a-1"), (((b"X-Risk-Strategy", b"grid"),), "tr-1")],
+)
+async def test_in_doubt_whose_it_is_an_order_opens_nothing_and_reduces(both, headers, name):
+    """Another bot's strategy, or a header against the id: on record, with a sentence; an exit passes."""
+    both.hold("desk", "0.005")
+    opening, body = await both.ask(both.order(headers=headers, newClientOrderId=name))
+    closing, _ = await both.ask(both.order(headers=headers, newClientOrderId=name, side="SELL", price="60500"))
+
+    assert header(opening, b"x-risk-reason") == b"strategy_not_allowed"
+    assert "X-Risk-Strategy is" in body["msg"]
+    assert closing.status == 200
+    assert [record["reason"] for record in both.records("decision")] == [
+        "strategy_not_allowed", "all_risk_checks_passed",
+    ]
+
+
+async def test_orders_of_two_strategies_do_not_share_a_request(both):
+    """A batch is judged and recorded as one, for one strategy."""
+    leg = '{"symbol":"BTCUSDT","side":"BUY","type":"LIMIT","timeInForce":"GTC","quantity":"0.001","price":"59000"%s}'
+    for names, expected in ((("tr-1", "tr-2"), 200), (("tr-1", "mine"), 403)):
+        batch = "[" + ",".join(leg % f',"newClientOrderId":"{name}"' for name in names) + "]"
+        answer, _ = await both.ask(both.request("POST", "/fapi/v1/batchOrders", batchOrders=batch))
+        assert answer.status == expected
 
 
 async def test_a_bug_refuses_and_sends_nothing(house, monkeypatch):

@@ -31,7 +31,8 @@ def bots_of(found):
     for name, account in found.accounts.items():
         owner = Account(name=name, exchange="binance", mode="passthrough", credentials=None)
         for bot, one in account.bots.items():
-            yield Bot(name=bot, key=one.key.get_secret_value(), account=owner, strategy=one.strategy or bot)
+            yield Bot(name=bot, key=one.key.get_secret_value(), account=owner, strategy=one.strategy or bot,
+                      prefixes={name: other.prefix for name, other in one.strategies.items()})
 
 
 class Scene:
@@ -98,6 +99,17 @@ def test_another_strategy_waits_for_a_restart(scene):
     assert applied == ()
     assert any(name.startswith("accounts.main.bots.trend") for name in waiting)
     assert [bot.name for bot in scene.identities.bots] == ["grid1"]
+
+
+def test_a_further_strategy_of_a_bot_waits_for_a_restart_and_its_prefix_does_not(scene):
+    """The same for the strategies that a bot names with its orders."""
+    bot = TREE["accounts"]["main"]["bots"]["grid1"]
+    several = account(grid1=bot | {"strategies": {"trend": {"prefix": "tr-"}}})
+    assert scene.again(accounts=several) == ((), ("accounts.main.bots.grid1.strategies.trend.prefix",))
+    assert scene.identities.bots[0].strategies == ("grid",)
+    own = account(grid1=bot | {"strategies": {"grid": {"prefix": "g-"}}})
+    assert scene.again(accounts=own) == (("accounts.main.bots.grid1.strategies.grid.prefix",), ())
+    assert scene.identities.bots[0].named_by("g-1") == "grid"
 
 
 def test_what_is_wrong_changes_nothing(scene):

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -231,6 +232,21 @@ async def test_a_bot_stops_its_own_strategy_with_its_own_key(admin):
     assert (stop["durable"], stop["source"], stop["unknown"]) == (True, "bot", 0)
     assert admin.latch.governing("spot-1", "binance", "grid").level is EssLevel.HALT
     assert admin.latch.governing("spot-1", "binance", "trend").level is EssLevel.CLEAR
+
+
+async def test_a_bot_of_several_strategies_stops_all_of_them_or_the_one_it_names(admin):
+    """It can name none but its own."""
+    identities = admin.parts().identities
+    identities.replace([replace(bot, prefixes={"trend": None}) for bot in identities.bots])
+
+    status, problem, _ = await admin.post(OWN, {"strategy": "other"}, token=None, headers=BOT_HEADERS)
+    told = "bot grid-1 is no strategy 'other'; expected one of: grid, trend"
+    assert (status, problem["detail"]) == (422, told)
+    _, stop, _ = await admin.post(OWN, {"strategy": "trend"}, token=None, headers=BOT_HEADERS)
+    assert (stop["scope"], len(admin.latch.stops())) == ("strategy:trend", 2)
+    _, stop, _ = await admin.post(OWN, {}, token=None, headers=BOT_HEADERS)
+    assert stop["scope"] == "strategy:grid"
+    assert {stop.scope for stop in admin.latch.stops()} >= {"strategy:grid", "strategy:trend"}
 
 
 async def test_a_bot_may_stop_its_account(admin):
