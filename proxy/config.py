@@ -177,6 +177,11 @@ def _parse_store_url(value: object) -> str:
     return str(value)
 
 
+def _shown_hook(url: str) -> str:
+    parts = urlsplit(url)  # who knows the path of a hook may post to it
+    return f"{parts.scheme}://{parts.netloc}" + ("/..." if parts.path.strip("/") or parts.query else "")
+
+
 def _shown_store_url(url: str) -> str:
     from proxy.stores.places import shown  # a password in the URL is for nobody's eyes
 
@@ -234,6 +239,7 @@ Duration = Annotated[
 Origin = Annotated[str, BeforeValidator(parse_origin), WithJsonSchema({**_TEXT, "format": "uri"})]
 StreamOrigin = Annotated[str, BeforeValidator(parse_stream_origin), WithJsonSchema({**_TEXT, "format": "uri"})]
 Url = Annotated[str, BeforeValidator(_parse_url), WithJsonSchema({**_TEXT, "format": "uri"})]
+HookUrl = Annotated[Url, PlainSerializer(_shown_hook, when_used="json")]
 StoreUrl = Annotated[
     str,
     BeforeValidator(_parse_store_url),
@@ -350,7 +356,7 @@ class Upstream(Strict):
 class WebhookTarget(Strict):
     """Where something is posted as JSON."""
 
-    url: Url
+    url: HookUrl = Field(repr=False)
     secret: Secret | None = None
 
 
@@ -375,7 +381,7 @@ class Audit(Strict):
 class Store(Strict):
     """Where policies live."""
 
-    url: StoreUrl = "sqlite"
+    url: StoreUrl = Field(default="sqlite", repr=False)
     password: Secret | None = None
     allow_memory: bool = False
     poll_interval: Duration = 1.0
@@ -887,7 +893,7 @@ def _validated(
     settings = _absolute(settings, reading.base)
     settings._source = reading.default_source
     refused = tuple(
-        reading.problem(tuple(key.split(".")), found, expected)
+        _refused(tuple(key.split(".")), found, expected, resolved, reading)
         for check in _CHECKS
         for key, found, expected in check(settings)
     )
@@ -895,6 +901,14 @@ def _validated(
     if refused:
         raise SettingsInvalid(refused)
     return settings
+
+
+def _refused(path: tuple[str, ...], found: str, expected: str, tree: Tree, reading: _Reading) -> Problem:
+    """What a check found, without the value if that came from a reference: it may be a secret in a wrong place."""
+    value = str(_at(tree, path) or "")
+    if value and path in reading.hidden:
+        found = found.replace(value, _HIDDEN)
+    return reading.problem(path, found, expected)
 
 
 def _open_secrets(settings: Settings, reading: _Reading) -> Iterator[Problem]:
@@ -1158,10 +1172,17 @@ def _check_files(settings: Settings) -> Iterator[Refusal]:
     for key, file in wanted:
         if file is None:
             continue
-        if not file.is_file():
+        if not _is_file(file):
             yield key, f"{file}, which is not a file", "a readable file"
         elif key.endswith((".key", ".client_cert")) and (problem := _too_open(file.stat().st_mode)):
             yield key, f"{file}, {problem}", f"a secret's file: chmod 600 {file}"
+
+
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except (OSError, ValueError):  # no name of a file at all: too long, such as a key that stands in its place
+        return False
 
 
 _CHECKS: tuple[Callable[[Settings], Iterator[Refusal]], ...] = (
@@ -1194,7 +1215,10 @@ def _explain(detail: ErrorDetails, tree: Tree, reading: _Reading) -> Problem:
     kind = detail["type"]
     if kind == "extra_forbidden":
         return reading.problem(path, f"the unknown key {path[-1]!r}", _known_keys(path))
-    found = "nothing" if kind == "missing" else _shown(_at(tree, path), path, reading)
+    value = _at(tree, path)
+    found = "nothing" if kind == "missing" else _shown(value, path, reading)
+    if kind in ("model_type", "dict_type") and isinstance(value, str):
+        found = _HIDDEN  # one text where several belong is often the secret among them
     if kind == "value_error":
         expected = detail["msg"].removeprefix("Value error, ")
     elif kind == "literal_error":
@@ -1209,11 +1233,21 @@ def _explain(detail: ErrorDetails, tree: Tree, reading: _Reading) -> Problem:
 def _shown(value: object, path: tuple[str, ...], reading: _Reading) -> str:
     if value is None:
         return "nothing"
-    if path in reading.hidden or path[-1:] in (("secret",), ("key",), ("api_key",)) or "@" in str(value):
+    if path in reading.hidden or _may_be_secret(path) or "@" in str(value):
         return _HIDDEN  # an @ may end a user's name and password in a URL
     if isinstance(value, dict | list | tuple):
         return "keys with values" if isinstance(value, dict) else "a list"
     return repr(value) if len(repr(value)) <= 80 else f"{repr(value)[:80]}..."
+
+
+def _may_be_secret(path: tuple[str, ...]) -> bool:
+    """Whether a key's value may be a secret, or name one: some URLs are as good as a password."""
+    before, last = ("", *path)[-2:]
+    return (
+        last in ("secret", "key", "api_key", "password", "token", "apprise")
+        or before in ("headers", "apprise")
+        or (before, last) in (("store", "url"), ("webhook", "url"))
+    )
 
 
 def _at(tree: object, path: tuple[str, ...]) -> object:

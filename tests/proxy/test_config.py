@@ -22,6 +22,7 @@ from proxy.config import (
     schema,
 )
 from proxy.exchanges import EXCHANGES
+from tests.canary import WORD
 
 BROKEN = Path(__file__).parents[1] / "data" / "broken_configs"
 EXPECTED = json.loads((BROKEN / "expected.json").read_text("utf-8"))
@@ -180,7 +181,7 @@ def test_a_secret_its_group_can_read_is_accepted(tmp_path):
 
 def test_secrets_appear_in_no_repr_no_dump_and_no_problem(tmp_path):
     """A canary in every secret place is found neither in the settings' texts nor in what is said of errors."""
-    canary = "CANARY-7f3a"
+    canary = WORD
     text = (
         f"accounts: {{main: {{mode: custody, credentials: {{api_key: {canary}1, secret: {canary}2}},"
         f" bots: {{a: {{key: {canary}3, secret: {canary}4}}}}}}}}"
@@ -192,6 +193,59 @@ def test_secrets_appear_in_no_repr_no_dump_and_no_problem(tmp_path):
     said = [repr(settings), str(settings), settings.model_dump_json(), json.dumps(settings.model_dump(mode="json"))]
     said += problems_of(broken) + problems_of(from_reference, {"C": canary})
     assert canary not in "".join(said)
+
+
+HOOK = "https://hooks.example/services/" + WORD
+URLS = f'''
+store: {{url: "postgresql://risk:{WORD}@h/policies"}}
+notify: {{webhook: {{url: "{HOOK}", secret: {WORD}}}, apprise: ["ntfys://u:{WORD}@h/topic"]}}
+audit: {{anchor: {{dir: anchors, webhook: {{url: "{HOOK}?t={WORD}"}}}}}}
+'''
+
+
+def test_urls_that_hold_secrets_are_shown_without_them(tmp_path):
+    """A password, and the path of a hook, which is as good as one, stand in no text of settings that are right."""
+    settings = load(written(tmp_path, URLS), environ={})
+    dumped = settings.model_dump(mode="json")
+
+    assert settings.notify.webhook.url == HOOK
+    assert WORD not in repr(settings) + str(settings) + json.dumps(dumped)
+    assert dumped["notify"]["webhook"]["url"] == "https://hooks.example/..."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # One text where keys with values belong: the secret itself, most likely.
+        f"accounts: {{main: {{mode: custody, credentials: {WORD}}}}}",
+        f"accounts: {{main: {{mode: passthrough, bots: {{a: {WORD}}}}}}}",
+        f"telemetry: {{headers: {WORD}}}", f"notify: {{telegram: {WORD}}}", f"notify: {{apprise: 'tgram://{WORD}/1'}}",
+        f"notify: {{webhook: '{HOOK}'}}", f"audit: {{anchor: {{webhook: '{HOOK}'}}}}", f"store: {WORD}",
+        # URLs that are none of those that are taken.
+        f"notify: {{webhook: {{url: 'htps://hooks.example/{WORD}'}}}}", f"store: {{url: 'postgresq://h/p?password={WORD}'}}",
+        f"store: {{url: 'mysql://u:{WORD}@h/p'}}", f"store: {{url: 'redis://[{WORD}'}}",
+        f"notify: {{webhook: {{url: 'https://u:{WORD}@h/x'}}}}", f"upstream: {{fapi: 'https://u:{WORD}@h'}}",
+        f"upstream: {{streams: {{fapi: 'wss://u:{WORD}@h'}}}}", f"telemetry: {{endpoint: 'https://u:{WORD}@h'}}",
+        f"global_risk: {{source: remote, url: 'https://u:{WORD}@h'}}", f"notify: {{apprise: [[{WORD}]]}}",
+    ],
+)  # fmt: skip
+def test_a_secret_in_the_wrong_form_is_not_shown(tmp_path, text):
+    """What is found where something else was expected may be a secret all the same."""
+    sentences = problems_of(written(tmp_path, text))
+
+    assert sentences
+    assert WORD not in "".join(sentences)
+
+
+@pytest.mark.parametrize("length", [1, 40])
+@pytest.mark.parametrize("setting", ["listen: {tls: {cert: c, key: '${env:PEM}'}}", "policy_file: '${env:PEM}'"])
+def test_a_key_that_stands_where_its_file_belongs_is_not_shown(tmp_path, setting, length):
+    """The content of a private key in place of its path, short or too long for a name: found, and not repeated."""
+    pem = f"-----BEGIN PRIVATE KEY-----\n{WORD * length}\n-----END PRIVATE KEY-----"
+    sentences = problems_of(written(tmp_path, setting), {"PEM": pem})
+
+    assert any("which is not a file" in sentence for sentence in sentences)
+    assert WORD not in "".join(sentences)
 
 
 def test_a_part_needs_no_secret_and_no_other_section(tmp_path):
