@@ -63,7 +63,7 @@ def holds_secrets(path: Path) -> bool:
 
 def leaks_below(folder: Path) -> Iterator[str]:
     """Every file below a folder that holds the word and is not there for it."""
-    secrets = list(_tokens_of(folder))
+    secrets = list(tokens_of(folder))
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not path.is_file() or holds_secrets(path) or path.stat().st_size > BYTES_MAX:
             continue
@@ -75,7 +75,8 @@ def leaks_below(folder: Path) -> Iterator[str]:
         )
 
 
-def _tokens_of(folder: Path) -> Iterable[bytes]:
+def tokens_of(folder: Path) -> Iterable[bytes]:
+    """The admin tokens that proxies of a test wrote down."""
     for path in folder.rglob("admin_token"):
         if path.is_file() and len(token := path.read_bytes().strip()) >= 20:
             yield token

@@ -4,34 +4,55 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import canary, given
+from tests import canary, given, stored
+from tests.contracts.servers import Server
 
 # How long an example may take is no property of ours, and a crowded machine would fail it now and then.
 settings.register_profile("riskgate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("riskgate")
 
+STORED = pytest.StashKey[list[str]]()  # what stood in servers when the test itself ended
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test fails whose captured output, answers or written files hold the canary that is in every secret."""
+    """A test fails whose captured output, answers, files or rows hold the canary that is in every secret."""
     report = yield
+    if report.when == "call":  # its fixtures still stand, so nothing is dropped yet
+        item.stash[STORED] = [*_leaks_in_servers(item)]
     if report.when == "teardown":
-        leaks = [*canary.answered()]
+        leaks = [*canary.answered(), *item.stash.get(STORED, [])]
         for name, content in report.sections:
             if (around := canary.found_in(content.encode("utf-8", "replace"))) is not None:
                 leaks.append(f"{name}: ...{around}...")
-        folder = getattr(item, "funcargs", {}).get("tmp_path")
-        if folder is not None and folder.exists():
+        if (folder := _folder_of(item)) is not None:
             leaks += canary.leaks_below(folder)
+        told = "a secret stands in an output:\n" + "\n".join(leaks)
         if leaks and report.passed:
-            report.outcome = "failed"
-            report.longrepr = "a secret stands in an output:\n" + "\n".join(leaks)
+            report.outcome, report.longrepr = "failed", told
+        elif leaks:
+            report.sections.append(("secrets", told))
     return report
+
+
+def _leaks_in_servers(item: pytest.Item) -> Iterator[str]:
+    """What stands in each server that the test used."""
+    folder = _folder_of(item)
+    tokens = () if folder is None else tuple(canary.tokens_of(folder))
+    servers = [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Server)]
+    for url in sorted(stored.used() | {server.url for server in servers}):
+        yield from stored.leaks(url, tokens=tokens)
+
+
+def _folder_of(item: pytest.Item) -> Path | None:
+    folder = getattr(item, "funcargs", {}).get("tmp_path")
+    return folder if folder is not None and folder.exists() else None
 
 
 @pytest.hookimpl(trylast=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import stored
 from tests.contracts import servers
 
 
@@ -15,10 +16,10 @@ from tests.contracts import servers
 def postgres_url() -> Iterator[str]:
     """A PostgreSQL for the whole run, or the one that the environment names."""
     if given := os.environ.get(servers.POSTGRES_URL):
-        yield given
+        yield stored.serves("postgres", given)
         return
     server = servers.Postgres.make()
-    yield server.url
+    yield stored.serves("postgres", server.url)
     server.close()
 
 
@@ -26,15 +27,16 @@ def postgres_url() -> Iterator[str]:
 def redis_url() -> Iterator[str]:
     """A Redis for the whole run, or the one that the environment names."""
     if given := os.environ.get(servers.REDIS_URL):
-        yield given
+        yield stored.serves("redis", given)
         return
     server = servers.Redis.make()
-    yield server.url
+    yield stored.serves("redis", server.url)
     server.close()
 
 
 def with_own_part(url: str, backend: str, name: str | None = None) -> str:
-    """The URL of a schema or a prefix that nobody else has."""
+    """The URL of a schema or a prefix that nobody else has, which is searched when the test ends."""
+    stored.uses(backend)
     part = {"postgres": "schema", "redis": "prefix"}[backend]
     return f"{url}{'&' if '?' in url else '?'}{part}={name or f't{secrets.token_hex(6)}'}"
 

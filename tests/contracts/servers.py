@@ -19,9 +19,11 @@ import time
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from tests import canary
+
 POSTGRES_URL = "RISKGATE_TEST_POSTGRES_URL"
 REDIS_URL = "RISKGATE_TEST_REDIS_URL"
-PASSWORD = "p:a/s@s%w#o r?d"  # every character that a URL would have to escape
+PASSWORD = canary.marked("p:a/s@s%w#o r?d")  # every character that a URL would have to escape
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
 
@@ -84,9 +86,11 @@ class Server:
             self.process = None
 
     def close(self) -> None:
-        """End it and remove what it wrote."""
+        """End it and remove what it wrote: its log, and all that was ever stored, which holds no secret."""
         self.stop()
+        leaks = list(canary.leaks_below(self.folder))
         shutil.rmtree(self.folder, ignore_errors=True)
+        assert not leaks, "a secret stands in what a server wrote:\n" + "\n".join(leaks)
 
 
 class Redis(Server):
@@ -161,6 +165,7 @@ class Postgres(Server):
             capture_output=True, text=True, check=False, cwd=self.folder, **self.user(),
         )  # fmt: skip
         assert made.returncode == 0, made.stderr
+        secret.unlink()
 
     def command(self, *more: str) -> list[str]:
         """The server on its port only, small."""
