@@ -19,6 +19,7 @@ import pytest
 
 from proxy.actions.jobs import Job
 from proxy.actions.results import RunState
+from proxy.feeds.lookup import AGAIN_S, NOT_FOUND_COUNTS_AFTER_S
 from proxy.simulator import Fault
 from rules import EssLevel
 from tests.proxy.actions.conftest import QUICK, Desk, a_desk
@@ -167,7 +168,10 @@ async def back_to_work(desk: Desk) -> None:
     for stop in latch.stops():
         if stop.level is not EssLevel.CLEAR and not stop.scope.startswith("recovery:"):
             await latch.release(scope=stop.scope, actor="kim", reason="a run goes on", expected_epoch=stop.epoch)
-    await desk.run.until(lambda: latch.governing("desk").level is EssLevel.CLEAR, "recovered", 30)
+    # Orders whose answers were lost, with the position closed by something else before they were asked for: that they
+    # never arrived counts after 75 s, and is asked for 30, 60 and 90 s after it.
+    until_recovered_s = NOT_FOUND_COUNTS_AFTER_S + AGAIN_S + 15
+    await desk.run.until(lambda: latch.governing("desk").level is EssLevel.CLEAR, "recovered", until_recovered_s)
     await desk.run.until(lambda: desk.run.app.status.ready()[0], "ready", 30)
 
 
