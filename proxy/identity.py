@@ -21,7 +21,7 @@ from proxy.clock import Clock
 from proxy.errors import CallerUnknown, ConfigError, NotAuthentic, OrderNotUnderstood
 from proxy.exchanges.base import Credentials, Exchange
 from proxy.wire import Headers, Params, WireRequest, header_values, read_decimal
-from rules import Caller, Instruction, Order, Reason
+from rules import Caller, Instruction, Order, Reason, ReplaceMode
 
 RECV_WINDOW_MAX_MS: Final = 60_000
 CLOCK_SKEW_AHEAD_MS: Final = 1_000  # Binance accepts a timestamp up to one second ahead of its own clock
@@ -209,6 +209,9 @@ def attributed(bot: Bot, headers: Headers, instructions: Sequence[Instruction]) 
 def _strategy_named(bot: Bot, named: tuple[bytes, ...], instructions: Sequence[Instruction]) -> tuple[str, str]:
     by_id = {bot.named_by(name) for name in _client_order_ids(instructions)}
     if not named:
+        if any(_is_unnamed_amendment(one) for one in instructions):
+            told = "the amendment names its order by the exchange's id alone; say the strategy by X-Risk-Strategy"
+            return bot.strategy, f"{told}: {_listed(bot.strategies)}"
         found = {name or bot.strategy for name in by_id} or {bot.strategy}
         if len(found) == 1:
             return found.pop(), ""
@@ -222,6 +225,13 @@ def _strategy_named(bot: Bot, named: tuple[bytes, ...], instructions: Sequence[I
     if others := by_id - {None, strategy}:
         return bot.strategy, f"X-Risk-Strategy is {strategy} and the client order id says {_listed(others)}"
     return strategy, ""
+
+
+def _is_unnamed_amendment(one: Instruction) -> bool:
+    """It may be of an order of any strategy: as the bot's own one it would get past a stop of that one."""
+    if not isinstance(one, Order) or one.replaces is None or one.replaces.mode is not ReplaceMode.AMEND:
+        return False
+    return one.client_order_id is None and one.replaces.client_order_id is None
 
 
 def _client_order_ids(instructions: Sequence[Instruction]) -> Iterator[str]:

@@ -193,6 +193,7 @@ def amendment(name):
         (None, (given.order(client_order_id="tr-2"), given.order()), "trend"),  # a leg without a name of its own
         (None, (LEVERAGE,), "grid"),
         (b"trend", (given.order(),), "trend"),
+        (b"trend", (amendment(None),), "trend"),
         (b"carry", (given.order(client_order_id="mine-1"),), "carry"),
         (b"grid", (given.order(),), "grid"),
         (b"trend", (LEVERAGE,), "trend"),
@@ -225,6 +226,17 @@ def test_what_names_another_or_no_single_strategy_is_in_doubt(headers, names, to
     caller, doubt = attributed(several(), tuple((b"X-Risk-Strategy", one.encode()) for one in headers), orders)
     assert caller.strategy == "grid"
     assert told in doubt
+
+
+def test_an_amendment_by_the_exchanges_id_alone_may_be_of_any_strategy():
+    """A bot of several says which by the header; a bot of one has said so by its key."""
+    caller, doubt = attributed(several(), (), (given.order(client_order_id="tr-1"), amendment(None)))
+    assert (caller.strategy, doubt) == (
+        "grid",
+        "the amendment names its order by the exchange's id alone; say the strategy by X-Risk-Strategy: "
+        "carry, grid, trend",
+    )
+    assert attributed(bot(), (), (amendment(None),))[1] == ""
 
 
 def test_a_bot_of_one_strategy_cannot_name_another():
