@@ -283,12 +283,16 @@ class ExposureMachine(RuleBasedStateMachine):
             return
         if kind is not None:
             self.run.sim.inject(Fault(kind, match=f"PUT {ORDER_PATH}"))
+        quantity, more = UNIT[one.symbol.name] * units, UNIT[one.symbol.name] * units - one.remaining
+        closes = one.reduce_only or (one.position_side, one.side) in (("LONG", "SELL"), ("SHORT", "BUY"))
         reply = self.runner.run(self.bots[1].request(
             "PUT", ORDER_PATH, symbol=one.symbol.name, side=one.side, orderId=one.order_id,
-            quantity=str(UNIT[one.symbol.name] * units), price=str(one.price),
+            quantity=str(quantity), price=str(one.price),
         ))  # fmt: skip
         self.run.sim.clear_faults()
         self._note(reply)
+        if closes and more > 0 and reply.status not in (400, 403):
+            self._an_exit_passed(one.symbol.name, more)
 
     @rule(seconds=st.sampled_from([0.0, 0.05, 0.4]))
     def time_passes(self, seconds):
