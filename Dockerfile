@@ -11,7 +11,7 @@ COPY proxy ./proxy
 COPY rules ./rules
 # The order's path is compiled ahead of time. The compiler stays in this stage.
 RUN python -m venv /opt/riskgate \
- && HATCH_BUILD_HOOK_ENABLE_CUSTOM=true /opt/riskgate/bin/pip install --no-cache-dir --no-compile '.[postgres,redis]' \
+ && HATCH_BUILD_HOOK_ENABLE_CUSTOM=true /opt/riskgate/bin/pip install --no-cache-dir --no-compile '.[postgres,redis,speed]' \
  && /opt/riskgate/bin/python -m compileall -q /opt/riskgate/lib
 
 FROM python:3.13-slim

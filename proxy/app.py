@@ -21,7 +21,7 @@ import structlog
 from aiohttp import web
 from pydantic import SecretStr
 
-from proxy import __version__, logs
+from proxy import __version__, logs, loops
 from proxy.accounts import Accounts
 from proxy.actions import ActionMetrics, Actions, Desk, desks_of
 from proxy.admin import Access, AdminParts, build_admin, load_or_create_token
@@ -535,7 +535,7 @@ class App:
         )
         self.proxy_url = f"{'https' if listen.tls else 'http'}://{_shown(host)}:{port}"
         self._stack.push_async_callback(self._drain)
-        log.info("proxy.listening", url=self.proxy_url)
+        log.info("proxy.listening", url=self.proxy_url, event_loop=loops.running())
 
     async def _drain(self) -> None:
         """Not ready first, then no new connections, then wait for what is under way."""

@@ -571,6 +571,7 @@ class Settings(Strict):
     notify: Notify = Notify()
     telemetry: Telemetry = Telemetry()
     permits: Permits = Permits()
+    event_loop: Literal["auto", "asyncio", "uvloop"] = "auto"
 
     _source: str = PrivateAttr(default="(defaults)")
     _environment_names: tuple[str, ...] = PrivateAttr(default=())

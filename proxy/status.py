@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from proxy import loops
 from proxy.audit import Audit
 from proxy.book import Book
 from proxy.clock import Clock
@@ -100,6 +101,7 @@ class Status:
             "ess_epoch": self._latch.epoch,
             "ready": ready,
             "version": self._version,
+            "event_loop": loops.running(),
             "since": self._started_at.isoformat(),
             "uptime_s": int((now - self._started_at).total_seconds()),
             "parts": parts,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
 from hypothesis import HealthCheck, settings
 
 from tests import canary, given, stored
@@ -18,6 +20,23 @@ settings.register_profile("riskgate", deadline=None, suppress_health_check=[Heal
 settings.load_profile("riskgate")
 
 STORED = pytest.StashKey[list[str]]()  # what stood in servers when the test itself ended
+
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--loop uvloop` runs every test on that loop; without it those that are marked run on both, others on asyncio."""
+    parser.addoption("--loop", choices=sorted(LOOPS), help="run every asynchronous test on this event loop")
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Which loops a test runs on: what carries and stops orders has to do so on each."""
+    if (only := config.getoption("--loop")) is not None:
+        return {only: LOOPS[only]}
+    return LOOPS if item.get_closest_marker("both_loops") else {"asyncio": LOOPS["asyncio"]}
 
 
 @pytest.hookimpl(wrapper=True)

@@ -194,7 +194,7 @@ async def operated(
         del tree["accounts"]["direct"]
         tree["listen"]["drain_delay"] = "0s"
         for name, given in (more or {}).items():
-            tree[name] = {**tree.get(name, {}), **given}
+            tree[name] = {**tree.get(name, {}), **given} if isinstance(given, dict) else given
         write_policy(folder, policy_of().replace("  direct: {", "  unused: {") + more_policy)
         config = folder / "riskgate.yaml"
         config.touch(mode=0o600)

@@ -291,5 +291,5 @@ def test_every_import_is_a_declared_dependency():
     ours = {"proxy", "rules", "pydantic_core", "yarl", "multidict"}  # the last three come with a declared one
 
     assert sorted(imported - wanted - ours - sys.stdlib_module_names) == []
-    found_by_others = {"tzdata", "uvloop"}  # by the standard library, and by who starts the loop
+    found_by_others = {"tzdata"}  # by the standard library
     assert sorted(wanted - imported - found_by_others) == []

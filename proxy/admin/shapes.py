@@ -717,6 +717,7 @@ class Status(Shape):
     ess_epoch: int
     ready: bool
     version: str
+    event_loop: str
     since: datetime
     uptime_s: int
     parts: Parts

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from proxy import loops
 from proxy.cli.output import CommandFailed, Exit, say, say_json
 from proxy.cli.remarks import remarks
-from proxy.config import CONFIG_VARIABLE, Settings, SettingsInvalid, load, load_part
+from proxy.config import CONFIG_VARIABLE, Problem, Settings, SettingsInvalid, load, load_part
 from proxy.stores import shown
 
 USUAL_NAMES = ("riskgate.yaml", "riskgate.yml", "riskgate.toml")
@@ -41,6 +42,7 @@ def check(given: Path | None, *, as_json: bool) -> Exit:
     file = find_config(given)
     try:
         settings = load(file)
+        _check_loop(settings)
         found = remarks(settings)
     except SettingsInvalid as invalid:
         if as_json:
@@ -56,6 +58,11 @@ def check(given: Path | None, *, as_json: bool) -> Exit:
         for line in [*summary(settings), *(f"remark: {remark}" for remark in found)]:
             say(line)
     return Exit.OK
+
+
+def _check_loop(settings: Settings) -> None:
+    if settings.event_loop == "uvloop" and (found := loops.lacking()):
+        raise SettingsInvalid((Problem(settings.source, "event_loop", found, loops.UVLOOP_WANTED),))
 
 
 def summary(settings: Settings) -> list[str]:

@@ -29,6 +29,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from proxy import loops
 from proxy.cli.output import CommandFailed, Exit, say, table
 from proxy.cli.starter import write_new
 from proxy.clock import SystemClock
@@ -349,11 +350,11 @@ def run(binds: Binds, data_dir: Path | None, *, once: bool) -> Exit:
     """Run the demo; with `once`, exit 0 only if all six steps were right."""
     try:
         if data_dir is not None:
-            return asyncio.run(_run(binds, data_dir.absolute(), once=once))
+            return loops.run(_run(binds, data_dir.absolute(), once=once))
         if not once:
-            return asyncio.run(_run(binds, Path(tempfile.mkdtemp(prefix="riskgate-demo-")), once=False))
+            return loops.run(_run(binds, Path(tempfile.mkdtemp(prefix="riskgate-demo-")), once=False))
         with tempfile.TemporaryDirectory(prefix="riskgate-demo-") as folder:
-            return asyncio.run(_run(binds, Path(folder), once=True))
+            return loops.run(_run(binds, Path(folder), once=True))
     except OSError as error:  # an address in use, a folder that cannot be written
         raise CommandFailed(f"the demo cannot run: {error}") from error
 

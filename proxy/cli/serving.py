@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxy import loops
 from proxy.cli.checking import read_settings
 from proxy.cli.output import CommandFailed, Exit, tell
 from proxy.cli.service_manager import ServiceManager
@@ -35,7 +36,7 @@ def run(settings: Settings) -> Exit:
     """Serve until TERM or INT; the second of them ends the drain."""
     _check_addresses(settings)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return asyncio.run(_serve(settings))
+    return loops.run(_serve(settings), settings.event_loop)
 
 
 def _check_addresses(settings: Settings) -> None:
@@ -68,6 +69,7 @@ async def _serve(settings: Settings) -> Exit:
             await app.start()
         except (OSError, StoreError) as error:  # an address in use, a folder that cannot be written, no policy
             raise CommandFailed(f"cannot start: {error}") from error
+        tell(f"riskgate: the event loop is {loops.running()}")
         tell(f"riskgate: bots connect to {app.proxy_url}; admin at {app.admin_url}")
         tell(f"riskgate: the admin token is in {settings.admin_token_path}")
         for line in at_start(app, settings):

@@ -83,7 +83,8 @@ def status_lines(found: dict[str, Any]) -> Iterator[str]:
     """What an operator asks next, a line each: ready or what is not, the accounts, what is on its way."""
     parts = _section(found, "parts")
     wrong = list(not_ready(parts))
-    yield f"ready: {'yes' if found.get('ready') else 'NO'}, version {found.get('version')}, up {_span(found)}"
+    loop = f", on {found['event_loop']}" if found.get("event_loop") else ""  # a proxy before this one does not say
+    yield f"ready: {'yes' if found.get('ready') else 'NO'}, version {found.get('version')}{loop}, up {_span(found)}"
     for line in wrong:
         yield f"  {'not well, and not needed' if found.get('ready') else 'not ready'}: {line}"
     for name, account in sorted(_section(found, "accounts").items()):

@@ -7,12 +7,12 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
 import orjson
 
+from proxy import loops
 from proxy.simulator import SimExchange
 
 
@@ -28,17 +28,7 @@ def main() -> None:
     parser.add_argument("--received-max", type=int, default=100_000, help="arrivals kept in memory")
     # Everything that arrives is kept, so the collector would walk ever more objects for nothing.
     gc.set_threshold(100_000, 50, 100)
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_run(parser.parse_args()))
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # the optional `speed` extra
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
+    loops.run(_run(parser.parse_args()))
 
 
 async def _run(options: argparse.Namespace) -> None:

@@ -207,6 +207,7 @@ class Connection(asyncio.Protocol):
         "_reason",
         "_received_head",
         "_reusable",
+        "_rings_at",
         "_sent_at",
         "_settings",
         "_status",
@@ -262,7 +263,8 @@ class Connection(asyncio.Protocol):
         self._poll: select.poll | None = None  # of the socket, which is its own as long as it is open
         self._busy = False
         self._closing = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._rings_at = inf  # when the timer does; uvloop's handle of a timer that is due cannot tell
         self._deadline = inf
         self._gone: asyncio.Future[None] | None = None
         self.is_lost = False
@@ -333,8 +335,11 @@ class Connection(asyncio.Protocol):
             return
         if self._busy or self._raw.get_write_buffer_size():
             sock = self._raw.get_extra_info("socket")
-            with contextlib.suppress(OSError):  # it is gone already, and with it the bytes
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
+            # Without a socket, or with a closed one, it is gone already, and with it the bytes. uvloop has none
+            # between closing it and telling us, which under TLS is a step later.
+            if sock is not None:
+                with contextlib.suppress(OSError):
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
         self._transport.abort()
 
     def drop(self, why: str, sequence: int | None = None) -> None:
@@ -549,7 +554,6 @@ class Connection(asyncio.Protocol):
     def _finish(self, now: float) -> None:
         """The answer is complete: hand it out and give the connection back, or close it."""
         self._busy = False
-        self.tracked = False
         self.idle_since = now
         stream, self._stream = self._stream, None
         if stream is not None:
@@ -570,8 +574,13 @@ class Connection(asyncio.Protocol):
         if self._paused and self._transport is not None and not self._closing:
             self._paused = False
             self._transport.resume_reading()
-        # An answer that came before all of the request had left: the rest must never leave.
-        if self._reusable and not self._closing and self._raw is not None and not self._raw.get_write_buffer_size():
+        if self._raw is not None and self._raw.get_write_buffer_size():
+            # An answer that came before all of the request had left: the rest must never leave. Until the socket
+            # is closed it still could (uvloop keeps it that long), so whoever halts goes on waiting for it.
+            self.abort()
+            return
+        self.tracked = False
+        if self._reusable and not self._closing:
             self._keeper.released(self)
         else:
             self.abort()
@@ -608,17 +617,19 @@ class Connection(asyncio.Protocol):
         """Move the deadline; the timer is only touched if it would ring too late."""
         self._deadline = deadline
         timer = self._timer
-        if timer is None:
-            self._timer = self._loop.call_at(deadline, self._ring)
-        elif timer.when() > deadline:
+        if timer is not None:
+            if self._rings_at <= deadline:
+                return
             timer.cancel()
-            self._timer = self._loop.call_at(deadline, self._ring)
+        self._rings_at = deadline
+        self._timer = self._loop.call_at(deadline, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
         if not self._busy or self._closing:
             return
         if self._loop.time() < self._deadline:
+            self._rings_at = self._deadline
             self._timer = self._loop.call_at(self._deadline, self._ring)
             return
         self.drop("no complete answer in time" if self._head_complete else "no answer in time")
@@ -630,20 +641,23 @@ class Connection(asyncio.Protocol):
         try:
             poll = self._poll
             if poll is None:
-                poll = self._poll = select.poll()
-                poll.register(self._raw.get_extra_info("socket").fileno(), _NEWS)
+                sock = self._raw.get_extra_info("socket")
+                if sock is None:
+                    return True
+                poll = select.poll()
+                poll.register(sock.fileno(), _NEWS)
+                self._poll = poll
             return bool(poll.poll(0))
         except (OSError, ValueError):
             return True
 
     def _kernel_unsent(self) -> int:
         """Bytes in the kernel's send queue that the peer's machine has not confirmed (Linux)."""
-        if self._raw is None:
+        sock = None if self._raw is None else self._raw.get_extra_info("socket")
+        if sock is None:
             return 0
         try:
-            answer = fcntl.ioctl(
-                self._raw.get_extra_info("socket").fileno(), termios.TIOCOUTQ, b"\0\0\0\0"
-            )
+            answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
         except (OSError, ValueError):
             return 0  # closed meanwhile, or a system that cannot tell
         return int(struct.unpack("i", answer)[0])

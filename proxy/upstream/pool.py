@@ -201,7 +201,7 @@ class Pool:
                     lambda: connection, self.origin.host, self.origin.port
                 )
                 self._open.add(connection)
-                self._check_address(raw)
+                self._check_peer(raw)
                 if self._context is not None:
                     secured = await self._loop.start_tls(
                         raw, connection, self._context, server_hostname=self.origin.host
@@ -226,11 +226,16 @@ class Pool:
         connection.idle_since = self._loop.time()
         return connection
 
-    def _check_address(self, transport: asyncio.BaseTransport) -> None:
+    def _check_peer(self, transport: asyncio.BaseTransport) -> None:
         """A venue's name that leads to a private address has been rebound: a keyed request must not go there."""
+        if transport.is_closing():
+            raise self._unreachable("the connection was closed at once")
         if self._settings.private_addresses_allowed or self.origin.is_address:
             return
-        found = ipaddress.ip_address(str(transport.get_extra_info("peername")[0]).partition("%")[0])
+        peer = transport.get_extra_info("peername")
+        if peer is None:  # reset before it could be asked
+            raise self._unreachable("the connection was closed at once")
+        found = ipaddress.ip_address(str(peer[0]).partition("%")[0])
         if not found.is_global:
             log.error("upstream.address_refused", origin=str(self.origin), address=str(found))
             raise self._unreachable(f"the name leads to {found}, which is not a public address")

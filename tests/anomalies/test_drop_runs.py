@@ -211,6 +211,7 @@ async def drop(tmp_path: Path, rounds: int, seed: int, *, tls: bool) -> str:
         return f"{len(drops.sent)} drops, answers {dict(statuses)}: {dict(sorted(drops.seen.items()))}"
 
 
+@pytest.mark.both_loops
 @pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
 async def test_nothing_is_sent_twice_when_connections_break(tmp_path, tls):
     """33 drops each: every stage with POST, PUT and DELETE."""

@@ -143,9 +143,11 @@ async def exchange(journal: Path):
 class Killing:
     """One data directory, many short lives."""
 
-    def __init__(self, folder: Path, exchange_url: str, journal: Path, dice: random.Random, sync: str) -> None:
-        self.folder, self.dice = folder, dice
-        tree = settings_tree(folder, exchange_url, sync=sync)
+    def __init__(
+        self, folder: Path, exchange_url: str, journal: Path, dice: random.Random, sync: str, event_loop: str
+    ) -> None:
+        self.folder, self.dice, self.event_loop = folder, dice, event_loop
+        tree = settings_tree(folder, exchange_url, sync=sync, more={"event_loop": event_loop})
         del tree["accounts"]["direct"]
         write_policy(folder, policy_of().replace("  direct: {", "  unused: {"))
         self.config = folder / "riskgate.yaml"
@@ -168,6 +170,7 @@ class Killing:
         try:
             url = (await process.line("bots connect to")).split("bots connect to ")[1].split(";")[0]
             self.started_s.append(time.monotonic() - begun)
+            assert any(f"the event loop is {self.event_loop}" in line for line in process.said), process.said
             admin_url = process.said[-1].rsplit("admin at ", 1)[1].strip()
             token = (self.folder / "data" / "admin_token").read_text().strip()
             admin = RunAdmin(admin_url, token)
@@ -292,11 +295,11 @@ def is_open(records: list[dict[str, Any]]) -> bool:
 SIDES = ("BUY", "SELL")
 
 
-async def kill(tmp_path: Path, kills: int, seed: int, sync: str) -> str:
+async def kill(tmp_path: Path, kills: int, seed: int, sync: str, event_loop: str) -> str:
     """Kill so many times; the figures."""
     journal = tmp_path / "journal.jsonl"
     async with exchange(journal) as url:
-        killing = Killing(tmp_path, url, journal, random.Random(seed), sync)
+        killing = Killing(tmp_path, url, journal, random.Random(seed), sync, event_loop)
         for _ in range(kills):
             await killing.life()
         await asyncio.sleep(0.2)
@@ -304,18 +307,20 @@ async def kill(tmp_path: Path, kills: int, seed: int, sync: str) -> str:
     assert killing.seen["kills"] == kills
     assert killing.seen["arrived"] > kills
     slowest = max(killing.started_s)
-    return f"{sync}: {dict(killing.seen)}; slowest start {slowest:.2f} s; answers {dict(killing.told.answers)}"
+    told = f"{dict(killing.seen)}; slowest start {slowest:.2f} s; answers {dict(killing.told.answers)}"
+    return f"{sync}, {event_loop}: {told}"
 
 
-@pytest.mark.parametrize("sync", ["process", "power"])
-async def test_nothing_recorded_is_lost_by_a_kill(tmp_path, sync):
+@pytest.mark.parametrize(("sync", "event_loop"), [("process", "uvloop"), ("process", "asyncio"), ("power", "uvloop")])
+async def test_nothing_recorded_is_lost_by_a_kill(tmp_path, sync, event_loop):
     """Three kills each: every decision told is on record, every order that arrived was decided before."""
-    tell(await kill(tmp_path, 3, seed=1, sync=sync))
+    tell(await kill(tmp_path, 3, seed=1, sync=sync, event_loop=event_loop))
 
 
 @pytest.mark.long
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("seed", range(2, 10))
 async def test_nothing_recorded_is_lost_by_any_of_two_hundred_kills(tmp_path, seed):
-    """The same 200 times in eight runs, half of them with every decision synced to disk."""
-    tell(await kill(tmp_path, 25, seed=seed, sync="power" if seed % 2 else "process"))
+    """The same 200 times in eight runs, half of them with every decision synced to disk, half on each event loop."""
+    event_loop = "asyncio" if seed < 6 else "uvloop"
+    tell(await kill(tmp_path, 25, seed=seed, sync="power" if seed % 2 else "process", event_loop=event_loop))

@@ -90,10 +90,10 @@ async def telegram() -> AsyncIterator[Telegram]:
         await runner.cleanup()
 
 
-def settings_of(server: Telegram) -> dict[str, Any]:
+def settings_of(server: Telegram, event_loop: str) -> dict[str, Any]:
     """A proxy that listens to Otto."""
     bot = {"token": "12345:a-token", "api": server.url, "users": {str(OTTO): {"name": "otto", "role": "operator"}}}
-    return {"notify": {"telegram": bot}}
+    return {"notify": {"telegram": bot}, "event_loop": event_loop}
 
 
 # -- the ways: each returns when it was acknowledged, and how many orders it said were unanswered at that moment
@@ -227,12 +227,16 @@ async def release(house: Operated) -> None:
 
 
 @pytest.mark.timeout(600)
-async def test_after_the_acknowledgement_of_each_of_nine_ways_nothing_arrives(tmp_path):
+@pytest.mark.parametrize("event_loop", ["asyncio", "uvloop"])
+async def test_after_the_acknowledgement_of_each_of_nine_ways_nothing_arrives(tmp_path, event_loop):
     """0 orders at the exchange after it, while bots go on asking; nor after kill -9 and a new start."""
     assert len(WAYS) == 9
-    async with telegram() as server, operated(tmp_path, more_policy=TRIGGER, more=settings_of(server)) as house:
+    async with telegram() as server, operated(
+        tmp_path, more_policy=TRIGGER, more=settings_of(server, event_loop)
+    ) as house:
+        assert any(f"the event loop is {event_loop}" in line for line in house.process.said)
         for way in WAYS:
-            tell(await stop_by(house, server, way))
+            tell(f"{event_loop}, {await stop_by(house, server, way)}")
             await release(house)
 
 

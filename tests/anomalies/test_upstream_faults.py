@@ -14,11 +14,17 @@ from typing import Any
 
 import pytest
 
+from proxy.clock import SystemClock
 from proxy.errors import LastLookRefused, UpstreamError, UpstreamSilent, UpstreamUnreachable
+from proxy.ess import EssLatch, initialise
 from proxy.upstream import Drained, TimedResponse, Upstream
+from proxy.upstream.connection import Connection
 from proxy.wire import WireRequest
+from rules import EssLevel
 from tests.proxy.test_upstream import certificate, lane, quiet, serving, until
 from tests.raw_venue import ACCEPTED, Exchange, RawVenue
+
+pytestmark = pytest.mark.both_loops
 
 REQUESTS = {
     "POST": WireRequest("POST", b"/fapi/v1/order", (), b"a=1"),
@@ -271,14 +277,19 @@ async def test_answers_that_come_in_time_are_waited_for() -> None:
 
 
 @asynccontextmanager
-async def deaf_venue(context: ssl.SSLContext | None = None) -> AsyncIterator[tuple[int, list[asyncio.StreamReader]]]:
-    """A venue that accepts and does not read until somebody reads the reader it hands out."""
+async def deaf_venue(
+    context: ssl.SSLContext | None = None, *, says: bytes = b""
+) -> AsyncIterator[tuple[int, list[asyncio.StreamReader]]]:
+    """A venue that does not read until somebody reads the reader it hands out; it may answer the first byte."""
     readers: list[asyncio.StreamReader] = []
     writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         readers.append(reader)
         writers.append(writer)
+        if says:
+            await reader.readexactly(1)
+            writer.write(says)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1024, ssl=context)
     try:
@@ -352,6 +363,86 @@ async def test_bytes_in_the_kernel_count_as_not_left() -> None:
         assert await read_all(readers[1]) < len(body)
         with pytest.raises(UpstreamSilent):
             await send
+
+
+class Late:
+    """A transport that takes bytes and hands them on some time later, as uvloop before 0.23 did by a round."""
+
+    def __init__(self, transport: Any, later_s: float) -> None:
+        self._transport = transport
+        self._later_s = later_s
+        self.held = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def get_write_buffer_size(self) -> int:
+        """What is held counts, as every loop counts what it has not handed to the kernel."""
+        return self.held + self._transport.get_write_buffer_size()
+
+    def write(self, data: bytes) -> None:
+        """Hold it."""
+        self.held += len(data)
+        loop = asyncio.get_running_loop()
+        if self._later_s:
+            loop.call_later(self._later_s, self._hand_on, data)
+        else:
+            loop.call_soon(self._hand_on, data)
+
+    def _hand_on(self, data: bytes) -> None:
+        self.held -= len(data)
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+
+@pytest.mark.parametrize("later_s", [0.0, 0.001, 0.1], ids=["a round", "a millisecond", "long"])
+async def test_what_a_loop_holds_back_has_left_before_a_stop_is_acknowledged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, later_s: float
+) -> None:
+    """An order written in the very step before the halt: engaging returns when none of its bytes is here any more."""
+    transports: list[Late] = []
+    original = Connection.connection_made
+
+    def holding(self: Connection, transport: asyncio.BaseTransport) -> None:
+        transports.append(Late(transport, later_s))
+        original(self, transports[-1])  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Connection, "connection_made", holding)
+    initialise(tmp_path / "ess", clock=SystemClock())
+    async with RawVenue() as venue, lane(venue.origin) as upstream:
+        latch = EssLatch.open(tmp_path / "ess", clock=SystemClock(), drain=upstream.drained)
+
+        def look() -> None:
+            latch.last_look("main", reducing=False)
+
+        try:
+            await upstream.send("/fapi", REQUESTS["POST"], last_look=look, tracked=True)
+            send = asyncio.ensure_future(upstream.send("/fapi", REQUESTS["POST"], last_look=look, tracked=True))
+            await asyncio.sleep(0)
+            assert [bool(one.held) for one in transports] == [True]
+            engaged = await latch.engage(level=EssLevel.HALT, scope="global", actor="a", reason="r", source="api")
+
+            assert [one.held for one in transports] == [0]
+            assert (engaged.aborted, engaged.durable) == (0, True)
+            assert (await send).status == 200
+            with pytest.raises(LastLookRefused):
+                await upstream.send("/fapi", REQUESTS["POST"], last_look=look, tracked=True)
+            assert len(venue.requests) == 2
+        finally:
+            latch.close()
+
+
+async def test_the_rest_of_an_order_that_is_answered_early_is_gone_before_a_stop_is_acknowledged() -> None:
+    """The venue answers before it has read: the connection is reset, and whoever halts waits for that as well."""
+    early = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
+    async with deaf_venue(says=early) as (port, readers), lane(f"http://127.0.0.1:{port}") as upstream:
+        pool = next(iter(upstream._orders.values()))
+
+        assert (await upstream.send("/fapi", BIG, tracked=True)).status == 400
+        assert pool.connections, "it is not closed yet"
+        assert await upstream.drained(flush_timeout_s=1, answer_timeout_s=0) == Drained(aborted=0, unanswered=0)
+        assert not pool.connections
+        assert await read_all(readers[0]) < len(BIG.body)
 
 
 async def test_a_slow_venue_is_given_the_time_to_take_the_rest() -> None:

@@ -260,6 +260,7 @@ async def byte_exact_run(folder: Any, *, judged: int, seed: int) -> dict[str, An
     return figures
 
 
+@pytest.mark.both_loops
 async def test_allowed_requests_arrive_byte_for_byte(tmp_path):
     """Target, body and headers arrive as written, and the answer comes back as sent: 1,500 orders."""
     await byte_exact_run(tmp_path / "run", judged=1_500, seed=1)

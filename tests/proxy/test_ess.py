@@ -20,6 +20,8 @@ from proxy.ess import EssLatch, StopHeld, StopNotStored, StopRequestInvalid, hal
 from proxy.tasks import Tasks
 from rules import Caller, EssLevel, Market, Order, OrderType, Reason, Side
 
+pytestmark = pytest.mark.both_loops
+
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 CLOCK = ManualClock(NOW)
 

@@ -13,6 +13,8 @@ from proxy.front import form_of
 from proxy.wire import WireRequest, WireResponse
 from tests.proxy.test_handler import OK, listening, one_answer, status, until
 
+pytestmark = pytest.mark.both_loops
+
 KEYED = b"Host: h\r\nX-MBX-APIKEY: k\r\nContent-Type: application/x-www-form-urlencoded\r\n"
 
 

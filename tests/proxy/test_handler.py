@@ -26,6 +26,8 @@ from proxy.wire import WireRequest, WireResponse
 from tests.proxy.test_upstream import certificate, lane, serving, until
 from tests.raw_venue import ACCEPTED, Exchange, RawVenue, Script
 
+pytestmark = pytest.mark.both_loops
+
 OK = WireResponse(200, ((b"Content-Type", b"application/json"),), b"{}")
 HEAD = b"HTTP/1.1\r\nHost: h\r\n"
 

@@ -38,6 +38,8 @@ from proxy.upstream.pool import Pool
 from proxy.wire import WireRequest
 from tests.raw_venue import ACCEPTED, Exchange, RawVenue
 
+pytestmark = pytest.mark.both_loops
+
 ORDER = WireRequest(
     "POST",
     b"/fapi/v1/order",
@@ -1035,21 +1037,115 @@ def test_a_missing_ca_file_stops_the_start() -> None:
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-async def test_a_name_that_leads_home_gets_nothing(monkeypatch: pytest.MonkeyPatch, *, allowed: bool) -> None:
-    """A venue's name rebound to a private address is refused before a byte, unless that was configured."""
-    async with RawVenue() as venue:
-        loop = asyncio.get_running_loop()
-        real = loop.getaddrinfo
+async def test_a_name_that_leads_home_gets_nothing(*, allowed: bool) -> None:
+    """A venue's name that leads to a private address is refused before a byte, unless that was configured."""
+    # No address by its form, so it is resolved as every name is; no event loop can be told what that finds.
+    async with RawVenue() as venue, lane(
+        f"http://127.1:{venue.port}", private_addresses_allowed=allowed
+    ) as upstream:
+        if allowed:
+            assert (await upstream.send("/fapi", ORDER)).status == 200
+            return
+        with pytest.raises(UpstreamUnreachable, match="not a public address"):
+            await upstream.send("/fapi", ORDER)
+        assert not venue.requests
 
-        async def rebound(host: Any, port: Any, **rest: Any) -> Any:
-            return await real("127.0.0.1" if host == "api.example.com" else host, port, **rest)
 
-        monkeypatch.setattr(loop, "getaddrinfo", rebound)
-        port = venue.origin.rpartition(":")[2]
-        async with lane(f"http://api.example.com:{port}", private_addresses_allowed=allowed) as upstream:
-            if allowed:
-                assert (await upstream.send("/fapi", ORDER)).status == 200
-                return
-            with pytest.raises(UpstreamUnreachable, match="not a public address"):
-                await upstream.send("/fapi", ORDER)
-    assert not venue.requests
+# What event loops do differently
+
+
+async def test_a_deadline_that_is_due_can_still_be_moved() -> None:
+    """uvloop hands out no timer for what is due at once; the connection knows by itself when it rings."""
+    async with RawVenue(quiet) as venue, lane(venue.origin, total_timeout_s=0.2) as upstream:
+        send = asyncio.ensure_future(upstream.send("/fapi", ORDER))
+        await until(lambda: len(venue.requests) == 1)
+        (connection,) = next(iter(upstream._cancels.values())).connections
+        now = asyncio.get_running_loop().time()
+        for deadline in (now + 0.0001, now + 0.1, now + 0.05, now, now + 0.2):
+            connection._set_deadline(deadline)
+
+        with pytest.raises(UpstreamSilent, match="no answer in time"):
+            await send
+
+
+class _Transport:
+    """A transport whose socket is closed and forgotten, which under TLS on uvloop is so before anybody is told."""
+
+    def __init__(self) -> None:
+        self.aborted = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Nothing is known of it any more."""
+        return default
+
+    def get_write_buffer_size(self) -> int:
+        """Nothing is left in it."""
+        return 0
+
+    def is_closing(self) -> bool:
+        """Or it would be closed."""
+        return True
+
+    def abort(self) -> None:
+        """Noted."""
+        self.aborted = True
+
+    def write(self, data: bytes) -> None:
+        """Goes nowhere."""
+
+
+async def test_a_socket_that_is_gone_already_holds_nothing_and_carries_nothing() -> None:
+    """No error, nothing unsent, not usable, and what was out on it is unknown."""
+    transport = _Transport()
+    async with lane("http://127.0.0.1:1") as upstream:
+        pool = next(iter(upstream._orders.values()))
+        connection = Connection(pool, UpstreamSettings(), asyncio.get_running_loop(), "x")
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        connection.idle_since = 0.0
+        assert connection._kernel_has_news()
+        assert not connection.is_usable()
+        answer = connection.ask(b"order", tracked=True)
+
+        assert connection.unsent_bytes() == 0
+        connection.drop("enough")
+        with pytest.raises(UpstreamSilent, match="enough"):
+            await answer
+        assert transport.aborted
+
+
+async def test_a_connection_whose_peer_cannot_be_named_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reset before anybody could look where it leads: certainly nothing is sent."""
+    original = Connection.connection_made
+
+    def nameless(self: Connection, transport: asyncio.BaseTransport) -> None:
+        class Nameless:
+            def __getattr__(self, name: str) -> Any:
+                return getattr(transport, name)
+
+            def get_extra_info(self, name: str, default: Any = None) -> Any:
+                return default
+
+        check = Pool._check_peer
+        monkeypatch.setattr(Pool, "_check_peer", lambda pool, _: check(pool, Nameless()))  # type: ignore[arg-type]
+        original(self, transport)
+
+    monkeypatch.setattr(Connection, "connection_made", nameless)
+    async with RawVenue() as venue, lane(f"http://127.1:{venue.port}") as upstream:
+        with pytest.raises(UpstreamUnreachable, match="closed at once; nothing was sent"):
+            await upstream.send("/fapi", ORDER)
+        assert not venue.requests
+
+
+async def test_a_connection_that_is_closed_at_once_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where TLS would have to be put on it."""
+    original = Connection.connection_made
+
+    def closing(self: Connection, transport: asyncio.BaseTransport) -> None:
+        original(self, transport)
+        transport.abort()  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(Connection, "connection_made", closing)
+    async with RawVenue() as venue, lane(f"https://127.0.0.1:{venue.port}", queue_timeout_s=0.5) as upstream:
+        with pytest.raises(UpstreamUnreachable, match="nothing was sent"):
+            await upstream.send("/fapi", ORDER)
+        assert not venue.requests

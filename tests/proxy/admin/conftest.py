@@ -30,8 +30,8 @@ BOT_KEY = marked("bot-key")
 # Of a proxy without feeds and accounts; the real one is held against its shape in test_openapi.py.
 STATUS = {
     "state": "clear", "stops": [], "ess_epoch": 0, "ready": True, "version": "1.2.3", "since": NOW.isoformat(),
-    "uptime_s": 0, "reservations": {}, "in_flight": 0, "audit": {"sequence": 0, "head": ""}, "permits": None,
-    "accounts": {},
+    "event_loop": "asyncio", "uptime_s": 0, "reservations": {}, "in_flight": 0, "permits": None,
+    "audit": {"sequence": 0, "head": ""}, "accounts": {},
     "parts": {
         "draining": False, "audit": {"ready": True, "anchors": {}}, "policy": {"error": "none"},
         "emergency_stop": {"state": "clear", "durable": True}, "feeds": {}, "facts": {},

@@ -77,6 +77,40 @@ async def test_overriding_variables_are_named_and_never_shown(config):
     assert "1234" not in at["told"].replace(at["proxy"], "").replace(at["admin"], "")
 
 
+@pytest.mark.parametrize("event_loop", ["asyncio", "uvloop"])
+async def test_the_event_loop_is_chosen_and_told(config, event_loop):
+    """At the start, and to whoever asks for the status."""
+    process, at = await started(config, RISKGATE_EVENT_LOOP=event_loop)
+    token = (config.parent / "data" / "admin_token").read_text().strip()
+    reach = ("--admin-url", at["admin"], "--token-file", str(config.parent / "data" / "admin_token"))
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
+        session.get(f"{at['admin']}/admin/v1/status") as answer,
+    ):
+        status = await answer.json()
+    shown = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "proxy", "status", *reach, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await shown.communicate()
+    process.send_signal(signal.SIGTERM)
+    await process.communicate()
+
+    assert f"the event loop is {event_loop}" in at["told"]
+    assert status["event_loop"].split()[0] == event_loop
+    assert f", on {status['event_loop']}, up" in said.decode()
+
+
+def test_a_loop_that_is_not_there_is_found_by_the_check(config, monkeypatch, capsys):
+    """`check` tells what the start would fail with."""
+    config.write_text(config.read_text() + "event_loop: uvloop\n")
+    monkeypatch.setenv("BINANCE_KEY", "k")
+    monkeypatch.setenv("BINANCE_SECRET", "s")
+    monkeypatch.setattr("proxy.loops.version", lambda name: "0.22.1")
+
+    assert run(["check", "--config", str(config)]) == 2
+    assert "event_loop: found uvloop 0.22.1; expected uvloop 0.23 or newer" in capsys.readouterr().out
+
+
 async def test_hup_and_the_admin_api_read_the_settings_again(config):
     """A changed level is applied and an address waits; a file that is wrong changes nothing and ends nothing."""
     process, at = await started(config)
