@@ -18,7 +18,7 @@ WORD = "cAnArY7f3aDoNotTellAnybodyOfThisWord"
 TOKEN_OF_A_PERSON = re.compile(rb"rgt_[A-Za-z0-9_-]{20,}")
 HOLDS_SECRETS = (
     "*.yaml", "*.yml", "*.toml", "*.env", "settings.json",
-    "*.pem", "*.key", "admin_token", "*token*.txt", "*token", "*secret*",
+    "*.pem", "*.key", "admin_token", "*token*.txt", "*token", "*secret*", "bot_*_key",
     # What exchanges and bots of tests write down of themselves.
     "journal*", "*.http", "recorded*",
 )  # fmt: skip
@@ -29,6 +29,9 @@ _ANSWERED: list[str] = []  # where the word stood in answers since somebody aske
 def marked(secret: str) -> str:
     """The secret with the word in it."""
     return f"{secret}-{WORD}"
+
+
+KEY, SECRET = marked("key"), marked("secret").encode()  # for tests that need one pair and no more
 
 
 def found_in(content: bytes) -> str | None:

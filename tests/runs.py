@@ -14,6 +14,7 @@ import asyncio
 import hashlib
 import hmac
 import itertools
+import secrets
 import ssl
 import sys
 import time
@@ -374,10 +375,18 @@ def add_accounts(sim: SimExchange, *, wallet: Decimal = Decimal(100_000_000)) ->
         sim.add_key(key.key, key.secret, account="direct")
 
 
+def give_token(data: Path) -> None:
+    """An admin token that is found wherever it is told."""
+    file = data / "admin_token"
+    file.touch(mode=0o600)
+    file.write_text(marked(f"admin-{secrets.token_hex(8)}"))
+
+
 def write_policy(folder: Path, text: str) -> None:
     """The files a first start needs."""
     (folder / "policy.yaml").write_text(text)
     (folder / "data").mkdir(mode=0o700)
+    give_token(folder / "data")
     ess.initialise(folder / "data" / "ess", clock=SystemClock())
 
 

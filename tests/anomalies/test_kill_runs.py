@@ -26,6 +26,7 @@ import pytest
 import yaml
 
 from proxy.audit import verify
+from tests.canary import noted
 from tests.runs import Key, RawBot, RunAdmin, key_of, policy_of, settings_tree, tell, write_policy
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +60,7 @@ class Process:
         async with asyncio.timeout(START_TIMEOUT_S):
             while line := (await self.child.stdout.readline()).decode():
                 self.said.append(line)
+                noted(line.encode())
                 if holding in line:
                     return line
         raise AssertionError(f"the process ended without saying {holding!r}: {self.said[-20:]}")
@@ -69,6 +71,7 @@ class Process:
             self.child.send_signal(number)
         rest, _ = await self.child.communicate()
         self.said.append(rest.decode(errors="replace"))
+        noted(rest)
 
 
 @dataclass

@@ -24,6 +24,7 @@ from proxy.clock import SystemClock
 from proxy.feeds import open_session
 from proxy.simulator import SimExchange
 from rules import Market, Position, Side
+from tests.canary import KEY, SECRET
 from tests.proxy.feeds.conftest import World
 from tests.proxy.feeds.test_stream_account import SELDOM, Streamed
 
@@ -330,7 +331,7 @@ async def open_account(folder: Path) -> AsyncIterator[Streamed]:
     exchange.add_account(
         "main", spot={"USDT": D(500_000), "BTC": D(5), "ETH": D(50)}, futures_wallet=D(1_000_000)
     )
-    exchange.add_key("key", "secret", "main")
+    exchange.add_key(KEY, SECRET.decode(), "main")
     session = open_session(connections_max=0)
     cadence = replace(SELDOM, market_s=600.0, snapshot_s=5.0, poke_min_s=0.02)
     streamed = Streamed(World(session, exchange, folder), cadence)

@@ -55,9 +55,12 @@ def client_in(_drivers):
         if key not in _drivers:
             _drivers[key] = Driver(subject, running)
         running.reset()
+        used.append(running)
         return _drivers[key].client(subject, mode, way=way)
 
-    return made
+    used: list[Running] = []
+    yield made
+    assert [leak for running in used for leak in running.leaks()] == []
 
 
 @pytest.fixture(params=SUBJECTS, ids=str)

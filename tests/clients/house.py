@@ -31,16 +31,18 @@ from proxy.config import FAMILIES, Settings, from_mapping
 from proxy.simulator import SimExchange
 from proxy.simulator.faults import Fault
 from proxy.simulator.received import Received
+from tests.canary import leaks_below, marked
 from tests.clients import authority
 from tests.clients.tap import Tap
+from tests.runs import give_token
 
 TOTAL_TIMEOUT = "1500ms"  # short, because the tests wait for it; long for an exchange on the same machine
 READY_TIMEOUT_S = 90.0
 DOMAIN = "gate.example"
 # Recognisable, and of no worth outside these tests.
-DIRECT = Key("direct-venue-key-for-client-tests", "direct-venue-secret-for-client-tests")
-DESK = Key("desk-venue-key-for-client-tests", "desk-venue-secret-for-client-tests")
-BOT = Key("desk-bot-key-for-client-tests", "desk-bot-secret-for-client-tests")
+DIRECT = Key(marked("direct-venue-key-for-client-tests"), marked("direct-venue-secret-for-client-tests"))
+DESK = Key(marked("desk-venue-key-for-client-tests"), marked("desk-venue-secret-for-client-tests"))
+BOT = Key(marked("desk-bot-key-for-client-tests"), marked("desk-bot-secret-for-client-tests"))
 POLICY = """\
 # One limit that matters; everything else is out of the way.
 active_mode: OPEN
@@ -122,6 +124,7 @@ class House:
         await self._tap.start()
         (self._folder / "policy.yaml").write_text(POLICY)
         (self._folder / "data").mkdir(mode=0o700)
+        give_token(self._folder / "data")
         ess.initialise(self._folder / "data" / "ess", clock=SystemClock())
         files = authority.make(self._folder, [f"{name}.{DOMAIN}" for name in FAMILIES]) if tls else None
         given = {"cert": str(files.cert), "key": str(files.key)} if files else None
@@ -165,6 +168,7 @@ class House:
                 web.post("/control/reset", self._reset),
                 web.get("/control/arrived", self._arrived),
                 web.get("/control/sent", self._sent),
+                web.get("/control/leaks", self._leaks),
                 web.get("/dapi/v1/exchangeInfo", _no_symbols),
             ]
         )
@@ -192,6 +196,12 @@ class House:
     async def _arrived(self, request: web.Request) -> web.Response:
         since = int(request.query.get("since", "0"))
         return web.json_response([_told(one) for one in self._exchange.received[since:]])
+
+    async def _leaks(self, request: web.Request) -> web.Response:
+        """Where secrets stand in what was answered and written so far."""
+        del request
+        written = await asyncio.to_thread(lambda: list(leaks_below(self._folder)))
+        return web.json_response([*self._tap.leaks, *written])
 
     async def _sent(self, request: web.Request) -> web.Response:
         since = int(request.query.get("since", "0"))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
+from tests import canary
 from tests.clients.environments import ROOT, python
 from tests.clients.house import BOT, DIRECT
 
@@ -99,6 +100,10 @@ class Lines:
         self._process.stdin.write(json.dumps(value) + "\n")
         self._process.stdin.flush()
 
+    def leak(self) -> str | None:
+        """Where a secret stands in what it wrote to stderr."""
+        return canary.found_in("".join(self._stderr).encode())
+
     def close(self) -> None:
         """End it by closing its stdin; it ends itself, or is killed."""
         self._process.stdin.close()
@@ -126,6 +131,12 @@ class Running:
     def close(self) -> None:
         """End it."""
         self._lines.close()
+        assert self._lines.leak() is None, f"a secret stands in what the house said: {self._lines.leak()}"
+
+    def leaks(self) -> list[str]:
+        """Where secrets stand in what the proxy said and wrote since it began."""
+        said = self._lines.leak()
+        return self._ask("control_url", "/control/leaks") + ([] if said is None else [f"the house said: {said}"])
 
     def snippet(self, client: str, mode: str) -> str:
         """What `riskgate snippet` prints for a client and the bot of a key mode."""
@@ -134,6 +145,7 @@ class Running:
             [*command, "--config", str(self._config)], capture_output=True, text=True, cwd=ROOT, check=False
         )
         assert done.returncode == 0, done.stderr
+        canary.noted((done.stdout + done.stderr).encode())
         return done.stdout
 
     def fault(self, **fault: object) -> None:
@@ -182,7 +194,10 @@ class Running:
         # No environment proxy may stand between the tests and this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=30) as answer:
-            return json.loads(answer.read())
+            body = answer.read()
+        if where == "admin_url":
+            canary.noted(body)
+        return json.loads(body)
 
 
 def _config(known: dict[str, str], *, tls: bool) -> str:
@@ -221,7 +236,9 @@ class Driver:
     def ask(self, do: str, **command: object) -> dict[str, Any]:
         """Have the client do something; how it ended, in the client's own terms."""
         self._lines.write({"do": do, **command})
-        return self._lines.read(ANSWER_TIMEOUT_S)
+        answer = self._lines.read(ANSWER_TIMEOUT_S)
+        canary.noted(json.dumps(answer).encode())  # what the proxy said to it, by plain http and by TLS
+        return answer
 
     def client(self, subject: Subject, mode: str, *, way: int = 1) -> Client:
         """A client configured by the printed snippet."""

@@ -11,6 +11,8 @@ import re
 from contextlib import suppress
 from typing import NamedTuple
 
+from tests import canary
+
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r\n", re.IGNORECASE)
 _PIECE_BYTES = 65536
 
@@ -27,6 +29,7 @@ class Tap:
 
     def __init__(self) -> None:
         self.sent: list[Sent] = []
+        self.leaks: list[str] = []  # where a secret stood in what the proxy answered
         self.url = ""
         self._to = ("", 0)
         self._server: asyncio.Server | None = None
@@ -58,11 +61,13 @@ class Tap:
         )
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, keep: bool) -> None:
-        waiting = b""
+        waiting = said = b""
         with suppress(OSError):  # either side may hang up at any time; then the other is hung up on as well
             while piece := await reader.read(_PIECE_BYTES):
                 if keep:
                     waiting = self._cut(waiting + piece)
+                elif (around := canary.found_in(said := said[-len(canary.WORD) :] + piece)) is not None:
+                    self.leaks.append(f"an answer to a client: ...{around}...")
                 writer.write(piece)
                 await writer.drain()
         writer.close()

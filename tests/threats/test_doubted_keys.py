@@ -10,8 +10,10 @@ import pytest
 
 from proxy.exchanges.base import Credentials
 from proxy.wire import WireResponse
+from tests.canary import KEY, SECRET, marked
 from tests.house import PLAIN_KEY, VENUE_SECRET, accepted, open_house
 
+GUESS = marked("guess").encode()
 JSON = ((b"Content-Type", b"application/json"),)
 
 
@@ -40,10 +42,10 @@ def order(house, number, *, secret=VENUE_SECRET):
 
 async def test_orders_with_a_wrong_signature_reach_the_venue_once(house):
     """The venue refuses the first; the others are refused here, and take nothing of the bot's rate."""
-    first, body = await house.ask(order(house, 0, secret=b"guess"))
+    first, body = await house.ask(order(house, 0, secret=GUESS))
     assert (first.status, body["code"]) == (400, -1022)
     for number in range(1, 30):
-        answer, body = await house.ask(order(house, number, secret=b"guess"))
+        answer, body = await house.ask(order(house, number, secret=GUESS))
         assert (answer.status, body["code"], body["risk"]["reason"]) == (403, -1022, "signature_invalid")
 
     assert len(house.venue.sent) == 1
@@ -55,7 +57,7 @@ async def test_orders_with_a_wrong_signature_reach_the_venue_once(house):
 async def test_what_is_refused_for_its_signature_fills_no_disk(house):
     """Under a known key as under none: a bounded number of refusals is on record."""
     for number in range(1600):
-        await house.ask(order(house, number, secret=b"guess"))
+        await house.ask(order(house, number, secret=GUESS))
 
     assert 900 < len(house.records("refusal")) <= 1000
 
@@ -68,7 +70,7 @@ async def test_a_key_that_was_not_misused_is_not_checked_here(house, monkeypatch
     monkeypatch.setattr(exchange, "verify_own", lambda self, *given: checked.append(1) or verify(self, *given))
     assert (await house.ask(order(house, 1)))[0].status == 200
     assert checked == []
-    await house.ask(order(house, 2, secret=b"guess"))
+    await house.ask(order(house, 2, secret=GUESS))
     assert (await house.ask(order(house, 3)))[0].status == 200
     assert checked == [1]
     house.forward(601)
@@ -81,10 +83,10 @@ async def test_a_key_that_was_not_misused_is_not_checked_here(house, monkeypatch
 
 async def test_the_secret_of_another_key_checks_nothing(tmp_path):
     """A bot with a key of its own beside the account's: only the venue can tell, so it is asked each time."""
-    other = Credentials(api_key="of-the-account", secret=b"of-the-account")
+    other = Credentials(api_key=KEY, secret=SECRET)
     async with open_house(tmp_path, plain_credentials=other) as house:
         house.venue.answer = checking
-        await house.ask(order(house, 0, secret=b"guess"))
+        await house.ask(order(house, 0, secret=GUESS))
         answer, body = await house.ask(order(house, 1))
 
         assert answer.status == 200, body

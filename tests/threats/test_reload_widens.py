@@ -8,13 +8,15 @@ from proxy.app import App
 from proxy.clock import ManualClock
 from proxy.config import from_mapping
 from proxy.errors import ConfigError
+from tests.canary import KEY, SECRET, marked
 from tests.house import NOW
 
+OLD, NEW = marked("old"), marked("new")
 ACCOUNT = {
     "exchange": "binance", "mode": "passthrough", "markets": ["futures"], "static_equity": "1000",
-    "bots": {"grid1": {"key": "k" * 20, "strategy": "grid"}},
+    "bots": {"grid1": {"key": OLD, "strategy": "grid"}},
 }  # fmt: skip
-NEW_KEY = {"grid1": {"key": "n" * 20, "strategy": "grid"}}
+NEW_KEY = {"grid1": {"key": NEW, "strategy": "grid"}}
 
 
 @pytest.fixture
@@ -37,27 +39,27 @@ def app(tmp_path):
     [
         pytest.param({"transfers_allowed": True}, "accounts.main.transfers_allowed", id="transfers"),
         pytest.param(
-            {"credentials": {"api_key": "v" * 20, "secret": "w" * 20}}, "accounts.main.credentials", id="credentials"
+            {"credentials": {"api_key": KEY, "secret": SECRET.decode()}}, "accounts.main.credentials", id="credentials"
         ),
     ],
 )
 async def test_a_bot_that_changes_brings_nothing_else_along(app, changes, place):
     """A key is replaced at once; what else of its account was written in the same file is not in force with it."""
-    before = app.identities.of("k" * 20).account
+    before = app.identities.of(OLD).account
     applied, waiting = app.again(bots=NEW_KEY, **changes)
 
     assert applied == ("accounts.main.bots.grid1.key",)
     assert any(name.startswith(place) for name in waiting)
-    assert app.identities.of("n" * 20).account is before
+    assert app.identities.of(NEW).account is before
 
 
 async def test_a_mode_that_waits_is_not_in_force_with_a_bot(app):
     """A bot of an account that is to become custody would be read by the mode in force: it is still passthrough."""
-    bots = {"grid1": {"key": "n" * 20, "strategy": "grid", "secret": "s" * 20}}
-    credentials = {"api_key": "v" * 20, "secret": "w" * 20}
+    bots = {"grid1": {"key": NEW, "strategy": "grid", "secret": SECRET.decode()}}
+    credentials = {"api_key": KEY, "secret": SECRET.decode()}
     try:
         app.again(bots=bots, mode="custody", credentials=credentials)
     except ConfigError:
-        assert app.identities.of("k" * 20).account.mode == "passthrough"  # refused: nothing changed
+        assert app.identities.of(OLD).account.mode == "passthrough"  # refused: nothing changed
     else:
-        assert app.identities.of("n" * 20).in_custody is False
+        assert app.identities.of(NEW).in_custody is False

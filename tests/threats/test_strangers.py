@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.strangers import AT_ONCE, PER_SECOND
+from tests.canary import KEY, SECRET
 from tests.house import open_house
 
 
@@ -18,7 +19,7 @@ async def house(tmp_path):
 async def flood(house, count):
     """So many orders with a key that belongs to nobody."""
     for number in range(count):
-        answer, body = await house.ask(house.order(key="nobody's", secret=b"x", newClientOrderId=f"n{number}"))
+        answer, body = await house.ask(house.order(key=KEY, secret=SECRET, newClientOrderId=f"n{number}"))
         assert (answer.status, body["risk"]["reason"]) == (403, "key_unknown")
 
 

@@ -4,11 +4,12 @@ import pytest
 
 from proxy.errors import CallerError, SigningError
 from proxy.exchanges.base import Credentials
+from tests.canary import marked
 from tests.threats.cases.t12_resigning import CASES
 from tests.threats.corpus import BINANCE, KEY, Case, form, http, wire_of
 
-SECRET = b"the-bot's-own-secret"
-VENUE = Credentials(api_key="venue-key", secret=b"venue-secret")
+SECRET = marked("the-bot's-own-secret").encode()
+VENUE = Credentials(api_key=marked("venue-key"), secret=marked("venue-secret").encode())
 
 
 def authenticated(raw: bytes) -> bool:

@@ -8,10 +8,11 @@ from proxy.errors import CallerError, NotAuthentic
 from proxy.exchanges.base import Credentials
 from proxy.wire import read_params
 from rules import Reason
+from tests.canary import KEY, SECRET
 from tests.threats.cases.t13_replay import CASES, TIMESTAMPS_REFUSED, WINDOWS_REFUSED
 from tests.threats.corpus import BINANCE, REFUSED, form, http, wire_of
 
-BOT = Credentials(api_key="bot", secret=b"bot-secret")
+BOT = Credentials(api_key=KEY, secret=SECRET)
 
 
 def _window(body: bytes):

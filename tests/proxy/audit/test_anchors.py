@@ -10,9 +10,10 @@ import pytest
 from proxy.audit import AnchorFolder, Anchoring, check_start, read_anchors, verify
 from proxy.audit import anchors as anchors_module
 from proxy.errors import AuditError
+from tests.canary import marked
 from tests.proxy.audit.conftest import NOW
 
-SECRET = b"signs-anchors"
+SECRET = marked("signs-anchors").encode()
 
 
 class Failing:

@@ -10,13 +10,14 @@ from proxy.audit import AnchorFolder, read_anchors, verify
 from proxy.config import SettingsInvalid, from_mapping
 from proxy.errors import AuditError
 from proxy.notifiers import Telling
+from tests.canary import marked
 from tests.proxy.audit.test_second_folder import Broken
 from tests.runs import open_run
 
 
 def stated(folder, **more):
     """Settings of the record."""
-    anchor = {"interval": "1s", "dir": str(folder / "anchors"), "secret": "signs-the-anchors"}
+    anchor = {"interval": "1s", "dir": str(folder / "anchors"), "secret": marked("signs-the-anchors")}
     return {"audit": {"sync": "power", "second_dir": str(folder / "second"), "anchor": anchor} | more}
 
 
@@ -73,7 +74,7 @@ async def test_anchors_are_left_while_it_runs_and_hold_at_the_next_start(tmp_pat
         assert float(ages['riskgate_audit_anchor_age_seconds{place="folder"}']) < 5
         assert float(ages['riskgate_audit_anchor_age_seconds{place="log"}']) < 5
         settings = run.app.settings
-    anchors = read_anchors(tmp_path / "anchors", secret=b"signs-the-anchors")
+    anchors = read_anchors(tmp_path / "anchors", secret=marked("signs-the-anchors").encode())
     assert verify(settings.audit_dir, anchors=anchors).ok
 
     again = App.from_settings(settings)

@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 
 from proxy.cli.main import run
+from tests.canary import marked
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
     """A folder as `riskgate init` leaves it, with the venue's key in the environment."""
-    monkeypatch.setenv("BINANCE_KEY", "venue-key")
-    monkeypatch.setenv("BINANCE_SECRET", "venue-secret")
+    monkeypatch.setenv("BINANCE_KEY", marked("venue-key"))
+    monkeypatch.setenv("BINANCE_SECRET", marked("venue-secret"))
     assert run(["init", str(tmp_path / "gate")]) == 0
+    for name in ("admin_token", "bot_grid1_key", "bot_grid1_secret"):
+        file = tmp_path / "gate" / "data" / name
+        file.write_text(marked(file.read_text().strip()) + "\n")
     return tmp_path / "gate"
 
 

@@ -13,10 +13,11 @@ from proxy.audit import AnchorFolder, Anchoring, Audit, Retention, admin_record
 from proxy.cli.main import run
 from proxy.clock import ManualClock
 from proxy.tasks import Tasks
+from tests.canary import marked
 from tests.proxy.audit.conftest import NOW
 from tests.proxy.cli.test_records import decision
 
-SECRET = "signs-anchors"
+SECRET = marked("signs-anchors")
 
 
 async def recorded(directory, *, elsewhere=None, second=None, mark="d", keep_days=None):

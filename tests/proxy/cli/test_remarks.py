@@ -10,6 +10,7 @@ from proxy.clock import SystemClock
 from proxy.config import from_mapping
 from proxy.policy_file import read_policy_file
 from proxy.stores import create_store
+from tests.canary import marked
 
 
 def stored(folder, text):
@@ -135,7 +136,7 @@ def test_the_largest_order_is_told_in_money_where_equity_is_known(folder, capsys
 )  # fmt: skip
 def test_an_account_that_cannot_be_heard_is_told(tmp_path, upstream, account, missing):
     """At a host of which nobody said where it pushes, and only if the account is meant to be heard."""
-    credentials = {"api_key": "k", "secret": "s"}
+    credentials = {"api_key": marked("k"), "secret": marked("s")}
     tree = {"mode": "passthrough", "credentials": credentials, **account}
     settings = from_mapping(
         {"upstream": upstream, "accounts": {"desk": {key: value for key, value in tree.items() if value is not None}}},

@@ -13,6 +13,7 @@ import pytest
 
 from proxy.cli.main import run
 from proxy.cli.serving import settings_for
+from tests.canary import noted
 
 ROOT = Path(__file__).parents[3]
 
@@ -41,6 +42,7 @@ async def started(config: Path, **environment: str) -> tuple[asyncio.subprocess.
                 line = (await process.stderr.readline()).decode()
                 assert line, f"it ended early: {told}"
                 told += line
+                noted(line.encode())
     except BaseException:  # nobody else knows of it
         if process.returncode is None:
             process.kill()

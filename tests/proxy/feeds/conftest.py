@@ -28,6 +28,7 @@ from proxy.ledger import Ledger
 from proxy.reservations import Reservations
 from proxy.simulator import SimExchange
 from rules import Market, SymbolFacts
+from tests.canary import KEY, SECRET
 
 # aioresponses 0.7.9 builds ClientResponse without `stream_writer`, which newer aiohttp requires.
 if "stream_writer" in inspect.signature(aiohttp.ClientResponse.__init__).parameters:
@@ -103,7 +104,7 @@ class World:
         self.session = session
         self.exchange = exchange
         self.clock = SystemClock()
-        self.credentials = Credentials(api_key="key", secret=b"secret")
+        self.credentials = Credentials(api_key=KEY, secret=SECRET)
         place = AccountPlace(name="main", exchange="binance", markets=frozenset(Market))
         self.book = Book([place])
         self.reservations = Reservations(self.book, self.clock)
@@ -139,9 +140,9 @@ class World:
         """Do as a bot would, straight at the exchange."""
         stamped = {**params, "timestamp": str(int(self.clock.now().timestamp() * 1000))}
         query = urlencode(stamped)
-        signature = hmac_sha256_hex(b"secret", query.encode()).decode()
+        signature = hmac_sha256_hex(SECRET, query.encode()).decode()
         url = f"{self.exchange.url}{path}?{query}&signature={signature}"
-        async with self.session.request(method, url, headers={"X-MBX-APIKEY": "key"}) as response:
+        async with self.session.request(method, url, headers={"X-MBX-APIKEY": KEY}) as response:
             found = await response.json(content_type=None)
             assert response.status == 200, found
             return found
@@ -157,6 +158,6 @@ async def world(session: aiohttp.ClientSession, tmp_path: Path) -> AsyncIterator
     exchange = SimExchange()
     await exchange.start()
     exchange.add_account("main", spot={"USDT": Decimal(5000), "BTC": Decimal("0.5")}, futures_wallet=Decimal(10000))
-    exchange.add_key("key", "secret", "main")
+    exchange.add_key(KEY, SECRET.decode(), "main")
     yield World(session, exchange, tmp_path)
     await exchange.stop()

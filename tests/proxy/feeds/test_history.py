@@ -10,6 +10,7 @@ from proxy.exchanges.base import Credentials
 from proxy.feeds.history import PAGE, happened, spans
 from proxy.feeds.server_time import ServerTime
 from proxy.feeds.venue import FeedFailed, Venue
+from tests.canary import KEY, SECRET
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -34,7 +35,7 @@ def history(session, venue_server):
         venue_server.answers[PATH] = answer
         clock = SystemClock()
         venue = Venue(
-            session, venue_server.origin, clock, credentials=Credentials(api_key="k", secret=b"s"),
+            session, venue_server.origin, clock, credentials=Credentials(api_key=KEY, secret=SECRET),
             server_time=ServerTime(clock),
         )  # fmt: skip
         return await happened(venue, PATH, BEGIN, until, key=lambda row: str(row["id"]), length=length)

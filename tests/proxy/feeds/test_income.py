@@ -20,6 +20,7 @@ from proxy.reservations import Reservations
 from proxy.simulator import SimExchange
 from rules import Losses, Market, Side, daily_loss, drawdown_loss, weekly_loss
 from rules.profile import LossPolicy
+from tests.canary import KEY, SECRET
 
 D = Decimal
 SPOT, FUTURES = Market.SPOT, Market.LINEAR
@@ -42,7 +43,7 @@ class Money:
             "main", spot={"USDT": D(5000), "BTC": D("0.1")}, futures_wallet=D(10_000)
         )
         self.account.is_sub_account = True
-        self.exchange.add_key("key", "secret", "main")
+        self.exchange.add_key(KEY, SECRET.decode(), "main")
         await self.restart()
 
     async def restart(self) -> None:
@@ -54,7 +55,7 @@ class Money:
             skew=timedelta(milliseconds=1),
         )  # fmt: skip
         self.feeds = assemble(
-            [AccountSource(place=place, credentials=Credentials(api_key="key", secret=b"secret"))],
+            [AccountSource(place=place, credentials=Credentials(api_key=KEY, secret=SECRET))],
             {"/api": self.exchange.url, "/fapi": self.exchange.url},
             book=book, reservations=Reservations(book, self.clock), day_start=self.ledger, session=self.session,
             clock=self.clock, cadence=Cadence(history_lag_s=0),

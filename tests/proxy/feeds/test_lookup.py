@@ -16,6 +16,7 @@ from proxy.feeds.lookup import SCHEDULE_S, UnknownLookup, due_s
 from proxy.feeds.venue import Venue
 from proxy.reservations import Fate, Reservations
 from rules import CLEAR, Caller, Facts, Market, Order, OrderType, Replaced, ReplaceMode, Side
+from tests.canary import KEY, SECRET
 from tests.proxy.feeds.conftest import failing
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -35,7 +36,7 @@ class Lost:
         book = Book([AccountPlace(name="main", exchange="binance", markets=markets)])
         self.reservations = Reservations(book, self.clock)
         venue = Venue(
-            session, venue_server.origin, self.clock, credentials=Credentials(api_key="key", secret=b"secret")
+            session, venue_server.origin, self.clock, credentials=Credentials(api_key=KEY, secret=SECRET)
         )
         self.lookup = UnknownLookup(
             self.reservations, {("main", market): venue for market in Market}, self.clock

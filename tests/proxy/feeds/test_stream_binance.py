@@ -19,11 +19,12 @@ from proxy.feeds.stream_binance import FuturesStream, SpotStream
 from proxy.feeds.venue import FeedFailed
 from proxy.reservations import Reservations
 from rules import Market
+from tests.canary import KEY, SECRET
 from tests.proxy.feeds.conftest import FakeVenue, failing, session, venue_server
 
 __all__ = ["session", "venue_server"]
 
-KEY = "pqia91ma19a5s61cv6a81va65sdf19v8a65a1a5s61cv6a81va65sdf19v8a65a1"
+LISTEN_KEY = "pqia91ma19a5s61cv6a81va65sdf19v8a65a1a5s61cv6a81va65sdf19v8a65a1"
 
 
 class Streams:
@@ -38,7 +39,7 @@ class Streams:
         if known_time:
             now_s = self.clock.monotonic()
             self.time.note(int(self.clock.now().timestamp() * 1000), now_s, now_s)
-        credentials = Credentials(api_key="the-key", secret=b"the-secret")
+        credentials = Credentials(api_key=KEY, secret=SECRET)
         venue = Venue(session, server.origin, self.clock, credentials=credentials, server_time=self.time)
         reservations = Reservations(self.book, self.clock)
         self.lives = {
@@ -59,11 +60,11 @@ async def streams(session, venue_server) -> Streams:
 
 async def test_a_listen_key_is_asked_for_with_the_key_alone(streams):
     """No signature, no timestamp; and the stream is where Binance has it since its split."""
-    streams.server.answers["/fapi/v1/listenKey"] = {"listenKey": KEY}
+    streams.server.answers["/fapi/v1/listenKey"] = {"listenKey": LISTEN_KEY}
     address = await streams.futures.address()
-    assert address == f"{streams.server.origin.replace('http', 'ws')}/private/ws/{KEY}"
+    assert address == f"{streams.server.origin.replace('http', 'ws')}/private/ws/{LISTEN_KEY}"
     (asked,) = streams.server.asked
-    assert (asked.method, asked.query_string, asked.headers["X-MBX-APIKEY"]) == ("POST", "", "the-key")
+    assert (asked.method, asked.query_string, asked.headers["X-MBX-APIKEY"]) == ("POST", "", KEY)
 
 
 @pytest.mark.parametrize("answer", [{}, {"listenKey": ""}, {"listenKey": "../../x"}, {"listenKey": 7}, []])
@@ -126,7 +127,7 @@ async def test_a_subscription_is_signed_and_its_answer_awaited(streams):
 @pytest.mark.parametrize(
     ("answers", "said"),
     [
-        ([{"id": "1", "status": 401, "error": {"code": -2015, "msg": "the-key is unknown"}}], "-2015"),
+        ([{"id": "1", "status": 401, "error": {"code": -2015, "msg": f"{KEY} is unknown"}}], "-2015"),
         ([{"id": "1", "status": 400}], "refused"),
         ([], "no answer"),
         ([{"id": str(number), "status": 200} for number in range(2, 60)], "no answer"),
@@ -136,7 +137,7 @@ async def test_a_subscription_that_was_not_confirmed_is_none(streams, answers, s
     """An open socket is no subscription; what the venue says of the key is not repeated."""
     with pytest.raises(FeedFailed, match=said) as caught:
         await greeted(streams, *answers)
-    assert "the-key" not in str(caught.value)
+    assert KEY not in str(caught.value)
 
 
 async def test_nonsense_instead_of_an_answer_is_malformed(streams):
@@ -165,7 +166,7 @@ async def test_what_is_no_event_is_malformed(streams, found):
 async def test_what_ends_a_stream_ends_it(streams):
     """Expired, terminated, shut down."""
     with pytest.raises(Gone):
-        streams.futures.take({"e": "listenKeyExpired", "E": 1, "listenKey": KEY})
+        streams.futures.take({"e": "listenKeyExpired", "E": 1, "listenKey": LISTEN_KEY})
     for kind in ("eventStreamTerminated", "serverShutdown"):
         with pytest.raises(Gone):
             streams.spot.take({"subscriptionId": 0, "event": {"e": kind, "E": 1}})

@@ -12,6 +12,7 @@ from proxy.exchanges.base import Credentials
 from proxy.feeds import FeedFailed, Malformed, Venue
 from proxy.feeds.stamps import stamp
 from proxy.feeds.transfers import BETWEEN_WALLETS, DEPOSITS, SUB_ACCOUNT, WITHDRAWALS, SpotTransfers
+from tests.canary import KEY, SECRET
 from tests.proxy.feeds.conftest import failing
 
 D = Decimal
@@ -24,7 +25,7 @@ AT_MS = int(stamp(NOW - timedelta(minutes=1)))
 def transfers(venue_server, session):
     """Every history is empty unless a test fills it; a SOL is worth 150."""
     venue_server.answers |= {DEPOSITS: [], WITHDRAWALS: [], BETWEEN_WALLETS: {"total": 0}, SUB_ACCOUNT: []}
-    credentials = Credentials(api_key="key", secret=b"secret")
+    credentials = Credentials(api_key=KEY, secret=SECRET)
     venue = Venue(session, venue_server.origin, SystemClock(), credentials=credentials)
 
     async def worth(coin, at):

@@ -19,10 +19,11 @@ from proxy.clock import ManualClock
 from proxy.exchanges.base import Credentials
 from proxy.feeds.reading import Malformed
 from proxy.feeds.venue import READ_IN_THREAD_BYTES, Allowance, FeedFailed, Venue
+from tests.canary import KEY, SECRET
 from tests.proxy.feeds.conftest import failing
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
-KEY = Credentials(api_key="key", secret=b"secret")
+HELD = Credentials(api_key=KEY, secret=SECRET)
 
 
 @pytest.fixture
@@ -34,13 +35,13 @@ def clock():
 async def test_a_signed_request_verifies(venue_server, session, clock):
     """Key header, timestamp, window and an HMAC over exactly the query that was sent."""
     venue_server.answers["/x"] = {"a": 1}
-    reply = await Venue(session, venue_server.origin, clock, credentials=KEY).get("/x", {"s": "A B"}, signed=True)
+    reply = await Venue(session, venue_server.origin, clock, credentials=HELD).get("/x", {"s": "A B"}, signed=True)
     request = venue_server.asked[0]
     signed, _, signature = request.query_string.rpartition("&signature=")
     raw = request.raw_path.partition("?")[2].rpartition("&signature=")[0]
-    assert hmac.new(b"secret", raw.encode(), hashlib.sha256).hexdigest() == signature
+    assert hmac.new(SECRET, raw.encode(), hashlib.sha256).hexdigest() == signature
     assert parse_qs(signed)["timestamp"] == [str(int(NOW.timestamp() * 1000))]
-    assert request.headers["X-MBX-APIKEY"] == "key"
+    assert request.headers["X-MBX-APIKEY"] == KEY
     assert (reply.found, reply.as_of) == ({"a": 1}, NOW)
 
 
@@ -51,7 +52,7 @@ async def test_an_ed25519_key_signs_too(venue_server, session, clock):
     private = ed25519.Ed25519PrivateKey.generate()
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     venue_server.answers["/x"] = {}
-    credentials = Credentials(api_key="key", secret=pem, kind="ed25519")
+    credentials = Credentials(api_key=KEY, secret=pem, kind="ed25519")
     await Venue(session, venue_server.origin, clock, credentials=credentials).get("/x", signed=True)
     request = venue_server.asked[0]
     raw = request.raw_path.partition("?")[2].rpartition("&signature=")[0]
@@ -175,7 +176,7 @@ async def test_an_error_says_status_and_code_and_no_url(venue_server, session, c
     """The venue's own code is there for those who know it; key and signature are not."""
     venue_server.answers["/x"] = failing(400, text='{"code":-2013,"msg":"Order does not exist."}')
     with pytest.raises(FeedFailed) as failure:
-        await Venue(session, venue_server.origin, clock, credentials=KEY).get("/x", signed=True)
+        await Venue(session, venue_server.origin, clock, credentials=HELD).get("/x", signed=True)
     assert (failure.value.status, failure.value.code) == (400, -2013)
     assert str(failure.value) == "/x: status 400, code -2013"
 
@@ -183,7 +184,7 @@ async def test_an_error_says_status_and_code_and_no_url(venue_server, session, c
 async def test_nobody_listening_is_a_failure_without_the_url(session, clock):
     """A refused connection tells its class and the host, no more: the URL carries a signature."""
     with pytest.raises(FeedFailed) as failure:
-        await Venue(session, "http://127.0.0.1:9", clock, credentials=KEY).get("/x", signed=True)
+        await Venue(session, "http://127.0.0.1:9", clock, credentials=HELD).get("/x", signed=True)
     assert str(failure.value) == "/x: ClientConnectorError at 127.0.0.1:9"
 
 

@@ -16,6 +16,7 @@ import yaml
 from proxy.app import App
 from proxy.config import from_mapping
 from proxy.simulator import SimExchange
+from tests.canary import marked
 from tests.runs import POLICY, READY_TIMEOUT_S, Run, RunAdmin, add_accounts, settings_tree, write_policy
 
 WALLET = Decimal(100_000)
@@ -174,7 +175,8 @@ async def test_a_wrong_token_is_no_signal(tmp_path, sim):
         folder.mkdir()
         write_policy(folder, policy_text())
         tree = settings_tree(folder, sim.url)
-        tree["global_risk"] = {"source": "remote", "url": first.admin_url, "token": "wrong", "interval": "100ms"}
+        wrong = marked("wrong")
+        tree["global_risk"] = {"source": "remote", "url": first.admin_url, "token": wrong, "interval": "100ms"}
         app = App.from_settings(from_mapping(tree, base=folder, source="(a run)"))
         await app.start()
         try:

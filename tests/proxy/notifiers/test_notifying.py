@@ -9,6 +9,7 @@ from proxy.config import Notify, SettingsInvalid, from_mapping
 from proxy.errors import ConfigError
 from proxy.notifiers import Notifying
 from rules import EssLevel, Stop
+from tests.canary import marked
 from tests.proxy.notifiers.conftest import NOW, until
 
 BOT = {"token": "1:x", "users": {"7": {"name": "anna", "role": "admin"}}}
@@ -25,7 +26,7 @@ def watched(notifying):
 async def test_a_halt_is_at_the_webhook_and_at_telegram_within_five_seconds(server, clock):
     """And the start and the stop of the proxy are told around it."""
     settings = Notify.model_validate({
-        "instance": "desk", "webhook": {"url": f"{server.url}/hook", "secret": "s"},
+        "instance": "desk", "webhook": {"url": f"{server.url}/hook", "secret": marked("s")},
         "telegram": BOT | {"api": server.url, "commands": False},
     })  # fmt: skip
     notifying = Notifying(settings, clock=clock)

@@ -14,9 +14,10 @@ from proxy.identity import Account
 from proxy.notifiers import AlertClass, Api, Commands, Message, NotifyFailed, Severity, Telegram
 from proxy.tasks import Tasks
 from rules import EssLevel
+from tests.canary import WORD
 from tests.proxy.notifiers.conftest import NOW
 
-TOKEN = "12345:canary-telegram-token"
+TOKEN = f"12345:{WORD}"
 ACCOUNT = Account(name="main", exchange="binance", mode="passthrough")
 VERA, OTTO, ANNA, BEN, STRANGER = 1, 2, 3, 4, 99
 USERS = {
@@ -107,7 +108,7 @@ async def test_a_failure_does_not_name_the_address(server, session):
             await Telegram(Api(session, TOKEN, origin=origin), USERS).send(Message(Severity.INFO, "t", "", NOW, ()))
         failures.append(str(failed.value))
 
-    assert [("canary" in one, "127.0.0.1" in one) for one in failures] == [(False, False)] * 2
+    assert [(WORD in one, "127.0.0.1" in one) for one in failures] == [(False, False)] * 2
 
 
 async def test_one_message_halts_everything_or_a_part(chat):

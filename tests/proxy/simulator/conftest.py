@@ -15,10 +15,11 @@ import pytest
 
 from proxy.clock import ManualClock
 from proxy.simulator import SimExchange
+from tests.canary import marked
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
-KEY, SECRET = "the-key", "the-secret"
+KEY, SECRET = marked("the-key"), marked("the-secret")
 
 
 def sign(payload: str, secret: str = SECRET) -> str:

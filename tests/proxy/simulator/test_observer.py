@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from proxy.simulator import SimExchange, is_order_request
-from tests.proxy.simulator.conftest import exchange_bytes, raw_request, sign
+from tests.proxy.simulator.conftest import KEY, SECRET, exchange_bytes, raw_request, sign
 
 ROOT = Path(__file__).parents[3]
 
@@ -79,7 +79,7 @@ async def test_a_process_of_its_own_with_a_journal(tmp_path):
     """The command prints its address; each order is in the journal before it is answered, even after kill -9."""
     journal = tmp_path / "orders.jsonl"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "proxy.simulator", "--bind", "127.0.0.1:0", "--key", "k", "--secret", "s",
+        sys.executable, "-m", "proxy.simulator", "--bind", "127.0.0.1:0", "--key", KEY, "--secret", SECRET,
         "--journal", str(journal), cwd=ROOT, stdout=asyncio.subprocess.PIPE, env={**os.environ, "PYTHONPATH": ""},
     )
     try:
@@ -87,9 +87,9 @@ async def test_a_process_of_its_own_with_a_journal(tmp_path):
         for number in range(3):
             query = f"symbol=BTCUSDT&side=BUY&type=MARKET&quantity=0.01&newClientOrderId=c{number}"
             query += f"&timestamp={time.time_ns() // 1_000_000}"
-            signed = f"/fapi/v1/order?{query}&signature={sign(query, 's')}"
+            signed = f"/fapi/v1/order?{query}&signature={sign(query)}"
             before = time.monotonic_ns()
-            answer = await exchange_bytes(url, raw_request("POST", signed, key="k"))
+            answer = await exchange_bytes(url, raw_request("POST", signed, key=KEY))
             assert answer.status == 200, answer.body
             lines = [json.loads(line) for line in journal.read_text().splitlines()]
             assert [line["clientOrderId"] for line in lines] == [f"c{n}" for n in range(number + 1)]

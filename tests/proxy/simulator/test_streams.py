@@ -15,6 +15,7 @@ import pytest
 from proxy.clock import SystemClock
 from proxy.exchanges.signing import hmac_sha256_hex
 from proxy.simulator import SimExchange
+from tests.canary import KEY, SECRET
 
 D = Decimal
 
@@ -30,8 +31,8 @@ class Listener:
         """A signed request."""
         stamp = str(int(SystemClock().now().timestamp() * 1000))
         query = urlencode({**params, "timestamp": stamp})
-        url = f"{self.sim.url}{path}?{query}&signature={hmac_sha256_hex(b'secret', query.encode()).decode()}"
-        async with self.session.request(method, url, headers={"X-MBX-APIKEY": "key"}) as response:
+        url = f"{self.sim.url}{path}?{query}&signature={hmac_sha256_hex(SECRET, query.encode()).decode()}"
+        async with self.session.request(method, url, headers={"X-MBX-APIKEY": KEY}) as response:
             return await response.json(content_type=None)
 
     async def futures(self) -> aiohttp.ClientWebSocketResponse:
@@ -42,9 +43,9 @@ class Listener:
     async def spot(self, **changed: Any) -> tuple[aiohttp.ClientWebSocketResponse, Any]:
         """Subscribe on the WebSocket API; the socket and what was answered."""
         socket = await self.session.ws_connect(f"{self.sim.streams.url}/ws-api/v3")
-        params: dict[str, Any] = {"apiKey": "key", "timestamp": int(SystemClock().now().timestamp() * 1000)}
+        params: dict[str, Any] = {"apiKey": KEY, "timestamp": int(SystemClock().now().timestamp() * 1000)}
         payload = urlencode(sorted(params.items()))
-        params["signature"] = hmac_sha256_hex(b"secret", payload.encode()).decode()
+        params["signature"] = hmac_sha256_hex(SECRET, payload.encode()).decode()
         params.update(changed)
         await socket.send_json({"id": "1", "method": "userDataStream.subscribe.signature", "params": params})
         return socket, await socket.receive_json()
@@ -63,7 +64,7 @@ async def listener() -> AsyncIterator[Listener]:
     await sim.start()
     await sim.start_streams()
     sim.add_account("main", spot={"USDT": D(10_000), "BTC": D(1)}, futures_wallet=D(10_000))
-    sim.add_key("key", "secret", "main")
+    sim.add_key(KEY, SECRET.decode(), "main")
     async with aiohttp.ClientSession() as session:
         yield Listener(sim, session)
     await sim.stop()

@@ -18,8 +18,10 @@ from redis.exceptions import ResponseError
 from proxy.clock import ManualClock
 from proxy.errors import ConfigError, StoreUnavailable
 from proxy.stores import create_store, migrate_store, open_store, store_exists, validated
+from tests.canary import marked
 from tests.contracts.servers import Redis
 
+RIGHT, WRONG = marked("the right one"), marked("the wrong one")
 BY = {"updated_by": "ana", "reason": "test"}
 CLOCK = ManualClock(datetime(2026, 1, 15, 12, tzinfo=UTC))
 SEED = validated({"active_mode": "NORMAL", "accounts": {"main": {"strategies": "any", "symbols": ["BTCUSDT"]}}})
@@ -224,18 +226,18 @@ async def test_the_url_takes_a_prefix_replicas_and_both_names(server, client, st
 
 async def test_a_password_is_needed_where_one_is_set_and_never_shown(server, client, store):
     """Without it, or with another, the store cannot be used now; neither is repeated."""
-    await client.config_set("requirepass", "the right one")
+    await client.config_set("requirepass", RIGHT)
     try:
         with pytest.raises(StoreUnavailable, match="Authentication required"):
             await open_store(server.url, clock=CLOCK)
         with pytest.raises(StoreUnavailable) as refused:
-            await open_store(server.url, clock=CLOCK, password="the wrong one")
-        assert "the wrong one" not in str(refused.value)
-        right = await open_store(server.url, clock=CLOCK, password="the right one")
+            await open_store(server.url, clock=CLOCK, password=WRONG)
+        assert WRONG not in str(refused.value)
+        right = await open_store(server.url, clock=CLOCK, password=RIGHT)
         assert (await right.get()).revision == 1
         await right.close()
     finally:
-        await client.execute_command("AUTH", "the right one")
+        await client.execute_command("AUTH", RIGHT)
         await client.config_set("requirepass", "")
 
 

@@ -15,6 +15,7 @@ from proxy.config import Telemetry, from_mapping
 from proxy.errors import ConfigError
 from proxy.telemetry import Trace, open_spans
 from proxy.telemetry.spans import CLOSE_TIMEOUT_S, TRACES_WAITING_MAX
+from tests.canary import marked
 from tests.runs import open_run
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -95,7 +96,7 @@ def arrived(sim):
 
 async def test_an_order_in_a_whole_deployment(receiver, tmp_path):
     """The bot's trace goes on in the proxy, stage by stage, and at the exchange with the bytes that the bot sent."""
-    telemetry = {"endpoint": receiver.url, "headers": {"x-team": "desk-7"}, "service": "gate"}
+    telemetry = {"endpoint": receiver.url, "headers": {"x-team": marked("desk-7")}, "service": "gate"}
     async with open_run(tmp_path / "run", telemetry=telemetry) as run:
         bot = run.bot()
         raw = with_header(bot.order_bytes(), "TraceParent", PARENT)
@@ -115,7 +116,7 @@ async def test_an_order_in_a_whole_deployment(receiver, tmp_path):
     assert order.start_time_unix_nano == began[0] < spans["forward"].end_time_unix_nano <= order.end_time_unix_nano
     assert said(order)["riskgate.verdict"] == "allow"
     assert receiver.heads[0][0] == "/v1/traces"
-    assert receiver.heads[0][1]["x-team"] == "desk-7"
+    assert receiver.heads[0][1]["x-team"] == marked("desk-7")
     assert {name for name, _ in receiver.services} == {"gate"}
     assert bot.key.key not in "".join(map(str, (order, *spans.values())))
 
