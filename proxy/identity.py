@@ -20,7 +20,7 @@ from typing import Final
 from proxy.clock import Clock
 from proxy.errors import CallerUnknown, ConfigError, NotAuthentic, OrderNotUnderstood
 from proxy.exchanges.base import Credentials, Exchange
-from proxy.wire import Headers, Params, WireRequest, header_values, read_decimal
+from proxy.wire import Headers, Params, WireRequest, header_values, read_decimal, shown
 from rules import Caller, Instruction, Order, Reason, ReplaceMode
 
 RECV_WINDOW_MAX_MS: Final = 60_000
@@ -221,7 +221,7 @@ def _strategy_named(bot: Bot, named: tuple[bytes, ...], instructions: Sequence[I
     strategy = named[0].decode("ascii", "backslashreplace")
     if strategy not in bot.callers:
         known = _listed(bot.strategies)
-        return bot.strategy, f"X-Risk-Strategy is {strategy[:64]!r}, which bot {bot.name} is not; expected {known}"
+        return bot.strategy, f"X-Risk-Strategy is {shown(named[0])}, which bot {bot.name} is not; expected {known}"
     if others := by_id - {None, strategy}:
         return bot.strategy, f"X-Risk-Strategy is {strategy} and the client order id says {_listed(others)}"
     return strategy, ""

@@ -29,7 +29,7 @@ def redis_url() -> Iterator[str]:
     if given := os.environ.get(servers.REDIS_URL):
         yield stored.serves("redis", given)
         return
-    server = servers.Redis.make()
+    server = servers.Redis.make(servers.PASSWORD)
     yield stored.serves("redis", server.url)
     server.close()
 

