@@ -40,7 +40,9 @@ _SECRET_IN_TEXT = re.compile(
     ( \b (?: signature | listen_?key | api_?key | x-mbx-apikey | secret (?:_?key)? | token | password | passphrase )
       \\? ["']? \s* [=:] \s* \\? ["']? )
     [^\s&"'\\,;}]+
-    | ( \b bearer \s+ ) [^\s"',;]+
+    | ( \b (?: bearer | authorization ["']? \s* : \s* ["']? \w+ ) \s+ ) [^\s"',;]+
+    | ( :// [^\s/@:"']* : ) [^\s/@"']+ (?= @ )  # a password in a URL
+    | ( /bot [0-9]+ : | tgram://[0-9]+ : ) [^\s/"']+  # the token of a Telegram bot
     | -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----.*?(?:-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|\Z)
     """,
     re.DOTALL,
@@ -183,7 +185,7 @@ def _clean(value: Any, depth: int = 0) -> Any:  # noqa: ANN401 - whatever somebo
 
 def clean_text(text: str) -> str:
     """The text without what looks like a key, a signature or a token."""
-    return _SECRET_IN_TEXT.sub(lambda found: f"{found.group(1) or found.group(2) or ''}{REDACTED}", text)
+    return _SECRET_IN_TEXT.sub(lambda found: f"{next(filter(None, found.groups()), '')}{REDACTED}", text)
 
 
 def _to_json(_: object, __: str, event: MutableMapping[str, Any]) -> bytes:

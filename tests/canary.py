@@ -3,7 +3,16 @@
 `marked("venue-secret")` is a secret with the word in it. Whatever a test lets the proxy print, answer, record or
 store is searched for the word when the test ends (`tests/conftest.py`); a test whose output holds it fails. What
 holds secrets on purpose (settings, token files) is listed below by name; everything else that lies in a test's
-folder counts as output, also what nobody has thought of yet.
+folder counts as output, also what nobody has thought of yet. Rows of PostgreSQL and keys of Redis are searched as
+well (`tests/stored.py`), and so is what real clients are answered (`tests/clients/tap.py`).
+
+Keys that bots send (X-MBX-APIKEY) are secrets here too. Some secrets cannot hold the word. Private keys (Ed25519, RSA,
+TLS) are numbers: where one is read as a text, that text's form is looked for (`BEGIN PRIVATE KEY`, `tests/proxy/
+test_logs.py`), and the word stands in for its content (`tests/proxy/test_config.py`). Signatures are derived. What the
+proxy draws itself, its tokens, cookies, links and the keys of `riskgate init` and `demo`, is random: tokens of people
+are known by their beginning, admin tokens by their file, and `tests/threats/test_t21_secrets.py` looks for one link and
+one cookie as they are. Venue documents' own examples of signing keep their published keys. Nothing that was encoded on
+the way (base64, hex, compressed) is recognised.
 """
 
 from __future__ import annotations

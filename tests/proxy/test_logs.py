@@ -163,6 +163,12 @@ def test_nothing_is_told_where_logging_is_not_configured():
         {"said": "{'secretKey': 'CANARY'}"},
         {"said": "header Authorization: Bearer CANARY"},
         {"said": '{\\"signature\\":\\"CANARY\\"}'},
+        {"said": "header Authorization: Basic CANARY"},
+        {"said": "{'Authorization': 'Basic CANARY'}"},
+        {"said": "no answer of postgresql://risk:CANARY@db/policies"},
+        {"said": "no answer of redis://:CANARY@db:6379/0"},
+        {"said": "could not reach ntfys://desk:CANARY@ntfy.example/alerts"},
+        {"said": "POST https://api.telegram.org/bot12345:CANARY/sendMessage"},
         {"said": "-----BEGIN PRIVATE KEY-----\nCANARY\n-----END PRIVATE KEY-----"},
         {"said": "-----BEGIN RSA PRIVATE KEY-----\nCANARY"},
         {"passphrase": "CANARY"},
@@ -176,6 +182,12 @@ def test_secrets_never_reach_the_output(fields):
     text = pipe.text()
     assert "thing.happened" in text
     assert "CANARY" not in text
+
+
+def test_an_address_without_a_secret_is_shown_whole():
+    """A port is no password, and a name without one is told."""
+    text = "http://127.0.0.1:8080/fapi/v1/order?a=1, postgresql://risk@db:5432/policies, https://[::1]:8443/x@y"
+    assert logs_module.clean_text(text) == text
 
 
 def test_secrets_in_exceptions_are_taken_out():
