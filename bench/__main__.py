@@ -7,6 +7,9 @@ Every subject is a process of its own, pinned to one core where there are two; l
 other. Each is measured in turns with the bare passthrough, with no other proxy beside them that would read
 its account meanwhile, and medians are shown; the multiple is of the passthrough in the same turns. Only
 ratios and CPU per request carry over to another machine.
+
+The passthrough is the usual one, on asyncio's event loop; on uvloop it stands beside it. riskgate is on the loop
+that `riskgate run` would use, uvloop where it is installed, and on asyncio's beside it.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from bench.builds import ROOT, command, interpreters
+from bench.builds import AS_RUN, LOOPS, ROOT, command, interpreters
 
 BARE = "aiohttp passthrough"
 PASSTHROUGH = f"{BARE} (asyncio)"  # what everything is a multiple of
@@ -200,9 +203,9 @@ def _subjects(*, quick: bool) -> Iterator[tuple[str, Start]]:
         modules.append((f"riskgate, transport only, {build}", "bench.subject_lane", (), python))
         for sync in ("process",) if quick else ("process", "power"):
             modules.append((f"riskgate, whole, {build}, audit {sync}", "bench.subject_riskgate", (sync,), python))
-    loops = ["uvloop"] if not quick and importlib.util.find_spec("uvloop") else []
-    for loop in ["asyncio", *loops]:
-        for name, module, extra, python in modules:
+    for loop in LOOPS:
+        # In a short round asyncio's loop is shown for what it is about: the last build, whole.
+        for name, module, extra, python in modules[-1:] if quick and loop != AS_RUN else modules:
             shown = f"{name} ({loop})"
             if shown != PASSTHROUGH:
                 yield shown, partial(_module_subject, shown, module, (loop, *extra), python)
@@ -258,7 +261,7 @@ def _values(subject: Subject, connections: int, key: str) -> list[float]:
 def main() -> int:
     """Measure, print a Markdown table, and say so if anything failed."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round (under 25 s)")
+    parser.add_argument("--quick", action="store_true", help="one short round (half a minute)")
     parser.add_argument("--only", default="", help="only subjects whose name contains this")
     options = parser.parse_args()
     rounds, seconds = (1, 1.2) if options.quick else (3, 1.0)
@@ -280,7 +283,7 @@ def main() -> int:
                 _in_turns(subject, bare, rounds, seconds)
             subjects.append(subject)
         bare.multiple, bare.rss = 1.0, bare.rss_mib()
-        print(_table(subjects))
+        print(f"{_table(subjects)}\n\n`riskgate run` uses {AS_RUN} here.")
     failed = [one for one in subjects if one.failure]
     for one in failed:
         print(f"\n{one.name}: {one.failure}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The two builds of riskgate that are measured: the sources as they are, and compiled ahead of time.
+"""The builds and event loops that are measured: the sources as they are and compiled, on uvloop and on asyncio.
 
 The compiled build lives in an environment of its own (`make compiled`); a process of it must not find
 the sources of this folder before the packages that are installed there.
@@ -10,8 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from proxy import loops
+
 ROOT = Path(__file__).resolve().parent.parent
 COMPILED = ROOT / ".venv-compiled"
+
+# What `riskgate run` uses here, and asyncio beside it.
+AS_RUN = "asyncio" if loops.lacking() else "uvloop"
+LOOPS = tuple(dict.fromkeys((AS_RUN, "asyncio")))
 
 # Started without the working folder on its path (-P) and with ours at its end: what is installed goes first.
 _RUN = (

@@ -24,7 +24,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.builds import ROOT, command, interpreters
+from bench.builds import LOOPS, ROOT, command, interpreters
 
 CONNECTIONS = 16
 WARM_UP = 200
@@ -36,14 +36,14 @@ _TOTALS = re.compile(r"^totals: (\d+)", re.MULTILINE)
 def subjects() -> dict[str, list[str]]:
     """What is counted, by name, as the command to run; the upstream's port goes in for `{}`."""
     builds = interpreters()
-    found = {
-        "bare aiohttp passthrough": command(builds["pure"], "bench.subject_aiohttp", "{}", "asyncio"),
-    }
-    for build, python in builds.items():
-        found[f"riskgate, transport only, {build}"] = command(python, "bench.subject_lane", "{}", "asyncio")
-        found[f"riskgate, whole, {build}"] = command(
-            python, "bench.subject_riskgate", "{}", "asyncio", "process", "still"
-        )
+    found = {}
+    for loop in reversed(LOOPS):  # asyncio first: what everything is a multiple of
+        found[f"bare aiohttp passthrough ({loop})"] = command(builds["pure"], "bench.subject_aiohttp", "{}", loop)
+        for build, python in builds.items():
+            found[f"riskgate, transport only, {build} ({loop})"] = command(python, "bench.subject_lane", "{}", loop)
+            found[f"riskgate, whole, {build} ({loop})"] = command(
+                python, "bench.subject_riskgate", "{}", loop, "process", "still"
+            )
     return found
 
 

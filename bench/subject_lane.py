@@ -1,6 +1,6 @@
 """riskgate's listener and lane with nothing between: what transport alone costs.
 
-    python -m bench.subject_lane UPSTREAM_PORT [asyncio|uvloop]
+    python -m bench.subject_lane UPSTREAM_PORT auto|asyncio|uvloop
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from proxy import loops
 from proxy.handler import ProxyServer
 from proxy.tasks import Tasks
 from proxy.upstream import Upstream, UpstreamSettings
@@ -42,10 +43,7 @@ async def serve(upstream_port: int) -> None:
 
 
 def main() -> None:
-    run = asyncio.run
-    if sys.argv[2:] == ["uvloop"]:
-        from uvloop import run
-    run(serve(int(sys.argv[1])))
+    loops.run(serve(int(sys.argv[1])), sys.argv[2])
 
 
 if __name__ == "__main__":

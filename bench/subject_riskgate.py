@@ -1,6 +1,6 @@
 """riskgate as it runs in production, with every rule looking and nothing it would block.
 
-    python -m bench.subject_riskgate UPSTREAM_PORT asyncio|uvloop process|power [still]
+    python -m bench.subject_riskgate UPSTREAM_PORT auto|asyncio|uvloop process|power [still]
 
 `still` reads account and market once and never again, and ends what looks at things by the second, for
 `bench.count`: under it time runs fifty times as fast as orders do, and what is counted is to be orders.
@@ -17,7 +17,7 @@ from pathlib import Path
 import aiohttp
 
 from bench.order import KEY, SECRET
-from proxy import ess
+from proxy import ess, loops
 from proxy.app import App
 from proxy.clock import SystemClock
 from proxy.config import FAMILIES, from_mapping
@@ -108,10 +108,7 @@ async def ready(admin_url: str) -> None:
 
 
 def main() -> None:
-    run = asyncio.run
-    if sys.argv[2] == "uvloop":
-        from uvloop import run
-    run(serve(int(sys.argv[1]), sys.argv[3], still="still" in sys.argv))
+    loops.run(serve(int(sys.argv[1]), sys.argv[3], still="still" in sys.argv), sys.argv[2])
 
 
 if __name__ == "__main__":
