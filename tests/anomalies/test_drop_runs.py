@@ -63,6 +63,8 @@ class Drops:
 
     async def one(self, kind: str, method: str) -> None:
         """Let one request meet one fault, and look at once at what everybody holds of it."""
+        # The faults before met the feeds as well, which try again less and less often.
+        await self.run.until(lambda: self.run.app.status.ready()[0], "facts are fresh", 30)
         order = self.bot.next_name() if method == "POST" else await self._resting()
         request = self._request(method, order)
         before = len(self.run.sim.received), len(self.run.sim.incompletes)

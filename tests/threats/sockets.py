@@ -53,7 +53,8 @@ async def talk(
     try:
         async with asyncio.timeout(timeout_s):
             for segment in segments:
-                writer.write(segment)
+                if not writer.is_closing():  # uvloop complains of what asyncio ignores
+                    writer.write(segment)
                 if len(segments) > 1:
                     await asyncio.sleep(pause_s)
             while answers is None or len(found) < answers:
