@@ -1,14 +1,13 @@
 """The same drawn orders through whichever build is imported: what it answers and records, line by line.
 
-    python -m tests.contracts.both_builds SEED ORDERS
+    python -m tests.contracts.both_builds SEED ORDERS asyncio|uvloop
 
-The sources and the compiled build must print the same bytes. Time stands where it is put and names are
+The sources and the compiled build must print the same bytes, on either event loop. Time stands where it is put and names are
 drawn from the seed, so that nothing differs from run to run.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from random import Random
 import orjson
 import structlog
 
+from proxy import loops
 from proxy.errors import UpstreamSilent, UpstreamUnreachable
 from proxy.wire import WireRequest, WireResponse
 from rules import decision, evaluate
@@ -116,7 +116,8 @@ def main() -> None:
     structlog.configure(processors=[silent])
     sys.stderr.write(f"{decision.__file__}\n")
     with tempfile.TemporaryDirectory() as folder:
-        lines = [*judged(Random(seed), orders), *asyncio.run(carried(Random(seed), orders, Path(folder)))]
+        answers = loops.run(carried(Random(seed), orders, Path(folder)), sys.argv[3])
+        lines = [*judged(Random(seed), orders), *answers]
     sys.stdout.write("\n".join(lines))
 
 
