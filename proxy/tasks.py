@@ -13,6 +13,10 @@ import structlog
 
 log = structlog.get_logger("riskgate.tasks")
 
+# A driver may take a cancellation for a timeout of its own and go on (redis, some uses of wait_for). Long enough
+# for what tidies up before it ends.
+CANCEL_AGAIN_S = 5.0
+
 
 class Tasks:
     """A set of running tasks that ends as one."""
@@ -33,8 +37,11 @@ class Tasks:
             log.error("task.failed", task=task.get_name(), error=repr(error))
 
     async def close(self) -> None:
-        """Cancel what still runs and wait until it has ended."""
-        running = list(self._running)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        """Cancel what still runs and wait until it has ended; what goes on all the same is cancelled again."""
+        running = set(self._running)
+        while running:
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
+            for task in running:
+                log.warning("task.cancelled_again", task=task.get_name(), after_s=CANCEL_AGAIN_S)

@@ -39,3 +39,25 @@ async def test_closing_ends_what_still_runs():
     await tasks.close()
     assert ended.is_set()
     assert task.cancelled()
+
+
+async def test_what_swallows_a_cancellation_is_cancelled_again(monkeypatch):
+    """Once taken for something else, it would otherwise be waited for for ever; what fails while it ends is told."""
+    monkeypatch.setattr("proxy.tasks.CANCEL_AGAIN_S", 0.02)
+    tasks, swallowed = Tasks(), []
+
+    async def deaf():
+        while len(swallowed) < 3:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                swallowed.append(True)
+        raise RuntimeError("bug")
+
+    tasks.spawn(deaf(), name="deaf")
+    await asyncio.sleep(0)
+    with structlog.testing.capture_logs() as lines:
+        async with asyncio.timeout(5):
+            await tasks.close()
+        await asyncio.sleep(0)
+    assert [line["event"] for line in lines] == ["task.cancelled_again"] * 2 + ["task.failed"]
