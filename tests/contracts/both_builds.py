@@ -2,8 +2,8 @@
 
     python -m tests.contracts.both_builds SEED ORDERS asyncio|uvloop
 
-The sources and the compiled build must print the same bytes, on either event loop. Time stands where it is put and names are
-drawn from the seed, so that nothing differs from run to run.
+The sources and the compiled build must print the same bytes, on either event loop. Time stands where it is put
+and names are drawn from the seed, so that nothing differs from run to run.
 """
 
 from __future__ import annotations
