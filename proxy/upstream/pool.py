@@ -97,6 +97,9 @@ class Pool:
             if connection.is_usable():
                 return connection
             connection.abort()
+            if connection.sequence == 0:
+                # A venue that hangs up on whoever connects would be connected to thousands of times a second.
+                raise self._unreachable("the connection was closed at once")
 
     def give_back(self, connection: Connection) -> None:
         """Return a connection on which nothing is under way."""
@@ -182,6 +185,8 @@ class Pool:
             raise
         else:
             self._connecting -= 1
+            if not connection.is_usable():
+                self._tell_first_in_line(self._unreachable("the connection was closed at once"))
             self.give_back(connection)
         self._open_for_waiters()
 

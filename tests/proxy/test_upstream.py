@@ -1149,3 +1149,33 @@ async def test_a_connection_that_is_closed_at_once_gets_nothing(monkeypatch: pyt
         with pytest.raises(UpstreamUnreachable, match="nothing was sent"):
             await upstream.send("/fapi", ORDER)
         assert not venue.requests
+
+
+@pytest.mark.parametrize("said", [b"", b"220 hello\r\n"], ids=["hangs up", "greets"])
+async def test_a_venue_that_ends_every_connection_is_not_stormed(said: bytes) -> None:
+    """An order meets it once or twice, not as often as connects fit into the time in line; it is never sent twice."""
+    connects = 0
+
+    class Ending(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            nonlocal connects
+            connects += 1
+            if said:
+                transport.write(said)  # type: ignore[attr-defined]
+            else:
+                transport.abort()  # type: ignore[attr-defined]
+
+    server = await asyncio.get_running_loop().create_server(Ending, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with lane(f"http://127.0.0.1:{port}") as upstream:
+        began = time.monotonic()
+        results = await asyncio.gather(
+            *(upstream.send("/fapi", ORDER, tracked=True) for _ in range(5)), return_exceptions=True
+        )
+        took_s = time.monotonic() - began
+    server.close()
+    await server.wait_closed()
+
+    assert all(isinstance(one, UpstreamUnreachable | UpstreamSilent) for one in results), results
+    assert connects <= 20
+    assert took_s < 2
