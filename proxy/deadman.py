@@ -137,22 +137,26 @@ class DeadMan:
             await self._beat(watched)
 
     async def _end_leases(self, watched: _Watched) -> None:
+        """All that ran out at once: each is latched before any of them waits for its disk."""
         now_s = self._clock.monotonic()
-        for strategy in [name for name, ends_s in watched.leases.items() if now_s >= ends_s]:
-            scope, reason = scoped("strategy", strategy), (
-                f"strategy {strategy} was not heard of on account {watched.name} for {watched.settings.lease_s:g} s"
+        ended = [name for name, ends_s in watched.leases.items() if now_s >= ends_s]
+        await asyncio.gather(*(self._end_lease(watched, strategy, now_s) for strategy in ended))
+
+    async def _end_lease(self, watched: _Watched, strategy: str, now_s: float) -> None:
+        scope, reason = scoped("strategy", strategy), (
+            f"strategy {strategy} was not heard of on account {watched.name} for {watched.settings.lease_s:g} s"
+        )
+        try:
+            engaged = await self._latch.engage(
+                level=EssLevel.REDUCE_ONLY, scope=scope, actor=ACTOR, reason=reason, source="rule"
             )
-            try:
-                engaged = await self._latch.engage(
-                    level=EssLevel.REDUCE_ONLY, scope=scope, actor=ACTOR, reason=reason, source="rule"
-                )
-            except ProxyError as error:  # the lease stays ended and is tried again with the next look
-                log.error("deadman.not_engaged", strategy=strategy, error=str(error))
-                continue
-            log.warning("deadman.lease_ended", account=watched.name, strategy=strategy)
-            self._record(scope, reason, engaged.problem or "done")
-            if watched.leases.get(strategy, 0.0) <= now_s:  # not when it spoke meanwhile
-                watched.leases.pop(strategy, None)
+        except ProxyError as error:  # the lease stays ended and is tried again with the next look
+            log.error("deadman.not_engaged", strategy=strategy, error=str(error))
+            return
+        log.warning("deadman.lease_ended", account=watched.name, strategy=strategy)
+        self._record(scope, reason, engaged.problem or "done")
+        if watched.leases.get(strategy, 0.0) <= now_s:  # not when it spoke meanwhile
+            watched.leases.pop(strategy, None)
 
     def _record(self, scope: str, reason: str, result: str) -> None:
         act = "ess.engage reduce_only"

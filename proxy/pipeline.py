@@ -271,12 +271,12 @@ class Pipeline:
 
     async def _transfer(self, request: WireRequest, recognised: Recognised, bot: Bot) -> WireResponse:
         """A transfer that the account lists: once, on record, and not while halted: money leaving is no exit."""
-        parts, account = self._parts, bot.account.name
+        parts = self._parts
         outgoing = self._in_custody(bot, request, recognised) if bot.in_custody else request
         params = self._exchange.read_params(request)
         claim = (params.get("signature"), self._exchange.timestamp_window(params)[0])
         try:
-            parts.latch.last_look(account, reducing=False, caller=bot.caller)
+            self._look_for_all(bot, reducing=False)
             parts.identities.claim(bot, *claim)
         except LastLookRefused as error:
             raise OrderNotUnderstood(str(error), error.reason) from error
@@ -285,7 +285,7 @@ class Pipeline:
             await parts.audit.durable(sequence)
 
             def last_look() -> None:
-                parts.latch.last_look(account, reducing=False, caller=bot.caller)
+                self._look_for_all(bot, reducing=False)
 
             return await parts.upstream.send(recognised.family, outgoing, last_look=last_look, tracked=True)
         except AuditError as error:
@@ -403,6 +403,11 @@ class Pipeline:
             if wait := self._backoff(recognised.family):
                 sentence = f"the exchange asked for a pause; {wait} s of it are left"
                 return self._refuse_judged(judged, Reason.UPSTREAM_BACKOFF, sentence, status=429)
+        elif doubt:
+            try:
+                self._look_for_all(bot, reducing=True, instructions=parsed.instructions)
+            except LastLookRefused as error:
+                return self._refuse_judged(judged, error.reason, str(error))
         signature = parsed.params.values.get("signature")
         parts.identities.claim(bot, signature, exchange.timestamp_window(parsed.params)[0])
         if recognised.verb is not MARGIN:
@@ -417,7 +422,16 @@ class Pipeline:
             # In the step in which it was found to count: it cannot let a second order through.
             judged.permit = parts.permits.take(judged.permit, judged.decision_id)
         # From here on the headroom is taken; every way out settles it.
-        return await self._carry_out(request, judged, signature)
+        return await self._carry_out(request, judged, signature, in_doubt=bool(doubt))
+
+    def _look_for_all(
+        self, bot: Bot, *, reducing: bool, instructions: Sequence[Instruction] | None = None
+    ) -> None:
+        """Raise LastLookRefused if a stop holds any of the bot's strategies: the request may be of each of them."""
+        for caller in bot.callers.values():
+            self._parts.latch.last_look(
+                caller.account, reducing=reducing, caller=caller, instructions=instructions
+            )
 
     def _heed_people(self, permits: Permits, judged: Judged, facts: Facts) -> Decision:
         """The decision again, where people may have a say in it: an order that was not simply allowed."""
@@ -449,7 +463,9 @@ class Pipeline:
             known = None
         return known or Limits(policy_revision=0, profile="unknown", capital_profile="unknown")
 
-    async def _carry_out(self, request: WireRequest, judged: Judged, signature: str | None) -> WireResponse:
+    async def _carry_out(
+        self, request: WireRequest, judged: Judged, signature: str | None, *, in_doubt: bool
+    ) -> WireResponse:
         parts = self._parts
         try:
             outgoing = self._outgoing(request, judged)
@@ -472,7 +488,10 @@ class Pipeline:
         caller, reducing, instructions = judged.caller, judged.decision.reducing, judged.parsed.instructions
 
         def last_look() -> None:
-            parts.latch.last_look(caller.account, reducing=reducing, caller=caller, instructions=instructions)
+            if in_doubt:
+                self._look_for_all(judged.bot, reducing=reducing, instructions=instructions)
+            else:
+                parts.latch.last_look(caller.account, reducing=reducing, caller=caller, instructions=instructions)
 
         gate_done = self._clock.monotonic()
         try:

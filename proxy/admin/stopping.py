@@ -6,6 +6,7 @@ Only operators release, and two of them where a person had stopped everything.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import structlog
@@ -90,7 +91,14 @@ class Stopping:
             known = ", ".join(sorted(bot.callers))
             raise Problem(422, f"bot {bot.name} is no strategy {body.strategy[:64]!r}; expected one of: {known}")
         names = bot.strategies if body.strategy is None else (body.strategy,)
-        engaged = [await self._engage_own(request, bot, body, scoped("strategy", name)) for name in names]
+        # All latch before the first of them waits for its disk, and what one could not do keeps no other from it.
+        engaged = await asyncio.gather(
+            *(self._engage_own(request, bot, body, scoped("strategy", name)) for name in names),
+            return_exceptions=True,
+        )
+        for one in engaged:
+            if isinstance(one, BaseException):
+                raise one
         return answer(engaged[0])
 
     async def _engage_own(self, request: web.Request, bot: Bot, body: BotEngageBody, scope: str) -> dict[str, Any]:

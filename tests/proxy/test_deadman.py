@@ -115,6 +115,21 @@ async def test_a_bot_that_speaks_renews_all_its_strategies(watch):
     }  # fmt: skip
 
 
+async def test_leases_that_end_together_stop_their_strategies_at_once(watch, monkeypatch):
+    """A disk that hangs for the first of them keeps no other strategy trading."""
+    watch.dead_man.seen(replace(BOT, prefixes={"trend": None}))
+    seen = []
+
+    async def hanging(stored):
+        seen.append({stop.scope for stop in stored.stops})
+        return False
+
+    monkeypatch.setattr(watch.latch, "_write", hanging)
+    await watch.forward(10_000)
+
+    assert seen[0] >= {"strategy:grid", "strategy:trend"}
+
+
 async def test_a_strategy_never_heard_of_has_no_lease(watch):
     """Nobody is stopped for not having begun; an account that does not ask for it is not watched."""
     stranger = Bot(name="c", key="x", account=Account(name="o", exchange="binance", mode="passthrough"), strategy="s")

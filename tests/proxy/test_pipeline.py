@@ -460,6 +460,44 @@ async def test_orders_of_two_strategies_do_not_share_a_request(both):
         assert answer.status == expected
 
 
+@pytest.mark.parametrize("headers", [(), ((b"X-Risk-Strategy", b"trend"),) * 2])
+async def test_in_doubt_whose_it_is_a_reduction_heeds_the_stop_of_every_strategy(both, headers):
+    """It may be of the one that is halted; also where that one is halted while the order is on its way."""
+    leg = '{"symbol":"BTCUSDT","side":"SELL","type":"MARKET","quantity":"%s","reduceOnly":"true"%s}'
+
+    def closing(*quantities):
+        named = zip(quantities, ("tr-1", "mine"), strict=True)
+        batch = "[" + ",".join(leg % (one, f',"newClientOrderId":"{name}"') for one, name in named) + "]"
+        return both.request("POST", "/fapi/v1/batchOrders", batchOrders=batch, headers=headers)
+
+    def halt():
+        both.latch.trip(level=EssLevel.HALT, scope="strategy:trend", actor="ann", reason="r", source="api")
+
+    both.hold("desk", "0.005")
+    both.venue.before_last_look = halt
+    on_its_way, _ = await both.ask(closing("0.001", "0.002"))
+    both.venue.before_last_look = None
+    later, _ = await both.ask(closing("0.0011", "0.0021"))
+
+    assert [header(one, b"x-risk-reason") for one in (on_its_way, later)] == [b"ess_trading_halt_active"] * 2
+    assert both.venue.sent == []
+    assert both.reservations.counts()["in_flight"] == 0
+    assert [record["decision"] for record in both.records("decision")] == ["allow", "block", "block"]
+
+
+async def test_a_transfer_heeds_the_stop_of_every_strategy_of_its_bot(tmp_path):
+    """Money that leaves is that of all of them."""
+    async with open_house(tmp_path, transfers_allowed=True) as house:
+        bots = [replace(bot, prefixes={"trend": "tr-"}) for bot in house.parts.identities.bots]
+        house.parts.identities.replace(bots)
+        await house.latch.engage(level=EssLevel.HALT, scope="strategy:trend", actor="ann", reason="r", source="api")
+        transfer = house.request("POST", "/sapi/v1/asset/transfer", type="MAIN_UMFUTURE", asset="USDT", amount="1")
+        answer, _ = await house.ask(transfer)
+
+        assert header(answer, b"x-risk-reason") == b"ess_trading_halt_active"
+        assert house.venue.sent == []
+
+
 async def test_a_bug_refuses_and_sends_nothing(house, monkeypatch):
     """Whatever fails before the send ends as a block in the venue's shape, not as a 5xx."""
 

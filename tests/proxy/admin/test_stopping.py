@@ -249,6 +249,25 @@ async def test_a_bot_of_several_strategies_stops_all_of_them_or_the_one_it_names
     assert {stop.scope for stop in admin.latch.stops()} >= {"strategy:grid", "strategy:trend"}
 
 
+async def test_all_strategies_of_a_bot_stop_at_once_also_where_nothing_can_be_stored(admin, monkeypatch):
+    """None of them trades on while another one's stop is stored, or because it cannot be."""
+    identities = admin.parts().identities
+    identities.replace([replace(bot, prefixes={"trend": None}) for bot in identities.bots])
+    seen = []
+
+    async def failing(stored):
+        seen.append({stop.scope for stop in stored.stops})
+        return False
+
+    monkeypatch.setattr(admin.latch, "_write", failing)
+    status, problem, _ = await admin.post(OWN, {}, token=None, headers=BOT_HEADERS)
+
+    scopes = {"strategy:grid", "strategy:trend"}
+    assert (status, problem["level"]) == (500, "halt")
+    assert {stop.scope for stop in admin.latch.stops()} >= scopes
+    assert seen[0] >= scopes
+
+
 async def test_a_bot_may_stop_its_account(admin):
     """Its account only, and at the level it asks for."""
     body = {"scope": "account", "level": "reduce_only", "reason": "lost my feed"}
