@@ -145,6 +145,9 @@ _REWRITES: Final = frozenset({
 })
 _CONNECTION_WORDS: Final = frozenset({b"keep-alive", b"close"})
 _WATCHED: Final = _ONCE | _REWRITES | frozenset({b"expect"})
+# What a bot states of an order: spelled otherwise it would count for nothing, and reach the exchange.
+_STATED: Final = frozenset({b"x-risk-strategy", b"x-risk-confidence"})
+_DASHED: Final = _WATCHED | _STATED
 
 
 def check_head(request: WireRequest) -> None:
@@ -249,7 +252,7 @@ def _watched(raw_name: bytes) -> bytes | None:
         return name
     if _HEADER_NAME.fullmatch(raw_name) is None:
         raise OrderNotUnderstood(f"a header's name is {shown(raw_name)}, which is not a token")
-    if b"_" in name and name.replace(b"_", b"-") in _WATCHED:
+    if b"_" in name and name.replace(b"_", b"-") in _DASHED:
         # Some servers read an underscore and a dash as the same name.
         raise OrderNotUnderstood(f"the header {shown(raw_name)} looks like one with dashes")
     return None

@@ -7,15 +7,16 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from rules.account_sums import AccountSums, Bracket, coin_of
-from rules.exposure import buys_quote, side_unproven
+from rules.exposure import buys_quote, closed, side_unproven
 from rules.facts import FactMissing, FactStale
-from rules.order import Market, Order, OrderType, ReplaceMode, Side
+from rules.order import Bucket, Market, Order, OrderType, ReplaceMode, Side
 
 if TYPE_CHECKING:
     from rules.case import Case
     from rules.decision import Hold
 
 NOTHING: Final = Decimal(0)
+EVERYTHING: Final = Decimal("Infinity")  # an order that closes whatever is there
 NEVER_RESTS: Final = frozenset({"IOC", "FOK"})
 UNTRIGGERED: Final = frozenset({OrderType.LIMIT, OrderType.MARKET})
 REPLACED_IN_PLACE: Final = frozenset({ReplaceMode.AMEND, ReplaceMode.STOP_ON_FAILURE})
@@ -50,7 +51,7 @@ def after(sums: AccountSums, case: Case, hold: Hold | None) -> AccountSums:
         by_symbol = {**sums.orders_by_symbol, order.symbol: count}
         sums = sums._replace(orders=sums.orders + 1, orders_by_symbol=by_symbol)
     if hold is None:
-        return sums
+        return _taken_away(sums, case)
     try:
         value = added_value(case)
         sums = sums._replace(assets=_plus(sums.assets, asset_of(case), hold.notional))
@@ -62,6 +63,23 @@ def after(sums: AccountSums, case: Case, hold: Hold | None) -> AccountSums:
     if order.side is Side.SELL or may_be_either:
         sums = sums._replace(sold=sums.sold + value)
     return sums if order.market is not Market.LINEAR else _on_margin(sums, case, hold.notional)
+
+
+def _taken_away(sums: AccountSums, case: Case) -> AccountSums:
+    """What the venue keeps from opening closes what the other side nets with, as soon as it is sent (one-way mode)."""
+    order, closing = case.order, case.symbol.closing
+    if not case.kept_from_opening or order.bucket is not Bucket.BOTH:
+        return sums
+    try:
+        held, price = case.held, case.price
+    except (FactMissing, FactStale):
+        return sums  # no order that could open passes after it
+    closing_after = closing.plus(order.side, EVERYTHING if order.quantity is None else order.quantity)
+    taken = abs(closed(held, closing, order.side) - closed(held, closing_after, order.side))
+    value = taken * price.mark * price.conversion
+    if order.side is Side.BUY:
+        return sums._replace(bought=sums.bought + value)
+    return sums._replace(sold=sums.sold + value)
 
 
 def _on_margin(sums: AccountSums, case: Case, delta: Decimal) -> AccountSums:

@@ -100,6 +100,13 @@ def test_a_head_that_is_not_plain_is_refused(refused, status):
     assert caught.value.status == status
 
 
+@pytest.mark.parametrize("name", [b"X_Risk_Strategy", b"x-risk_strategy", b"X_RISK_CONFIDENCE"])
+def test_what_a_bot_states_is_not_overlooked_for_an_underscore(name):
+    """It would count for nothing, and reach the exchange."""
+    with pytest.raises(OrderNotUnderstood, match="looks like one with dashes"):
+        check_head(request(headers=((name, b"trend"),)))
+
+
 def test_a_name_refused_once_is_refused_again():
     """Names that were looked at are remembered, refusals are not turned into passes by it."""
     for _ in range(3):

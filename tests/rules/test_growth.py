@@ -39,11 +39,12 @@ def test_an_opening_order_grows_every_sum_it_is_part_of():
     assert (sums.orders, sums.orders_by_symbol) == (1, {given.SYMBOL: 1})
 
 
-def test_an_order_that_only_closes_rests_and_opens_nothing():
-    """Reduce-only: one more order, no more exposure."""
-    sums = grown(given.order(side=Side.SELL, reduce_only=True), {"held": "1"}, contracts="100")
+def test_an_order_that_only_closes_rests_and_takes_away_what_the_other_side_nets_with():
+    """Reduce-only, 3 of the 2 that are held: one more order, no more exposure, and 200 less to net sales with."""
+    asked = given.order(side=Side.SELL, quantity="3", reduce_only=True)
+    sums = grown(asked, {"held": "2"}, contracts="200", bought="200", sold="-200")
 
-    assert (sums.orders, sums.contracts, sums.sold) == (1, 100, 0)
+    assert (sums.orders, sums.contracts, sums.bought, sums.sold) == (1, 200, 200, 0)
 
 
 def test_without_brackets_the_maintenance_is_not_known_any_more():

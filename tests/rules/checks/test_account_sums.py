@@ -288,6 +288,18 @@ def test_the_orders_of_a_request_are_counted_one_after_another():
         assert judge(request[:2], sums, limit).verdict is ALLOW, limit
 
 
+@pytest.mark.parametrize("flags", [{}, {"reduce_only": True}])
+def test_an_exit_leaves_nothing_that_the_next_order_of_its_request_could_net_with(flags):
+    """Long 10, worth 1,000, and sold, by whatever guarantee: a sale of 15 more is 1,500 short."""
+    request = [given.order(side=SELL, quantity="10", **flags), given.order(side=SELL, quantity="15")]
+    sums = {"bought": "1000", "sold": "-1000"}
+    alone = judge(request[1:], sums, {"exposure_net_max": "1000"}, held="10")
+    after = judge(request, sums, {"exposure_net_max": "1000"}, held="10")
+
+    assert alone.verdict is ALLOW
+    assert (after.verdict, after.breach.observed) == (BLOCK, D(1500))
+
+
 def test_a_hedge_leg_counts_on_its_own_side_of_the_net():
     """Opening SHORT adds to what sells, as any sale does."""
     asked = given.order(side=SELL, bucket=Bucket.SHORT, quantity="20")
