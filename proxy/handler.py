@@ -12,7 +12,6 @@ import asyncio
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any, Protocol, cast
 
 import orjson
@@ -23,6 +22,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import HttpRequestParser
 from aiohttp.web_request import BaseRequest
 
+from proxy.answer_bytes import BODYLESS, head_bytes, whole_bytes
 from proxy.errors import ConfigError, UpstreamSilent
 from proxy.front import Form, form_of
 from proxy.tasks import Tasks
@@ -34,12 +34,13 @@ log = structlog.get_logger("riskgate.handler")
 AIOHTTP_MIN = (3, 14, 5)
 
 _SWEEP_EVERY_S = 0.5
+# From so many requests at a time on, answers leave together at the end of the loop's round. Each write to a peer that
+# sleeps wakes it, which on a virtual machine costs more than the write; among so many the wait is not noticed.
+_CROWD = 8
 _LINGER_S = 1.0  # how long the rest of a refused body is read away, so that the answer is seen
 _FORMS_KEPT = 4  # heads remembered per connection: a bot sends orders, cancels and a few reads
 _HELD_BYTES_MAX = 64 * 1024  # what a bot may send ahead of its answer before it is not read any more
 _PARSER_KEEP_ALIVE_S = 30 * 86_400.0  # idle connections are closed here, by the sweep
-_PHRASES = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
-_BODYLESS = frozenset({204, 304})
 # Binance's code for a request that cannot be read; clients map it to "bad request".
 _CODE_UNREADABLE = -1100
 _CODE_UNAVAILABLE = -1001
@@ -199,7 +200,9 @@ class ProxyServer:
             answer = await self._ask(wire)
             close = self._draining
             if isinstance(answer, WireResponse):
-                await _write(door, _whole(answer, close=close, head_only=False))
+                piece = whole_bytes(answer, close=close, head_only=False)
+                if close or not door.write_soon(piece):
+                    await _write(door, piece)
             else:
                 await StreamedAnswer(answer, close=close, head_only=False).write_to(door)
         except ConnectionError:
@@ -298,33 +301,6 @@ def _refuse(status: int, sentence: str) -> RawAnswer:
 # Answers
 
 
-def _head(
-    status: int,
-    reason: bytes,
-    headers: tuple[tuple[bytes, bytes], ...],
-    framing: bytes,
-    *,
-    close: bool,
-) -> bytes:
-    lines = [b"HTTP/1.1 %d %b\r\n" % (status, reason or _PHRASES.get(status, b""))]
-    lines.extend([b"%b: %b\r\n" % field for field in headers])
-    lines.append(framing)
-    lines.append(b"Connection: close\r\n\r\n" if close else b"\r\n")
-    return b"".join(lines)
-
-
-def _whole(answer: WireResponse, *, close: bool, head_only: bool) -> bytes:
-    """An answer that is here as a whole, in one piece."""
-    body = answer.body
-    if answer.status in _BODYLESS:
-        framing, body = b"", b""
-    else:
-        framing = b"Content-Length: %d\r\n" % len(body)
-        if head_only:
-            body = b""
-    return _head(answer.status, answer.reason, answer.headers, framing, close=close) + body
-
-
 class RawAnswer(web.StreamResponse):
     """An answer that is bytes already: written in one piece, past aiohttp's header machinery.
 
@@ -360,7 +336,7 @@ class RawAnswer(web.StreamResponse):
 
     async def write_to(self, door: _Door) -> None:
         """Write everything. Raises ConnectionResetError if the bot has gone."""
-        await _write(door, _whole(self._answer, close=self._close, head_only=self._head_only))
+        await _write(door, whole_bytes(self._answer, close=self._close, head_only=self._head_only))
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Nothing is left to write."""
@@ -397,15 +373,15 @@ class StreamedAnswer(RawAnswer):
         first = stream.read_nowait()
         if length is None and stream.at_end:
             length = len(first)
-        has_body = stream.status not in _BODYLESS and not self._head_only
+        has_body = stream.status not in BODYLESS and not self._head_only
         chunked = length is None and has_body
         if chunked:
             framing = b"Transfer-Encoding: chunked\r\n"
-        elif length is not None and stream.status not in _BODYLESS:
+        elif length is not None and stream.status not in BODYLESS:
             framing = b"Content-Length: %d\r\n" % length
         else:
             framing = b""
-        head = _head(stream.status, stream.reason, stream.headers, framing, close=self._close)
+        head = head_bytes(stream.status, stream.reason, stream.headers, framing, close=self._close)
         if not has_body:
             await _write(door, head)
             return
@@ -592,6 +568,19 @@ class _Door(web.RequestHandler):
                 self.transport.resume_reading()
             self.data_received(bytes(held))
 
+    def write_soon(self, piece: bytes) -> bool:
+        """Have an answer written with those of others; False where it is to be written at once."""
+        server = self._server
+        if len(server.busy) < _CROWD or self.writing_paused:
+            return False
+        server.write_soon(self, piece)
+        return True
+
+    def force_close(self) -> None:
+        """Close; answers that wait for the end of the round leave before that."""
+        self._server.flush()
+        super().force_close()
+
     async def drained(self) -> None:
         """Wait until the bot has taken enough of its answer."""
         await self._drain_helper()
@@ -687,6 +676,21 @@ class _Server(web.Server):
         self._per_peer: dict[str, int] = {}
         self.doors: set[_Door] = set()
         self.busy: set[_Door] = set()
+        self._answers: list[tuple[_Door, bytes]] = []
+
+    def write_soon(self, door: _Door, piece: bytes) -> None:
+        """Write an answer with the others of this round of the loop; the next answer of its connection comes later."""
+        if not self._answers:
+            self._loop.call_soon(self.flush)
+        self._answers.append((door, piece))
+
+    def flush(self) -> None:
+        """Write the answers that wait."""
+        answers, self._answers = self._answers, []
+        for door, piece in answers:
+            transport = door.transport
+            if transport is not None and not transport.is_closing():  # else the bot has gone
+                transport.write(piece)
 
     def __call__(self) -> _Door:
         return _Door(self, self._door_settings, self._loop)

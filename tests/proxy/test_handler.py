@@ -632,3 +632,90 @@ def test_the_start_is_refused_on_an_old_version(version: str, fits: bool, monkey
     monkeypatch.setattr(handler, "aiohttp_version", version)
     with contextlib.nullcontext() if fits else pytest.raises(ConfigError, match=r"3\.14\.5"):
         require_c_parser()
+
+
+# -- many at a time: answers leave together
+
+
+async def crowd_of(listening_at: Listening, count: int) -> list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """So many connections of which one head each was parsed: what repeats it is read past the parser."""
+    bots = [await listening_at.connect() for _ in range(count)]
+    for reader, writer in bots:
+        writer.write(b"GET /first " + HEAD + b"\r\n")
+        await one_answer(reader)
+    return bots
+
+
+async def test_each_of_a_crowd_gets_its_own_answers_in_order():
+    """Forty connections, each with three requests on the way at once; every other answer comes at once."""
+
+    async def echo(request: WireRequest) -> WireResponse:
+        if request.target.endswith(b"1"):
+            await asyncio.sleep(0)
+        return WireResponse(200, (), request.target)
+
+    async with listening(echo) as one:
+        bots = await crowd_of(one, 40)
+        for round_of in range(5):
+            for number, (_, writer) in enumerate(bots):
+                asked = [b"GET /%d-%d-%d " % (number, round_of, part) + HEAD + b"\r\n" for part in range(3)]
+                writer.write(b"".join(asked))
+            for number, (reader, _) in enumerate(bots):
+                for part in range(3):
+                    assert (await one_answer(reader)).endswith(b"\r\n\r\n/%d-%d-%d" % (number, round_of, part))
+
+
+async def test_a_stop_in_the_round_in_which_a_crowd_is_answered_loses_no_answer(monkeypatch):
+    """What is decided is written before its connection is closed: a bot that is told nothing must think the worst."""
+    go = asyncio.Event()
+    stopping: list[asyncio.Task[int]] = []
+
+    async def together(request: WireRequest) -> WireResponse:
+        if request.target != b"/first":
+            await go.wait()
+        return OK
+
+    async with listening(together) as one:
+        bots = await crowd_of(one, 40)
+        for _, writer in bots:
+            writer.write(b"GET /held " + HEAD + b"\r\n")
+        await until(lambda: one.server.in_flight == 40)
+        together_written = handler._Server.write_soon
+        written = []
+
+        def and_stop(server, door, piece) -> None:
+            together_written(server, door, piece)
+            written.append(door)
+            if len(written) == 20:  # in the same step, before anything of the crowd is written
+                stopping.append(asyncio.ensure_future(one.server.stop(1)))
+                door.force_close()
+
+        monkeypatch.setattr(handler._Server, "write_soon", and_stop)
+        go.set()
+        answers = [await one_answer(reader) for reader, _ in bots]
+        assert all(answer.startswith(b"HTTP/1.1 200 OK\r\n") for answer in answers)
+        assert len(written) >= 20
+        assert await stopping[0] == 0
+
+
+async def test_a_bot_of_a_crowd_that_has_gone_keeps_no_answer_from_the_others():
+    """Its own is nobody's any more."""
+    go = asyncio.Event()
+
+    async def together(request: WireRequest) -> WireResponse:
+        if request.target != b"/first":
+            await go.wait()
+        return OK
+
+    async with listening(together) as one:
+        bots = await crowd_of(one, 40)
+        for _, writer in bots:
+            writer.write(b"GET /held " + HEAD + b"\r\n")
+        await until(lambda: one.server.in_flight == 40)
+        for _, writer in bots[::2]:
+            writer.transport.abort()
+        await until(lambda: one.server.connections == 20)
+        go.set()
+        for reader, _ in bots[1::2]:
+            assert (await one_answer(reader)).startswith(b"HTTP/1.1 200 OK\r\n")
+        await until(lambda: one.server.in_flight == 0)
