@@ -646,6 +646,24 @@ async def crowd_of(listening_at: Listening, count: int) -> list[tuple[asyncio.St
     return bots
 
 
+@asynccontextmanager
+async def waiting_crowd(count: int) -> AsyncIterator[tuple[Listening, list[Any], asyncio.Event]]:
+    """A crowd that is answered in one round of the loop, as soon as the event is set."""
+    go = asyncio.Event()
+
+    async def together(request: WireRequest) -> WireResponse:
+        if request.target != b"/first":
+            await go.wait()
+        return OK
+
+    async with listening(together) as one:
+        bots = await crowd_of(one, count)
+        for _, writer in bots:
+            writer.write(b"GET /held " + HEAD + b"\r\n")
+        await until(lambda: one.server.in_flight == count)
+        yield one, bots, go
+
+
 async def test_each_of_a_crowd_gets_its_own_answers_in_order():
     """Forty connections, each with three requests on the way at once; every other answer comes at once."""
 
@@ -667,19 +685,8 @@ async def test_each_of_a_crowd_gets_its_own_answers_in_order():
 
 async def test_a_stop_in_the_round_in_which_a_crowd_is_answered_loses_no_answer(monkeypatch):
     """What is decided is written before its connection is closed: a bot that is told nothing must think the worst."""
-    go = asyncio.Event()
     stopping: list[asyncio.Task[int]] = []
-
-    async def together(request: WireRequest) -> WireResponse:
-        if request.target != b"/first":
-            await go.wait()
-        return OK
-
-    async with listening(together) as one:
-        bots = await crowd_of(one, 40)
-        for _, writer in bots:
-            writer.write(b"GET /held " + HEAD + b"\r\n")
-        await until(lambda: one.server.in_flight == 40)
+    async with waiting_crowd(40) as (one, bots, go):
         together_written = handler._Server.write_soon
         written = []
 
@@ -700,18 +707,7 @@ async def test_a_stop_in_the_round_in_which_a_crowd_is_answered_loses_no_answer(
 
 async def test_a_bot_of_a_crowd_that_has_gone_keeps_no_answer_from_the_others():
     """Its own is nobody's any more."""
-    go = asyncio.Event()
-
-    async def together(request: WireRequest) -> WireResponse:
-        if request.target != b"/first":
-            await go.wait()
-        return OK
-
-    async with listening(together) as one:
-        bots = await crowd_of(one, 40)
-        for _, writer in bots:
-            writer.write(b"GET /held " + HEAD + b"\r\n")
-        await until(lambda: one.server.in_flight == 40)
+    async with waiting_crowd(40) as (one, bots, go):
         for _, writer in bots[::2]:
             writer.transport.abort()
         await until(lambda: one.server.connections == 20)
