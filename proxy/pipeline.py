@@ -83,6 +83,8 @@ TEST: Final = Verb.TEST
 OUTCOMES: Final = {kind: kind.value for kind in AnswerKind}
 REJECTED: Final = AnswerKind.REJECTED
 DOUBTED_S: Final = 600.0
+# From so many requests on their way on, decisions are written together: one write for all of a round of the loop.
+CROWD: Final = 8
 
 
 class Undecided(CallerError):
@@ -113,6 +115,11 @@ class Attendance(Protocol):
 
 class Lane(Protocol):
     """The way to the venue: a request goes out once."""
+
+    @property
+    def in_flight(self) -> int:
+        """Requests on their way or waiting for their answer."""
+        ...
 
     async def send(
         self,
@@ -550,26 +557,39 @@ class Pipeline:
         return -1000 <= age_ms <= window_ms
 
     async def _record(self, judged: Judged, outgoing: WireRequest) -> None:
-        sequence = self._append_decision(judged, judged.decision, outgoing)
-        await self._parts.audit.durable(sequence)
+        """Have the decision on record before the order may leave: at once, or in a crowd with those of others."""
+        audit, record = self._parts.audit, self._decision_record(judged, judged.decision, outgoing)
+        if self._parts.upstream.in_flight < CROWD or not audit.healthy:
+            sequence = audit.append(record)
+        else:
+            sequence = audit.append_soon(record)
+            await asyncio.sleep(0)  # what was placed is written before whoever lets the loop come round goes on
+            if not audit.is_written(sequence):
+                # It keeps its place and will stand there once there is room, so what became of it has to follow.
+                audit.append_soon(_outcome_record(judged.decision_id, "not_sent", "the audit could not be written"))
+                raise AuditError(f"record {sequence} could not be written with those of others")
+        await audit.durable(sequence)
 
-    def _append_decision(self, judged: Judged, decision: Decision, outgoing: WireRequest | None) -> int:
+    def _append_decision(self, judged: Judged, decision: Decision) -> int:
+        return self._parts.audit.append(self._decision_record(judged, decision, None))
+
+    def _decision_record(
+        self, judged: Judged, decision: Decision, outgoing: WireRequest | None
+    ) -> dict[str, object]:
         reservation = self._parts.reservations.get(judged.decision_id) if outgoing is not None else None
-        return self._parts.audit.append(
-            decision_record(
-                decision,
-                decision_id=judged.decision_id,
-                caller=judged.caller,
-                instructions=judged.parsed.instructions,
-                endpoint=judged.parsed.recognised.endpoint,
-                ess_epoch=self._parts.latch.epoch,
-                latency_us=int((self._clock.monotonic() - judged.started) * 1_000_000),
-                sent_sha256=_digest(outgoing) if outgoing is not None else None,
-                notionals=judged.decision.notionals,
-                reserved=reservation.recorded() if reservation is not None else (),
-                profile=judged.profile,
-                directive=judged.directive,
-            )
+        return decision_record(
+            decision,
+            decision_id=judged.decision_id,
+            caller=judged.caller,
+            instructions=judged.parsed.instructions,
+            endpoint=judged.parsed.recognised.endpoint,
+            ess_epoch=self._parts.latch.epoch,
+            latency_us=int((self._clock.monotonic() - judged.started) * 1_000_000),
+            sent_sha256=_digest(outgoing) if outgoing is not None else None,
+            notionals=judged.decision.notionals,
+            reserved=reservation.recorded() if reservation is not None else (),
+            profile=judged.profile,
+            directive=judged.directive,
         )
 
     def _answered(self, judged: Judged, response: WireResponse, gate_done: float) -> WireResponse:
@@ -610,7 +630,7 @@ class Pipeline:
 
     def _append_or_log(self, judged: Judged, decision: Decision) -> None:
         try:
-            self._append_decision(judged, decision, None)
+            self._append_decision(judged, decision)
         except AuditError as error:  # a block needs no record to be safe; the operator hears of it
             log.error("audit.unavailable", error=str(error), decision_id=judged.decision_id)
 
@@ -642,16 +662,13 @@ class Pipeline:
         upstream_s: float | None = None,
         detail: str | None = None,
     ) -> None:
-        record: dict[str, object] = {
-            "kind": "outcome",
-            "decision_id": judged.decision_id,
-            "outcome": outcome,
-            "status": response.status if response else None,
-            "order_ids": [order.order_id for order in answer.orders] if answer else [],
-            "upstream_ms": round(upstream_s * 1000, 3) if upstream_s is not None else None,
-        }
-        if detail:
-            record["detail"] = detail
+        record = _outcome_record(judged.decision_id, outcome, detail)
+        if response is not None:
+            record["status"] = response.status
+        if answer is not None:
+            record["order_ids"] = [order.order_id for order in answer.orders]
+        if upstream_s is not None:
+            record["upstream_ms"] = round(upstream_s * 1000, 3)
         self._parts.outcomes.note(judged.caller, outcome)
         try:
             self._parts.audit.append_soon(record)
@@ -768,6 +785,16 @@ def _iceberg_grew(before: Order, after: Order) -> bool:
     if before.iceberg_quantity is None:
         return after.iceberg_quantity is not None
     return after.iceberg_quantity is None or after.iceberg_quantity > before.iceberg_quantity
+
+
+def _outcome_record(decision_id: str, outcome: str, detail: str | None) -> dict[str, object]:
+    record: dict[str, object] = {
+        "kind": "outcome", "decision_id": decision_id, "outcome": outcome, "status": None, "order_ids": [],
+        "upstream_ms": None,
+    }  # fmt: skip
+    if detail:
+        record["detail"] = detail
+    return record
 
 
 _ALLOWED = (b"X-Risk-Decision", b"allow")

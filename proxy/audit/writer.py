@@ -274,12 +274,13 @@ class Audit:
         self._all_written()
         return sequence
 
-    def append_soon(self, record: dict[str, object]) -> None:
+    def append_soon(self, record: dict[str, object]) -> int:
         """Give a record its place in the chain now; it is written with the next one, or when the loop comes round.
 
         For what is told of an order after it was sent: nothing waits for it, and a record that a crash loses
-        leaves an order of unknown outcome, which a restart looks up. What a full disk does not take is
-        written when there is room again. Raises AuditError if too much waits for that.
+        leaves an order of unknown outcome, which a restart looks up. Whoever has to know that it is written lets
+        the loop come round and asks `is_written`. What a full disk does not take is written when there is room
+        again. Returns the record's number. Raises AuditError if too much waits for that.
         """
         sequence, digest, line = self._next(record)
         if self._pending_bytes + len(line) > PENDING_BYTES_MAX:
@@ -288,11 +289,15 @@ class Audit:
             try:
                 asyncio.get_running_loop().call_soon(self.flush)
             except RuntimeError:  # a tool without an event loop
-                self.append(record)
-                return
+                return self.append(record)
         self._pending.append(line)
         self._pending_bytes += len(line)
         self._sequence, self._head = sequence, digest
+        return sequence
+
+    def is_written(self, sequence: int) -> bool:
+        """Whether a record is in the file: it then survives this process."""
+        return sequence <= self._written.sequence
 
     def _next(self, record: dict[str, object]) -> tuple[int, str, bytes]:
         """The line that continues the chain with a record, its number and its hash."""

@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from proxy import audit
 from proxy.errors import AuditError, OrderNotUnderstood, UpstreamSilent, UpstreamUnreachable
 from proxy.exchanges import EXCHANGES
 from proxy.exchanges.base import Credentials
@@ -151,6 +152,54 @@ async def test_what_cannot_be_recorded_is_not_sent(house, monkeypatch):
     assert header(answer, b"x-risk-reason") == b"audit_unavailable"
     assert house.venue.sent == []
     assert house.reservations.counts()["in_flight"] == 0
+
+
+async def test_a_crowd_is_recorded_with_one_write_before_any_of_it_leaves(house, monkeypatch):
+    """Twelve orders decided in one round of the loop: each finds its own record in the file at its last look."""
+    house.venue.in_flight, writes = 8, []
+    monkeypatch.setattr(house.audit, "_write", _counted(house.audit._write, writes))
+    found = []
+    house.venue.before_last_look = lambda: found.append((len(writes), len(list(audit.read(house.audit_dir)))))
+    orders = [house.order(quantity="0.001", newClientOrderId=f"o-{number}") for number in range(12)]
+    answers = await asyncio.gather(*(house.ask(order) for order in orders))
+
+    assert [answer.status for answer, _ in answers] == [200] * 12
+    assert len(house.venue.sent) == 12
+    assert found == [(1, 12)] * 12
+
+
+def _counted(write, writes):
+    def counted(lines):
+        writes.append(len(lines))
+        write(lines)
+
+    return counted
+
+
+async def test_of_a_crowd_that_cannot_be_recorded_nothing_is_sent_and_the_record_says_so_later(house, monkeypatch):
+    """The disk takes nothing in that round: all are refused and give back, and what stands there later is complete."""
+    house.venue.in_flight = 8
+
+    def full(_lines):
+        raise OSError(28, "no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(house.audit, "_write", full)
+        orders = [house.order(quantity="0.001", newClientOrderId=f"o-{number}") for number in range(12)]
+        answers = await asyncio.gather(*(house.ask(order) for order in orders))
+
+    assert {header(answer, b"x-risk-reason") for answer, _ in answers} == {b"audit_unavailable"}
+    assert house.venue.sent == []
+    assert house.reservations.counts()["in_flight"] == 0
+    # There is room again: what had its place is written, and of each order that it never left.
+    again, _ = await house.ask(house.order(newClientOrderId="later"))
+    assert again.status == 200
+    records = house.records()
+    allowed = [record["decision_id"] for record in records if record.get("decision") == "allow"]
+    not_sent = {record["decision_id"] for record in records if record.get("outcome") == "not_sent"}
+    assert len(allowed) == 13
+    assert set(allowed[:12]) == not_sent
+    assert audit.verify(house.audit_dir).problem is None
 
 
 async def test_what_is_not_durable_is_not_sent(house, monkeypatch):
