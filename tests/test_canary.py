@@ -137,6 +137,7 @@ def test_a_test_that_leaves_a_secret_in_a_store_fails(tmp_path):
     """The hook of the suite searches what a test used before its fixtures drop it, and names where."""
     (tmp_path / "test_planting.py").write_text(PLANTING)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RISKGATE_", "PYTEST_"))}
+    environment.pop("CI", None)  # with it pytest tells each failure twice in full
     words = ["-q", "-p", "tests.conftest", "-p", "no:cacheprovider", "-p", "no:schemathesis", "-o", "asyncio_mode=auto"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *words, "--rootdir", str(tmp_path), str(tmp_path)], cwd=ROOT, env=environment,

@@ -227,7 +227,7 @@ async def test_a_declared_size_is_checked_before_reading(length: int) -> None:
         started = time.monotonic()
 
         assert status(await one_answer(reader)) in ((413,) if length < 10**20 else (400, 413))
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 2.5  # the body's own deadline is 5 s
         assert one.pipeline.requests == []
 
 
