@@ -689,8 +689,13 @@ class _Server(web.Server):
         answers, self._answers = self._answers, []
         for door, piece in answers:
             transport = door.transport
-            if transport is not None and not transport.is_closing():  # else the bot has gone
+            if transport is None or transport.is_closing():
+                continue  # the bot has gone
+            try:
                 transport.write(piece)
+            except Exception as error:  # noqa: BLE001 - one answer ends here, and its connection; the others still leave
+                log.error("answer.failed", peer=door.peer, error=type(error).__name__)
+                transport.abort()
 
     def __call__(self) -> _Door:
         return _Door(self, self._door_settings, self._loop)

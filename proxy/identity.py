@@ -220,8 +220,8 @@ def _strategy_named(bot: Bot, named: tuple[bytes, ...], instructions: Sequence[I
         return bot.strategy, "X-Risk-Strategy came more than once, expected one value"
     strategy = named[0].decode("ascii", "backslashreplace")
     if strategy not in bot.callers:
-        known = _listed(bot.strategies)
-        return bot.strategy, f"X-Risk-Strategy is {shown(named[0])}, which bot {bot.name} is not; expected {known}"
+        stated, known = shown(named[0]), _listed(bot.strategies)
+        return bot.strategy, f"X-Risk-Strategy is {stated}, for which bot {bot.name} does not trade; expected {known}"
     if others := by_id - {None, strategy}:
         return bot.strategy, f"X-Risk-Strategy is {strategy} and the client order id says {_listed(others)}"
     return strategy, ""

@@ -35,7 +35,8 @@ class Heartbeats:
         """A bot says with its own key that it lives, and with it its strategies; what it trades here says so too."""
         bot = self._stopping.bot_of(request, act="heartbeat")
         await _says_nothing(request)
-        return answer([self._beaten(strategy, [bot]) for strategy in reversed(bot.strategies)][-1])
+        own, *_ = [self._beaten(strategy, [bot]) for strategy in bot.strategies]
+        return answer(own)
 
     async def of_strategy(self, request: web.Request) -> web.Response:
         """Whoever watches over a strategy says that it lives, on every account that it trades."""

@@ -89,7 +89,7 @@ class Stopping:
             return answer(await self._engage_own(request, bot, body, scoped("account", bot.account.name)))
         if body.strategy is not None and body.strategy not in bot.callers:
             known = ", ".join(sorted(bot.callers))
-            raise Problem(422, f"bot {bot.name} is no strategy {body.strategy[:64]!r}; expected one of: {known}")
+            raise Problem(422, f"bot {bot.name} trades for no {body.strategy[:64]!r}; expected one of: {known}")
         names = bot.strategies if body.strategy is None else (body.strategy,)
         # All latch before the first of them waits for its disk, and what one could not do keeps no other from it.
         engaged = await asyncio.gather(

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 import pytest
+import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -715,3 +716,25 @@ async def test_a_bot_of_a_crowd_that_has_gone_keeps_no_answer_from_the_others():
         for reader, _ in bots[1::2]:
             assert (await one_answer(reader)).startswith(b"HTTP/1.1 200 OK\r\n")
         await until(lambda: one.server.in_flight == 0)
+
+
+async def test_an_answer_that_cannot_be_written_keeps_no_other_from_leaving(monkeypatch):
+    """Its connection ends, and is told; whoever comes after it in the same round gets theirs."""
+    async with waiting_crowd(20) as (one, bots, go):
+        first = bots[0][1].get_extra_info("sockname")
+        [broken] = [door for door in one.server._server.busy if door.transport.get_extra_info("peername") == first]
+
+        class Broken:
+            def __getattr__(self, name):
+                return getattr(transport, name)
+
+            def write(self, _piece):
+                raise RuntimeError("unable to perform operation")
+
+        transport, broken.transport = broken.transport, Broken()
+        with structlog.testing.capture_logs() as lines:
+            go.set()
+            answers = await asyncio.gather(*(one_answer(reader) for reader, _ in bots), return_exceptions=True)
+        whole = [found for found in answers if isinstance(found, bytes) and found.startswith(b"HTTP/1.1 200 OK")]
+        assert len(whole) == 19
+        assert [line["event"] for line in lines] == ["answer.failed"]

@@ -210,8 +210,8 @@ def test_an_order_names_one_of_the_strategies_of_its_bot(header, instructions, s
 @pytest.mark.parametrize(
     ("headers", "names", "told"),
     [
-        (("other",), (), "X-Risk-Strategy is 'other', which bot main is not; expected carry, grid, trend"),
-        (("k" * 64,), (), "X-Risk-Strategy is a text of 64 characters, which bot main is not; expected carry"),
+        (("other",), (), "X-Risk-Strategy is 'other', for which bot main does not trade; expected carry, grid, trend"),
+        (("k" * 64,), (), "X-Risk-Strategy is a text of 64 characters, for which bot main does not trade"),
         (("TREND",), (), "expected carry, grid, trend"),
         (("",), (), "expected carry, grid, trend"),
         (("tr\u00e9nd",), (), "expected carry, grid, trend"),

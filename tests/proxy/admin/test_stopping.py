@@ -240,7 +240,7 @@ async def test_a_bot_of_several_strategies_stops_all_of_them_or_the_one_it_names
     identities.replace([replace(bot, prefixes={"trend": None}) for bot in identities.bots])
 
     status, problem, _ = await admin.post(OWN, {"strategy": "other"}, token=None, headers=BOT_HEADERS)
-    told = "bot grid-1 is no strategy 'other'; expected one of: grid, trend"
+    told = "bot grid-1 trades for no 'other'; expected one of: grid, trend"
     assert (status, problem["detail"]) == (422, told)
     _, stop, _ = await admin.post(OWN, {"strategy": "trend"}, token=None, headers=BOT_HEADERS)
     assert (stop["scope"], len(admin.latch.stops())) == ("strategy:trend", 2)
